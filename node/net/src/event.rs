@@ -1,0 +1,121 @@
+//! What the network side tells its user.
+
+use std::{fmt, time::Duration};
+
+use bayan_protocol::id::PeerId;
+
+use crate::ByteStream;
+
+/// Something that happened. Per peer: `Up`, then frames in the order they were sent, then one `Down`.
+#[derive(Debug)]
+pub enum Event {
+    /// This peer listens here; the text ends in `/p2p/…` and serves as another's bootstrap address.
+    Listening {
+        /// The multiaddress.
+        address: String,
+    },
+    /// The work stream with this peer is open in both directions.
+    Up {
+        /// Who.
+        peer: PeerId,
+        /// The other end of the connection, as seen from here.
+        address: String,
+        /// Whether the other side made the connection.
+        inbound: bool,
+    },
+    /// One work frame.
+    Frame {
+        /// Who sent it.
+        peer: PeerId,
+        /// Its bytes, at most [`bayan_protocol::limits::MAX_FRAME`]; never empty.
+        bytes: Vec<u8>,
+    },
+    /// The work stream with this peer is gone.
+    Down {
+        /// Who.
+        peer: PeerId,
+        /// Why.
+        reason: DownReason,
+    },
+    /// An advert off the gossip topic.
+    Advert {
+        /// Whose key signed the gossip message.
+        ///
+        /// Gossip drops a second copy of the same bytes, whoever signs it. So another peer may be
+        /// the first to pass on a copy in its own name: what an advert claims must be signed inside.
+        from: PeerId,
+        /// The advert.
+        bytes: Vec<u8>,
+    },
+    /// A peer opened a blob stream. Dropping the stream resets it.
+    BlobRequest {
+        /// Who.
+        peer: PeerId,
+        /// The stream.
+        stream: ByteStream,
+    },
+}
+
+/// Why a work stream ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DownReason {
+    /// The other side closed it in order.
+    Closed,
+    /// The stream or its connection broke, or a frame was cut short.
+    Lost,
+    /// The other side announced a frame longer than allowed; nothing of it was read.
+    OversizedFrame,
+    /// The other side sent an empty frame, which only greetings are.
+    EmptyFrame,
+    /// More was queued for the peer than it took in time.
+    TooSlow,
+    /// The other side opened a newer stream.
+    Replaced,
+    /// [`crate::Handle::disconnect`] was called, with this reason.
+    Disconnected(String),
+    /// This peer is shutting down.
+    Shutdown,
+}
+
+impl fmt::Display for DownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "closed by the other side",
+            Self::Lost => "connection lost",
+            Self::OversizedFrame => "the other side announced an oversized frame",
+            Self::EmptyFrame => "the other side sent an empty frame",
+            Self::TooSlow => "the other side is too slow",
+            Self::Replaced => "replaced by a newer stream",
+            Self::Disconnected(reason) => return write!(f, "disconnected: {reason}"),
+            Self::Shutdown => "this peer is shutting down",
+        })
+    }
+}
+
+/// What carries a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransportKind {
+    /// TCP with noise and yamux.
+    Tcp,
+    /// QUIC version 1.
+    Quic,
+}
+
+/// A connected peer.
+#[derive(Debug, Clone)]
+pub struct PeerInfo {
+    /// Who.
+    pub id: PeerId,
+    /// The other end of the oldest connection, as seen from here.
+    pub address: String,
+    /// Program name and version as the peer tells it; printable, at most 128 characters.
+    pub agent: String,
+    /// The last measured round trip.
+    pub rtt: Option<Duration>,
+    /// Whether the other side made the connection.
+    pub inbound: bool,
+    /// What carries the connection.
+    pub transport: TransportKind,
+    /// Whether the work stream is open.
+    pub up: bool,
+}

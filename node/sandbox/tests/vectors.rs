@@ -1,0 +1,164 @@
+//! Conformance of the engine with the vectors of spec GUEST.
+//!
+//! With `BAYAN_WRITE_VECTORS=1` the modules (`wasm`) are assembled anew from their text (`wat`).
+//! Expected results are never written from here: they are worked out from the spec.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use bayan_protocol::{
+    id::TaskId,
+    task::{Limits, Status},
+};
+use bayan_sandbox::{Cancel, Engine, Task, Verdict};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File<V> {
+    rule: String,
+    about: String,
+    vectors: Vec<V>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stream {
+    task: TaskId,
+    first: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Program {
+    name: String,
+    about: String,
+    wat: Vec<String>,
+    wasm: String,
+    task: TaskId,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    stdin: String,
+    data: Vec<(String, String)>,
+    memory: u64,
+    fuel_limit: u64,
+    output_limit: u64,
+    status: Status,
+    output: String,
+    fuel: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Refused {
+    name: String,
+    wat: Vec<String>,
+    wasm: String,
+    error: String,
+}
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../specs/vectors/guest").join(name)
+}
+
+fn read<V: DeserializeOwned>(name: &str) -> File<V> {
+    let text = fs::read_to_string(path(name)).expect("vectors are part of the repository");
+    let file: File<V> = serde_json::from_str(&text).expect("vectors have the shape above");
+    assert!(!file.vectors.is_empty() && file.rule.starts_with("GUEST-") && !file.about.is_empty());
+    file
+}
+
+/// Reads a file of vectors with modules, after writing the modules if that is asked for.
+fn read_modules<V: Serialize + DeserializeOwned>(
+    name: &str,
+    module: impl Fn(&mut V) -> (&[String], &mut String),
+) -> Vec<V> {
+    let mut file = read::<V>(name);
+    let writing = std::env::var_os("BAYAN_WRITE_VECTORS").is_some();
+    for vector in &mut file.vectors {
+        let (wat, wasm) = module(vector);
+        if wat.is_empty() {
+            continue;
+        }
+        let assembled = hex::encode(wat::parse_str(wat.join("\n")).expect("the text assembles"));
+        if writing {
+            *wasm = assembled;
+        } else {
+            assert_eq!(*wasm, assembled, "text and bytes are the same module");
+        }
+    }
+    if writing {
+        let text = serde_json::to_string_pretty(&file).expect("vectors serialise");
+        fs::write(path(name), text + "\n").expect("vectors can be written");
+    }
+    file.vectors
+}
+
+fn bytes(text: &str) -> Arc<[u8]> {
+    hex::decode(text).expect("bytes are hexadecimal").into()
+}
+
+impl Program {
+    fn task(&self) -> Task {
+        Task {
+            id: self.task,
+            args: self.args.clone(),
+            env: self.env.clone(),
+            stdin: bytes(&self.stdin),
+            data: self.data.iter().map(|(name, content)| (name.clone(), bytes(content))).collect(),
+            limits: Limits {
+                memory: self.memory,
+                fuel: self.fuel_limit,
+                output: self.output_limit,
+                wall_ms: 60_000,
+            },
+        }
+    }
+}
+
+#[test]
+fn programs_give_the_specified_results() {
+    let engine = Engine::new(None).unwrap();
+    let mut wrong = Vec::new();
+    for vector in read_modules("programs.json", |v: &mut Program| (&v.wat, &mut v.wasm)) {
+        let module = engine
+            .load(&bytes(&vector.wasm))
+            .unwrap_or_else(|error| panic!("{}: {error}", vector.name));
+        let outcome = match engine.check_determinism(&module, &vector.task()) {
+            Verdict::Same(outcome) => outcome,
+            other => panic!("{}: {other:?}", vector.name),
+        };
+        let expected = (vector.status, vector.output.clone(), vector.fuel);
+        let got = (outcome.status, hex::encode(&outcome.output), outcome.fuel);
+        if got != expected {
+            wrong.push(format!("{}: {got:?} instead of {expected:?}", vector.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn refused_modules_are_refused_for_the_specified_reason() {
+    let engine = Engine::new(None).unwrap();
+    for vector in read_modules("refused.json", |v: &mut Refused| (&v.wat, &mut v.wasm)) {
+        let error = engine.load(&bytes(&vector.wasm)).expect_err(&vector.name).to_string();
+        assert!(
+            error.starts_with(&vector.error),
+            "{}: {error:?} instead of {:?}",
+            vector.name,
+            vector.error
+        );
+    }
+}
+
+#[test]
+fn random_streams_are_the_specified_ones() {
+    let engine = Engine::new(None).unwrap();
+    let programs = read::<Program>("programs.json").vectors;
+    let program = programs.iter().find(|program| program.name == "random").expect("it is a vector");
+    let module = engine.load(&bytes(&program.wasm)).unwrap();
+    for vector in read::<Stream>("random_get.json").vectors {
+        let task = Task { id: vector.task, ..program.task() };
+        let outcome = engine.run(&module, &task, &Cancel::new());
+        assert_eq!(hex::encode(outcome.output), vector.first);
+    }
+}

@@ -1,0 +1,171 @@
+//! Which blobs there are, how much disk they take, and who may take more.
+//!
+//! Kept in memory so that presence, length and quota are exact and need no disk.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+
+use bayan_protocol::id::Hash;
+
+use super::{BlobError, tree};
+use crate::disk::guard;
+
+/// What blobs take on disk, in whole disk blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Whole blobs.
+    pub blobs: u64,
+    /// Bytes they take, outboards included.
+    pub whole: u64,
+    /// Bytes set aside for blobs being written or received, and for interrupted ones.
+    pub partial: u64,
+    /// Bytes they all may take.
+    pub quota: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    whole: BTreeMap<Hash, u64>,
+    whole_bytes: u64,
+    partial_bytes: u64,
+    /// Partial blobs on disk, with their announced lengths.
+    partials: BTreeMap<Hash, u64>,
+    /// Those being received at this moment.
+    receiving: BTreeSet<Hash>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Index {
+    quota: u64,
+    state: Mutex<State>,
+}
+
+impl Index {
+    pub(crate) fn new(quota: u64) -> Self {
+        Self { quota, state: Mutex::default() }
+    }
+
+    pub(crate) fn len_of(&self, hash: &Hash) -> Option<u64> {
+        guard(&self.state).whole.get(hash).copied()
+    }
+
+    pub(crate) fn list(&self) -> Vec<(Hash, u64)> {
+        guard(&self.state).whole.iter().map(|(hash, len)| (*hash, *len)).collect()
+    }
+
+    pub(crate) fn partials(&self) -> Vec<(Hash, u64)> {
+        guard(&self.state).partials.iter().map(|(hash, len)| (*hash, *len)).collect()
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        let state = guard(&self.state);
+        Usage {
+            blobs: state.whole.len() as u64,
+            whole: state.whole_bytes,
+            partial: state.partial_bytes,
+            quota: self.quota,
+        }
+    }
+
+    /// Adds a blob that is in place.
+    pub(crate) fn insert(&self, hash: Hash, len: u64) {
+        let state = &mut *guard(&self.state);
+        if state.whole.insert(hash, len).is_none() {
+            state.whole_bytes = state.whole_bytes.saturating_add(tree::charge(len));
+        }
+    }
+
+    /// Forgets a blob; whether there was one.
+    pub(crate) fn remove(&self, hash: &Hash) -> bool {
+        let state = &mut *guard(&self.state);
+        let Some(len) = state.whole.remove(hash) else { return false };
+        state.whole_bytes = state.whole_bytes.saturating_sub(tree::charge(len));
+        true
+    }
+
+    /// Sets disk space aside for a blob of `len` bytes about to be written.
+    pub(crate) fn reserve(self: &Arc<Self>, len: u64) -> Result<Reservation, BlobError> {
+        let bytes = tree::charge(len);
+        self.take(&mut guard(&self.state), bytes)?;
+        Ok(Reservation { index: self.clone(), bytes })
+    }
+
+    fn take(&self, state: &mut State, bytes: u64) -> Result<(), BlobError> {
+        let used = state.whole_bytes.saturating_add(state.partial_bytes);
+        if used.saturating_add(bytes) > self.quota {
+            return Err(BlobError::Quota { needed: bytes, used, quota: self.quota });
+        }
+        state.partial_bytes += bytes;
+        Ok(())
+    }
+
+    /// Takes note of a partial blob found on disk; over quota or not, it is there.
+    pub(crate) fn found_partial(&self, hash: Hash, len: u64) {
+        let state = &mut *guard(&self.state);
+        if state.partials.insert(hash, len).is_none() {
+            state.partial_bytes = state.partial_bytes.saturating_add(tree::charge(len));
+        }
+    }
+
+    /// Begins or resumes receiving; the length of the partial blob on disk, if there is one.
+    pub(crate) fn start(&self, hash: Hash, len: u64) -> Result<Option<u64>, BlobError> {
+        let state = &mut *guard(&self.state);
+        if state.receiving.contains(&hash) {
+            return Err(BlobError::Busy(hash));
+        }
+        let found = state.partials.get(&hash).copied();
+        if found != Some(len) {
+            let old = found.map_or(0, tree::charge);
+            state.partial_bytes = state.partial_bytes.saturating_sub(old);
+            if let Err(error) = self.take(state, tree::charge(len)) {
+                state.partial_bytes += old;
+                return Err(error);
+            }
+            state.partials.insert(hash, len);
+        }
+        state.receiving.insert(hash);
+        Ok(found)
+    }
+
+    /// Ends receiving; the partial blob stays.
+    pub(crate) fn pause(&self, hash: &Hash) {
+        guard(&self.state).receiving.remove(hash);
+    }
+
+    /// Forgets a partial blob, unless it is being received.
+    pub(crate) fn remove_partial(&self, hash: &Hash) -> Result<bool, BlobError> {
+        let state = &mut *guard(&self.state);
+        if state.receiving.contains(hash) {
+            return Err(BlobError::Busy(*hash));
+        }
+        Ok(Self::drop_partial(state, hash))
+    }
+
+    /// Turns a partial blob into a whole one.
+    pub(crate) fn complete(&self, hash: Hash, len: u64) {
+        Self::drop_partial(&mut guard(&self.state), &hash);
+        self.insert(hash, len);
+    }
+
+    fn drop_partial(state: &mut State, hash: &Hash) -> bool {
+        let Some(len) = state.partials.remove(hash) else { return false };
+        state.partial_bytes = state.partial_bytes.saturating_sub(tree::charge(len));
+        true
+    }
+}
+
+/// Disk space set aside; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    index: Arc<Index>,
+    bytes: u64,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let state = &mut *guard(&self.index.state);
+        state.partial_bytes = state.partial_bytes.saturating_sub(self.bytes);
+    }
+}

@@ -1,0 +1,57 @@
+//! Every bound of the protocol in one place, with the relations between them checked at compile time.
+
+use core::time::Duration;
+
+/// Bytes of one work frame after its length prefix.
+pub const MAX_FRAME: usize = 4 << 20;
+/// Bytes of an input or output that travels inside a frame; longer ones travel by digest.
+pub const MAX_INLINE: usize = 16 << 10;
+/// Results that one commit may cover.
+pub const MAX_BATCH: usize = 64;
+/// A batch is closed this long after its first result at the latest.
+pub const BATCH_CLOSE: Duration = Duration::from_millis(50);
+/// Bytes of a guest's standard error that travel with a result.
+pub const MAX_LOG: usize = 4 << 10;
+/// Tasks of one lease.
+pub const MAX_LEASE_TASKS: usize = 512;
+/// Bytes of inline inputs in one lease; at least one task is leased whatever its size.
+pub const MAX_LEASE_BYTES: usize = 1 << 20;
+/// Tasks that one worker may hold of one source: the largest credit that is honoured.
+pub const MAX_CREDIT: u32 = 1024;
+/// Tasks of one job.
+pub const MAX_JOB_TASKS: u64 = 1_000_000;
+/// Bytes of a guest module.
+pub const MAX_MODULE: u64 = 64 << 20;
+/// Bytes of one blob: an input, an output, a data file.
+pub const MAX_BLOB: u64 = 4 << 30;
+/// Arguments, environment variables or data files of a program, each.
+pub const MAX_PROGRAM_ITEMS: usize = 256;
+/// Bytes of all of a program's arguments, variables and names together.
+pub const MAX_PROGRAM_BYTES: usize = 64 << 10;
+/// Bytes of a text that a peer says of itself or gives as a reason.
+pub const MAX_TEXT: usize = 256;
+/// Engine profiles or versions that a hello may list.
+pub const MAX_HELLO_ITEMS: usize = 16;
+/// Hops of a lease's path.
+pub const MAX_PATH: usize = 8;
+/// Votes that may be asked for.
+pub const MAX_REDUNDANCY: u32 = 15;
+/// Peers whose work streams are served at once.
+pub const MAX_NEIGHBOURS: usize = 160;
+/// Foreign jobs that a worker keeps records of at once.
+pub const MAX_FOREIGN_JOBS: usize = 256;
+/// Unacknowledged batches that a worker keeps for one source before it stops computing for it.
+pub const MAX_UNACKED_BATCHES: usize = 256;
+/// A lease that hears nothing of its worker for this long has lapsed.
+pub const LEASE: Duration = Duration::from_secs(30);
+/// A worker renews its leases this often.
+pub const RENEW: Duration = Duration::from_secs(10);
+/// Attempts of one task that may end inconclusively before the task is given up.
+pub const MAX_INCONCLUSIVE: u32 = 5;
+/// Bytes of a capacity advert.
+pub const MAX_ADVERT: usize = 512;
+
+const _: () = assert!(MAX_BATCH * (MAX_INLINE + MAX_LOG + 1024) < MAX_FRAME);
+const _: () = assert!(MAX_LEASE_BYTES + MAX_INLINE + MAX_PROGRAM_BYTES + MAX_LEASE_TASKS * 64 < MAX_FRAME);
+const _: () = assert!(MAX_LEASE_TASKS <= MAX_CREDIT as usize);
+const _: () = assert!(RENEW.as_micros() * 2 < LEASE.as_micros());

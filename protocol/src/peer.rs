@@ -1,0 +1,594 @@
+//! The whole peer: one doorway in front of all machines.
+//!
+//! Every decision of a peer passes through [`Peer::step`]. This file routes: frames to the job or the
+//! worker they concern, checked signatures in front of the machines that rely on them, and each
+//! machine's effects outwards. A frame that a peer sends to itself (its own slots working for its
+//! own jobs) takes the same road as any other, only without a wire.
+
+mod hello;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    string::String,
+    sync::Arc,
+    vec::Vec,
+};
+
+pub use view::{NeighbourView, PeerView};
+
+use crate::{
+    batch::Batch,
+    crypto::Keypair,
+    entropy::Entropy,
+    id::{Hash, JobId, PeerId, TaskId},
+    job::Manifest,
+    limits::{MAX_NEIGHBOURS, MAX_TEXT},
+    offer::{Lending, Proximity},
+    overlay::{self, Overlay},
+    record::{Change, JobState, Key, Record},
+    result::{Commit, Output, VerifiedBatch},
+    source::{self, Source},
+    task::{self, Program, Status},
+    time::Timestamp,
+    wire::{Advert, Frame, Hello, Reason, Refuse, WireError},
+    worker::{self, Worker},
+};
+
+/// Frames of unknown kinds that are tolerated on one stream.
+const MAX_UNKNOWN: u32 = 100;
+/// Commits that may wait for their reveal on one stream.
+const MAX_COMMITS: usize = 16;
+
+/// What happens to a peer.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A work stream with this peer is open.
+    Up {
+        /// Who, as the connection proves.
+        peer: PeerId,
+        /// How near.
+        proximity: Proximity,
+    },
+    /// A work stream is gone.
+    Down {
+        /// Whose.
+        peer: PeerId,
+    },
+    /// Bytes of one frame.
+    Frame {
+        /// From whom.
+        peer: PeerId,
+        /// What they decode to.
+        frame: Result<Frame, WireError>,
+    },
+    /// A gossiped advert.
+    Advert(Vec<u8>),
+    /// The operator submits a job; its manifest and blobs are stored.
+    Submit {
+        /// Digest of the manifest's bytes.
+        manifest_hash: Hash,
+        /// The manifest, within its bounds.
+        manifest: Manifest,
+    },
+    /// The operator ends a job.
+    Cancel(JobId),
+    /// The operator forgets a job that is over.
+    Forget(JobId),
+    /// A blob that was asked for is here, or is not to be had.
+    Blob {
+        /// Which.
+        hash: Hash,
+        /// Whether it is here.
+        here: bool,
+    },
+    /// An attempt ended.
+    Executed {
+        /// Which.
+        attempt: u64,
+        /// How.
+        status: Status,
+        /// Its output, stored if it is a blob.
+        output: Output,
+        /// Its work.
+        fuel: u64,
+        /// Its standard error.
+        log: Vec<u8>,
+        /// Its duration.
+        micros: u64,
+    },
+    /// The operator wants the machine back.
+    Pause,
+    /// The operator lends it again.
+    Resume,
+    /// Time passed.
+    Tick,
+}
+
+/// What a peer wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Send this frame.
+    Send(PeerId, Frame),
+    /// Close the stream and connection: the peer broke the protocol.
+    Close(PeerId, String),
+    /// Get a blob unless it is here; answered by [`Input::Blob`].
+    Fetch {
+        /// Which.
+        hash: Hash,
+        /// Its length.
+        len: u64,
+        /// From whom.
+        from: PeerId,
+    },
+    /// Execute; answered by [`Input::Executed`].
+    Run {
+        /// Names the attempt.
+        attempt: u64,
+        /// The program.
+        program: Arc<Program>,
+        /// The task.
+        task: TaskId,
+        /// Its input.
+        input: task::Input,
+    },
+    /// Stop an attempt.
+    Kill(u64),
+    /// Gossip these bytes.
+    Advertise(Vec<u8>),
+    /// A submitted job has this id.
+    Submitted(JobId),
+    /// A job's view changed.
+    Changed(JobId),
+}
+
+/// A peer's settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What it lends.
+    pub lending: Lending,
+    /// What it calls itself.
+    pub agent: String,
+    /// How its jobs are run.
+    pub source: source::Config,
+}
+
+#[derive(Debug)]
+struct Neighbour {
+    proximity: Proximity,
+    hello: Option<Hello>,
+    window: u32,
+    commits: VecDeque<Commit>,
+    unknown: u32,
+    /// Why it does not work for us, as it said last.
+    refused: Option<Reason>,
+}
+
+/// The machine. See the module's head for what it decides.
+pub struct Peer {
+    key: Keypair,
+    me: PeerId,
+    config: Config,
+    entropy: Entropy,
+    neighbours: BTreeMap<PeerId, Neighbour>,
+    sources: BTreeMap<JobId, Source>,
+    worker: Worker,
+    overlay: Overlay,
+    advertised: Timestamp,
+    checked: Timestamp,
+    advert: Option<(u32, bool)>,
+    /// Who waits for a blob: jobs of one's own.
+    fetching: BTreeMap<Hash, BTreeSet<JobId>>,
+    /// Frames to oneself.
+    loopback: VecDeque<Frame>,
+    out: Batch<Effect>,
+}
+
+impl Peer {
+    /// A peer without a past.
+    pub fn new(key: Keypair, config: Config, seed: &[u8; 32], now: Timestamp) -> Self {
+        let mut entropy = Entropy::new(seed);
+        let worker = Worker::new(key.clone(), config.lending.clone(), Entropy::new(&entropy.draw()));
+        let mut peer = Self {
+            me: key.peer_id(),
+            key,
+            config,
+            entropy,
+            neighbours: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            worker,
+            overlay: Overlay::default(),
+            advertised: Timestamp(0),
+            checked: Timestamp(0),
+            advert: None,
+            fetching: BTreeMap::new(),
+            loopback: VecDeque::new(),
+            out: Batch::default(),
+        };
+        peer.meet_oneself(now);
+        peer
+    }
+
+    /// Takes back what was stored before a restart. `manifest` finds a job's manifest by its digest.
+    pub fn restore(
+        &mut self,
+        now: Timestamp,
+        records: Vec<Record>,
+        manifest: impl Fn(&Hash) -> Option<Manifest>,
+    ) -> Batch<Effect> {
+        let mut jobs: BTreeMap<JobId, Vec<Record>> = BTreeMap::new();
+        let mut worker = Vec::new();
+        for record in records {
+            match &record {
+                Record::Job { job, .. }
+                | Record::Leased { job, .. }
+                | Record::Vote { job, .. }
+                | Record::Settled { job, .. }
+                | Record::Heard { job, .. } => jobs.entry(*job).or_default().push(record),
+                Record::Held { .. } | Record::Batch { .. } => worker.push(record),
+            }
+        }
+        for (job, records) in jobs {
+            let hash = records.iter().find_map(|record| match record {
+                Record::Job { manifest, .. } => Some(*manifest),
+                _ => None,
+            });
+            let Some((hash, found)) = hash.and_then(|hash| Some((hash, manifest(&hash)?))) else { continue };
+            let entropy = Entropy::new(&self.entropy.draw());
+            let config = self.config.source;
+            let source = Source::restore(self.key.clone(), job, hash, found, config, now, entropy, records);
+            self.sources.insert(job, source);
+        }
+        let batch = self.worker.restore(now, worker);
+        self.worker_batch(batch);
+        let running: Vec<JobId> = self.sources.values().filter(|s| s.is_running()).map(Source::id).collect();
+        for job in running {
+            self.introduce(now, job);
+        }
+        self.settle_loopback(now);
+        core::mem::take(&mut self.out)
+    }
+
+    /// Takes one input and says what is to be stored and done.
+    pub fn step(&mut self, now: Timestamp, input: Input) -> Batch<Effect> {
+        match input {
+            Input::Up { peer, proximity } => self.up(peer, proximity),
+            Input::Down { peer } => self.down(now, peer),
+            Input::Frame { peer, frame } => self.frame(now, peer, frame),
+            Input::Advert(bytes) => {
+                if let Ok(advert) = overlay::open(&bytes)
+                    && advert.peer != self.me
+                {
+                    self.overlay.hear(now, advert);
+                }
+            }
+            Input::Submit { manifest_hash, manifest } => self.submit(now, manifest_hash, manifest),
+            Input::Cancel(job) => self.source(now, job, source::Input::Cancel),
+            Input::Forget(job) => self.forget(job),
+            Input::Blob { hash, here } => self.blob(now, hash, here),
+            Input::Executed { attempt, status, output, fuel, log, micros } => {
+                self.worker(now, worker::Input::Executed { attempt, status, output, fuel, log, micros });
+            }
+            Input::Pause => self.worker(now, worker::Input::Pause),
+            Input::Resume => self.worker(now, worker::Input::Resume),
+            Input::Tick => self.tick(now),
+        }
+        self.settle_loopback(now);
+        core::mem::take(&mut self.out)
+    }
+
+    /// When the peer next wants a tick, and what for.
+    pub fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
+        let advert = (self.checked + overlay::MIN_PERIOD, "capacity advert");
+        let jobs = self.sources.values().filter_map(Source::next_wake);
+        jobs.chain(self.worker.next_wake()).chain([advert]).min()
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        self.worker(now, worker::Input::Tick);
+        let running: Vec<JobId> = self.sources.values().filter(|s| s.is_running()).map(Source::id).collect();
+        for job in running {
+            self.source(now, job, source::Input::Tick);
+        }
+        self.overlay.expire(now);
+        self.advertise(now);
+    }
+
+    fn advertise(&mut self, now: Timestamp) {
+        if self.checked + overlay::MIN_PERIOD > now {
+            return;
+        }
+        self.checked = now;
+        let load = self.worker.load();
+        let state = (load.free, load.paused);
+        let changed = self.advert != Some(state);
+        let period = if changed { overlay::MIN_PERIOD } else { overlay::PERIOD };
+        if self.config.lending.slots == 0 || self.advertised + period > now {
+            return;
+        }
+        (self.advertised, self.advert) = (now, Some(state));
+        let advert = Advert {
+            peer: self.me,
+            at: now.0,
+            slots: load.slots,
+            free: load.free,
+            speed: load.speed,
+            memory: self.config.lending.memory,
+            profiles: self.config.lending.profiles.clone(),
+        };
+        self.out.effects.push(Effect::Advertise(overlay::seal(&self.key, &advert)));
+    }
+
+    fn up(&mut self, peer: PeerId, proximity: Proximity) {
+        if self.neighbours.len() >= MAX_NEIGHBOURS && !self.neighbours.contains_key(&peer) {
+            return self.close(peer, "too many peers are connected");
+        }
+        self.neighbours.insert(peer, Neighbour::new(proximity));
+        let hello = self.hello();
+        self.out.effects.push(Effect::Send(peer, Frame::Hello(hello)));
+    }
+
+    fn down(&mut self, now: Timestamp, peer: PeerId) {
+        let Some(neighbour) = self.neighbours.remove(&peer) else { return };
+        if neighbour.hello.is_some() {
+            for job in self.job_ids() {
+                self.source(now, job, source::Input::Leave { worker: peer });
+            }
+            self.worker(now, worker::Input::Down { peer });
+        }
+    }
+
+    fn job_ids(&self) -> Vec<JobId> {
+        self.sources.keys().copied().collect()
+    }
+
+    fn submit(&mut self, now: Timestamp, manifest_hash: Hash, manifest: Manifest) {
+        let job = JobId(self.entropy.draw());
+        let entropy = Entropy::new(&self.entropy.draw());
+        let config = self.config.source;
+        let (source, batch) =
+            Source::new(self.key.clone(), job, manifest_hash, manifest, config, now, entropy);
+        self.sources.insert(job, source);
+        self.source_batch(job, batch);
+        self.out.effects.push(Effect::Submitted(job));
+        self.introduce(now, job);
+    }
+
+    /// Tells a job which connected peers can compute it.
+    fn introduce(&mut self, now: Timestamp, job: JobId) {
+        let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
+        for peer in peers {
+            self.join(now, job, peer);
+        }
+        self.share_credit(now);
+    }
+
+    fn join(&mut self, now: Timestamp, job: JobId, peer: PeerId) {
+        let Some(source) = self.sources.get(&job).filter(|source| source.is_running()) else { return };
+        let Some(hello) = self.neighbours.get(&peer).and_then(|n| n.hello.as_ref()) else { return };
+        if hello.profiles.contains(&source.manifest().program.profile) && hello.slots > 0 {
+            let slots = hello.slots;
+            self.source(now, job, source::Input::Join { worker: peer, slots });
+        }
+    }
+
+    fn forget(&mut self, job: JobId) {
+        let Some(source) = self.sources.get(&job).filter(|source| !source.is_running()) else { return };
+        for key in source.keys() {
+            self.out.records.push(Change::Delete(key));
+        }
+        self.out.records.push(Change::Delete(Key::job(&job)));
+        self.sources.remove(&job);
+    }
+
+    fn blob(&mut self, now: Timestamp, hash: Hash, here: bool) {
+        for job in self.fetching.remove(&hash).unwrap_or_default() {
+            self.source(now, job, source::Input::Blob { hash, here });
+        }
+        self.worker(now, worker::Input::Blob { hash, here });
+    }
+
+    fn frame(&mut self, now: Timestamp, peer: PeerId, frame: Result<Frame, WireError>) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(WireError::UnknownKind) if neighbour.unknown < MAX_UNKNOWN => {
+                neighbour.unknown += 1;
+                let refuse = Refuse { job: None, reason: Reason::UnknownFrame, text: String::new() };
+                return self.out.effects.push(Effect::Send(peer, Frame::Refuse(refuse)));
+            }
+            Err(error) => return self.violation(peer, &alloc::format!("{error}")),
+        };
+        match (neighbour.hello.is_some(), frame) {
+            (false, Frame::Hello(hello)) => self.greet(now, peer, hello),
+            (false, Frame::Refuse(refuse)) => neighbour.refused = Some(refuse.reason),
+            (false, _) => self.violation(peer, "the first frame must be a hello"),
+            (true, Frame::Hello(_)) => self.violation(peer, "a second hello"),
+            (true, frame) => self.work_frame(now, peer, frame),
+        }
+    }
+
+    fn work_frame(&mut self, now: Timestamp, peer: PeerId, frame: Frame) {
+        match frame {
+            Frame::Hello(_) => {}
+            Frame::Offer(offer) => self.worker(now, worker::Input::Offer { peer, offer }),
+            Frame::Lease(lease) => self.worker(now, worker::Input::Lease { peer, lease }),
+            Frame::Cancel(cancel) => self.worker(now, worker::Input::Cancel { peer, cancel }),
+            Frame::Ack(ack) => match ack.check(&peer) {
+                Ok(()) => self.worker(now, worker::Input::Ack { peer, job: ack.job, highest: ack.highest }),
+                Err(_) => self.violation(peer, "an acknowledgement that it did not sign"),
+            },
+            Frame::Ask => self.asked(peer),
+            Frame::Credit(credit) => {
+                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                    neighbour.window = credit.tasks;
+                    neighbour.refused = None;
+                }
+                self.share_credit(now);
+            }
+            Frame::Refuse(refuse) => self.refused(now, peer, &refuse),
+            Frame::Renew(renew) => {
+                for job in self.job_ids() {
+                    self.source(now, job, source::Input::Renew { worker: peer, leases: renew.leases.clone() });
+                }
+            }
+            Frame::Commit(commit) => {
+                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                    if neighbour.commits.len() >= MAX_COMMITS {
+                        return self.violation(peer, "commits that are never revealed");
+                    }
+                    neighbour.commits.push_back(commit);
+                }
+            }
+            Frame::Reveal(reveal) => self.revealed(now, peer, reveal),
+        }
+    }
+
+    fn revealed(&mut self, now: Timestamp, peer: PeerId, reveal: crate::result::Reveal) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let Some(at) = neighbour.commits.iter().position(|commit| commit.root == reveal.root) else {
+            return self.violation(peer, "a reveal without a commit");
+        };
+        let Some(commit) = neighbour.commits.remove(at) else { return };
+        let job = commit.job;
+        match VerifiedBatch::check(commit, reveal, &peer, &self.me) {
+            Ok(batch) if self.sources.contains_key(&job) => {
+                self.source(now, job, source::Input::Results { worker: peer, batch });
+                self.share_credit(now);
+            }
+            Ok(_) => {
+                // A job that is forgotten here: the worker may forget it too.
+                let over = crate::wire::Cancel { job, tasks: Vec::new() };
+                self.send(peer, Frame::Cancel(over));
+            }
+            Err(error) => self.violation(peer, &alloc::format!("{error}")),
+        }
+    }
+
+    fn asked(&mut self, peer: PeerId) {
+        let offers: Vec<Frame> =
+            self.sources.values().filter(|s| s.works_with(&peer)).map(|s| Frame::Offer(s.offer())).collect();
+        for offer in offers {
+            self.send(peer, offer);
+        }
+    }
+
+    fn refused(&mut self, now: Timestamp, peer: PeerId, refuse: &Refuse) {
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.refused = Some(refuse.reason);
+        }
+        if let Some(job) = refuse.job {
+            self.source(now, job, source::Input::Leave { worker: peer });
+        }
+    }
+
+    /// Divides each worker's window among the running jobs.
+    fn share_credit(&mut self, now: Timestamp) {
+        let running: Vec<JobId> = self.sources.values().filter(|s| s.is_running()).map(Source::id).collect();
+        let count = u32::try_from(running.len()).unwrap_or(u32::MAX).max(1);
+        let windows: Vec<(PeerId, u32)> = self.neighbours.iter().map(|(peer, n)| (*peer, n.window)).collect();
+        for job in running {
+            for (peer, window) in &windows {
+                let tasks = window.div_ceil(count);
+                if self.sources.get(&job).is_some_and(|source| source.window_of(peer) != Some(tasks)) {
+                    self.source(now, job, source::Input::Credit { worker: *peer, tasks });
+                }
+            }
+        }
+    }
+
+    fn violation(&mut self, peer: PeerId, what: &str) {
+        let text: String = what.chars().take(MAX_TEXT / 4).collect();
+        let refuse = Refuse { job: None, reason: Reason::Protocol, text };
+        self.send(peer, Frame::Refuse(refuse));
+        self.close(peer, what);
+    }
+
+    fn close(&mut self, peer: PeerId, why: &str) {
+        self.out.effects.push(Effect::Close(peer, String::from(why)));
+    }
+
+    fn send(&mut self, peer: PeerId, frame: Frame) {
+        if peer == self.me {
+            self.loopback.push_back(frame);
+        } else if self.neighbours.contains_key(&peer) {
+            self.out.effects.push(Effect::Send(peer, frame));
+        }
+    }
+
+    /// Delivers frames to oneself until none is left; each is caused by progress, so this ends.
+    fn settle_loopback(&mut self, now: Timestamp) {
+        while let Some(frame) = self.loopback.pop_front() {
+            self.work_frame(now, self.me, frame);
+        }
+    }
+
+    fn source(&mut self, now: Timestamp, job: JobId, input: source::Input) {
+        let Some(source) = self.sources.get_mut(&job) else { return };
+        let batch = source.step(now, input);
+        self.source_batch(job, batch);
+    }
+
+    fn source_batch(&mut self, job: JobId, batch: Batch<source::Effect>) {
+        self.out.records.extend(batch.records);
+        for effect in batch.effects {
+            match effect {
+                source::Effect::Send(peer, frame) => self.send(peer, frame),
+                source::Effect::Fetch { hash, len, from } => {
+                    self.fetching.entry(hash).or_default().insert(job);
+                    self.out.effects.push(Effect::Fetch { hash, len, from });
+                }
+                source::Effect::Violation(peer, what) => self.violation(peer, what),
+                source::Effect::Changed => {
+                    let changed = Effect::Changed(job);
+                    if !self.out.effects.contains(&changed) {
+                        self.out.effects.push(changed);
+                    }
+                }
+            }
+        }
+    }
+
+    fn worker(&mut self, now: Timestamp, input: worker::Input) {
+        let batch = self.worker.step(now, input);
+        self.worker_batch(batch);
+    }
+
+    fn worker_batch(&mut self, batch: Batch<worker::Effect>) {
+        self.out.records.extend(batch.records);
+        for effect in batch.effects {
+            match effect {
+                worker::Effect::Send(peer, frame) => self.send(peer, frame),
+                worker::Effect::Fetch { hash, len, from } => self.out.effects.push(Effect::Fetch { hash, len, from }),
+                worker::Effect::Run { attempt, program, task, input } => {
+                    self.out.effects.push(Effect::Run { attempt, program, task, input });
+                }
+                worker::Effect::Kill(attempt) => self.out.effects.push(Effect::Kill(attempt)),
+                worker::Effect::Violation(peer, what) => self.violation(peer, what),
+            }
+        }
+    }
+
+    /// One of this peer's own jobs.
+    pub fn job(&self, job: &JobId) -> Option<&Source> {
+        self.sources.get(job)
+    }
+
+    /// All of this peer's own jobs.
+    pub fn jobs(&self) -> impl Iterator<Item = &Source> {
+        self.sources.values()
+    }
+
+    /// Whether a job of its own is unfinished.
+    pub fn has_running_jobs(&self) -> bool {
+        self.sources.values().any(|source| source.is_running())
+    }
+
+    /// Jobs that ended and are not forgotten.
+    pub fn ended_jobs(&self) -> impl Iterator<Item = (JobId, JobState)> {
+        self.sources.values().map(|source| (source.id(), source.view().state)).filter(|(_, s)| *s != JobState::Running)
+    }
+}

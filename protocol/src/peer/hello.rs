@@ -1,0 +1,56 @@
+//! Getting to know a peer: hello, versions, and what follows from them.
+
+use alloc::{collections::VecDeque, format};
+
+use super::{Neighbour, Peer};
+use crate::{
+    id::PeerId,
+    offer::Proximity,
+    time::Timestamp,
+    wire::{Frame, Hello, Reason, Refuse, VERSION},
+    worker,
+};
+
+impl Neighbour {
+    pub(super) fn new(proximity: Proximity) -> Self {
+        Self { proximity, hello: None, window: 0, commits: VecDeque::new(), unknown: 0, refused: None }
+    }
+}
+
+impl Peer {
+    /// What this peer says first.
+    pub(super) fn hello(&self) -> Hello {
+        Hello {
+            versions: [VERSION].into(),
+            agent: self.config.agent.clone(),
+            profiles: self.config.lending.profiles.clone(),
+            slots: self.config.lending.slots,
+            memory: self.config.lending.memory,
+        }
+    }
+
+    /// A peer is its own neighbour: its slots get its jobs by the same rules as anybody's.
+    pub(super) fn meet_oneself(&mut self, now: Timestamp) {
+        let mut oneself = Neighbour::new(Proximity::Own);
+        oneself.hello = Some(self.hello());
+        self.neighbours.insert(self.me, oneself);
+        let up = worker::Input::Up { peer: self.me, proximity: Proximity::Own };
+        self.worker(now, up);
+    }
+
+    pub(super) fn greet(&mut self, now: Timestamp, peer: PeerId, hello: Hello) {
+        if !hello.versions.contains(&VERSION) {
+            let text = format!("this peer speaks version {VERSION}");
+            let refuse = Refuse { job: None, reason: Reason::Version, text };
+            self.send(peer, Frame::Refuse(refuse));
+            return self.close(peer, "no common version of the work protocol");
+        }
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        neighbour.hello = Some(hello);
+        let proximity = neighbour.proximity;
+        self.worker(now, worker::Input::Up { peer, proximity });
+        for job in self.job_ids() {
+            self.join(now, job, peer);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What a peer must not forget: each record is an upsert of one key, stored before any effect that
+//! relies on it is carried out. Replaying the live records gives the machines back (see `peer`).
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cbor::{self, DecodeError},
+    id::{Hash, JobId, LeaseId, PeerId},
+    pool::TaskIndex,
+    result::{Commit, Opened, Output, Proof},
+    time::Timestamp,
+    verify::Acceptance,
+    wire,
+};
+
+/// Where a job of one's own stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Tasks are unfinished.
+    Running,
+    /// Every task has an accepted result or was given up.
+    Done,
+    /// Ended by its submitter.
+    Cancelled,
+}
+
+/// One thing remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// A job of this peer's own.
+    Job {
+        /// Its id.
+        job: JobId,
+        /// The blob that holds its manifest.
+        manifest: Hash,
+        /// When it was submitted.
+        submitted: Timestamp,
+        /// When it ended.
+        ended: Option<Timestamp>,
+        /// Where it stands.
+        state: JobState,
+    },
+    /// Tasks handed to a worker.
+    Leased {
+        /// The job.
+        job: JobId,
+        /// The lease.
+        lease: LeaseId,
+        /// Who holds it.
+        worker: PeerId,
+        /// Its tasks.
+        tasks: Vec<TaskIndex>,
+    },
+    /// A worker's result that counts as a vote.
+    Vote {
+        /// The job.
+        job: JobId,
+        /// The task.
+        task: TaskIndex,
+        /// The result with its proof.
+        proof: Proof,
+        /// Its output.
+        output: Output,
+        /// What the guest wrote to standard error.
+        #[serde(with = "serde_bytes")]
+        log: Vec<u8>,
+        /// Microseconds it took, as the worker tells it.
+        micros: u64,
+    },
+    /// A task that is settled.
+    Settled {
+        /// The job.
+        job: JobId,
+        /// The task.
+        task: TaskIndex,
+        /// Its place in the order of settlement.
+        place: u32,
+        /// What was accepted; none for a task that was given up.
+        acceptance: Option<Acceptance>,
+    },
+    /// The batches of a worker that are stored.
+    Heard {
+        /// The job.
+        job: JobId,
+        /// The worker.
+        worker: PeerId,
+        /// Every batch up to this one.
+        highest: u64,
+    },
+    /// A lease that this peer works on for another.
+    Held {
+        /// Whom it is leased from.
+        source: PeerId,
+        /// The lease.
+        lease: wire::Lease,
+    },
+    /// Results of one's own that the source has not acknowledged.
+    Batch {
+        /// Whom they are for.
+        source: PeerId,
+        /// The signed commit.
+        commit: Commit,
+        /// The results.
+        opened: Vec<Opened>,
+    },
+}
+
+/// A record's place in the store; keys sort so that a job's own records stand together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(pub Vec<u8>);
+
+/// One change of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Store under its key, replacing what was there.
+    Put(Record),
+    /// Forget.
+    Delete(Key),
+}
+
+impl Key {
+    fn new(kind: u8, parts: &[&[u8]]) -> Self {
+        let mut bytes = Vec::from([kind]);
+        for part in parts {
+            bytes.extend_from_slice(part);
+        }
+        Self(bytes)
+    }
+
+    /// Of [`Record::Job`].
+    pub fn job(job: &JobId) -> Self {
+        Self::new(b'j', &[&job.0])
+    }
+
+    /// Of [`Record::Leased`].
+    pub fn leased(job: &JobId, lease: &LeaseId) -> Self {
+        Self::new(b'l', &[&job.0, &lease.0])
+    }
+
+    /// Of [`Record::Vote`].
+    pub fn vote(job: &JobId, task: TaskIndex, worker: &PeerId) -> Self {
+        Self::new(b'v', &[&job.0, &task.to_be_bytes(), &worker.0])
+    }
+
+    /// Of [`Record::Settled`].
+    pub fn settled(job: &JobId, task: TaskIndex) -> Self {
+        Self::new(b's', &[&job.0, &task.to_be_bytes()])
+    }
+
+    /// Of [`Record::Heard`].
+    pub fn heard(job: &JobId, worker: &PeerId) -> Self {
+        Self::new(b'h', &[&job.0, &worker.0])
+    }
+
+    /// Of [`Record::Held`].
+    pub fn held(source: &PeerId, lease: &LeaseId) -> Self {
+        Self::new(b'w', &[&source.0, &lease.0])
+    }
+
+    /// Of [`Record::Batch`].
+    pub fn batch(source: &PeerId, job: &JobId, sequence: u64) -> Self {
+        Self::new(b'b', &[&source.0, &job.0, &sequence.to_be_bytes()])
+    }
+}
+
+impl Record {
+    /// Its place in the store.
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Job { job, .. } => Key::job(job),
+            Self::Leased { job, lease, .. } => Key::leased(job, lease),
+            Self::Vote { job, task, proof, .. } => Key::vote(job, *task, &proof.leaf.worker),
+            Self::Settled { job, task, .. } => Key::settled(job, *task),
+            Self::Heard { job, worker, .. } => Key::heard(job, worker),
+            Self::Held { source, lease } => Key::held(source, &lease.lease),
+            Self::Batch { source, commit, .. } => Key::batch(source, &commit.job, commit.sequence),
+        }
+    }
+
+    /// Its stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        cbor::encode(self)
+    }
+
+    /// Reads a stored form.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        cbor::decode(bytes)
+    }
+}

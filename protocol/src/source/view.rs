@@ -1,0 +1,112 @@
+//! A job as people and programs see it.
+
+use alloc::{string::String, vec::Vec};
+
+use serde::{Deserialize, Serialize};
+
+use super::Source;
+use crate::{
+    id::{JobId, PeerId},
+    record::JobState,
+    time::Timestamp,
+    verify::{Acceptance, Policy},
+};
+
+/// One worker's part in a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerView {
+    /// Who.
+    pub peer: PeerId,
+    /// Whether these are the submitter's own slots.
+    pub own: bool,
+    /// Whether it is connected now.
+    pub connected: bool,
+    /// Tasks it computes at once.
+    pub slots: u32,
+    /// Tasks it holds now.
+    pub held: u64,
+    /// Results that it returned.
+    pub returned: u64,
+    /// Of these, in accordance with what was accepted.
+    pub agreed: u64,
+    /// Of these, against what was accepted.
+    pub outvoted: u64,
+    /// Of these, after the task was settled.
+    pub late: u64,
+    /// Attempts that could not say.
+    pub inconclusive: u64,
+    /// Microseconds of computing, as the worker tells it.
+    pub micros: u64,
+}
+
+/// A job's standing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobView {
+    /// The job.
+    pub job: JobId,
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub state: JobState,
+    /// How results are accepted.
+    pub policy: Policy,
+    /// Inputs that were given.
+    pub inputs: u64,
+    /// Distinct tasks among them.
+    pub tasks: u64,
+    /// Tasks settled.
+    pub settled: u64,
+    /// Settled tasks whose guest did not end with exit code 0, or that were given up.
+    pub failed: u64,
+    /// Unsettled tasks with a copy out.
+    pub in_flight: u64,
+    /// What it waits for.
+    pub waiting: Option<String>,
+    /// Microseconds since the epoch.
+    pub submitted: Timestamp,
+    /// Microseconds since the epoch.
+    pub ended: Option<Timestamp>,
+    /// Everyone that took part.
+    pub workers: Vec<WorkerView>,
+}
+
+impl Source {
+    /// The job's standing now.
+    pub fn view(&self) -> JobView {
+        let failed = |acceptance: &Option<Acceptance>| {
+            !acceptance.as_ref().is_some_and(|accepted| accepted.outcome.status.is_success())
+        };
+        JobView {
+            job: self.job,
+            name: self.manifest.name.clone(),
+            state: self.state,
+            policy: self.manifest.policy,
+            inputs: self.manifest.inputs.count(),
+            tasks: self.tasks.len() as u64,
+            settled: self.settled.len() as u64,
+            failed: self.settled.iter().filter(|(_, acceptance)| failed(acceptance)).count() as u64,
+            in_flight: self.pool.in_flight() as u64,
+            waiting: self.waiting(),
+            submitted: self.submitted,
+            ended: self.ended,
+            workers: self
+                .workers
+                .iter()
+                .filter(|(_, stats)| stats.joined || stats.returned + stats.inconclusive > 0)
+                .map(|(peer, stats)| WorkerView {
+                    peer: *peer,
+                    own: *peer == self.me,
+                    connected: stats.connected,
+                    slots: stats.slots,
+                    held: self.pool.held_by(peer) as u64,
+                    returned: stats.returned,
+                    agreed: stats.agreed,
+                    outvoted: stats.outvoted,
+                    late: stats.late,
+                    inconclusive: stats.inconclusive,
+                    micros: stats.micros,
+                })
+                .collect(),
+        }
+    }
+}

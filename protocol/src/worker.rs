@@ -1,0 +1,663 @@
+//! What this peer computes for others (and, through the same door, for itself).
+//!
+//! Takes offers and leases, says how much it is willing to hold, feeds the slots fairly among
+//! sources, and turns finished attempts into signed batches that it keeps until they are
+//! acknowledged. It does not execute anything and does not know what an engine is.
+
+mod foreign;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    sync::Arc,
+    vec::Vec,
+};
+use core::time::Duration;
+
+use serde_bytes::ByteBuf;
+
+use crate::{
+    batch::Batch,
+    crypto::Keypair,
+    entropy::Entropy,
+    id::{Hash, JobId, LeaseId, PeerId, TaskId},
+    limits::{MAX_BATCH, MAX_CREDIT, MAX_FOREIGN_JOBS, MAX_LOG, MAX_UNACKED_BATCHES, RENEW},
+    offer::{self, Lending},
+    record::{Change, Record},
+    result::{Leaf, Opened, Output, output_commit},
+    task::{self, Program, Status},
+    time::Timestamp,
+    wire::{Cancel, Credit, Frame, Lease, Offer, Reason, Refuse, Renew},
+};
+use foreign::{Foreign, Held};
+
+/// Work that a worker would like to hold, as time at its measured speed.
+const AHEAD: Duration = Duration::from_secs(3);
+/// An idle worker asks around this often.
+const ASK: Duration = Duration::from_secs(15);
+/// Peers asked at a time.
+const ASKED: usize = 8;
+/// Work of a source that has been away for this long is dropped.
+const RETENTION: Duration = Duration::from_secs(3600);
+
+/// What happens to the worker.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A peer is connected.
+    Up {
+        /// Who.
+        peer: PeerId,
+        /// How near it is.
+        proximity: offer::Proximity,
+    },
+    /// A peer is gone.
+    Down {
+        /// Who.
+        peer: PeerId,
+    },
+    /// A source has work.
+    Offer {
+        /// Who.
+        peer: PeerId,
+        /// What.
+        offer: Offer,
+    },
+    /// A source hands over tasks.
+    Lease {
+        /// Who.
+        peer: PeerId,
+        /// What.
+        lease: Lease,
+    },
+    /// A source no longer wants work.
+    Cancel {
+        /// Who.
+        peer: PeerId,
+        /// What.
+        cancel: Cancel,
+    },
+    /// A source has stored batches; its signature has been checked.
+    Ack {
+        /// Who.
+        peer: PeerId,
+        /// The job.
+        job: JobId,
+        /// Every batch up to this one.
+        highest: u64,
+    },
+    /// A blob that was asked for is here, or is not to be had.
+    Blob {
+        /// Which.
+        hash: Hash,
+        /// Whether it is here.
+        here: bool,
+    },
+    /// An attempt ended.
+    Executed {
+        /// Which.
+        attempt: u64,
+        /// How.
+        status: Status,
+        /// Its standard output.
+        output: Output,
+        /// Its work.
+        fuel: u64,
+        /// Its standard error.
+        log: Vec<u8>,
+        /// Its duration.
+        micros: u64,
+    },
+    /// The operator wants the machine back.
+    Pause,
+    /// The operator lends it again.
+    Resume,
+    /// Time passed.
+    Tick,
+}
+
+/// What the worker wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Say this to that peer.
+    Send(PeerId, Frame),
+    /// Get this blob from that peer, unless it is here already; answered by [`Input::Blob`].
+    Fetch {
+        /// Which.
+        hash: Hash,
+        /// Its length.
+        len: u64,
+        /// From whom.
+        from: PeerId,
+    },
+    /// Execute; answered by [`Input::Executed`].
+    Run {
+        /// Names the attempt.
+        attempt: u64,
+        /// The program.
+        program: Arc<Program>,
+        /// The task.
+        task: TaskId,
+        /// Its input.
+        input: task::Input,
+    },
+    /// Stop an attempt; no answer is expected, one that comes is ignored.
+    Kill(u64),
+    /// The peer broke the protocol in this way.
+    Violation(PeerId, &'static str),
+}
+
+#[derive(Debug, Clone)]
+struct Neighbour {
+    connected: bool,
+    proximity: offer::Proximity,
+    /// Jobs it has offered and not ended.
+    offers: BTreeSet<JobId>,
+    /// The window it was last told.
+    told: u32,
+    seen: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+struct Running {
+    source: PeerId,
+    job: JobId,
+    held: Held,
+}
+
+/// The worker's own figures, for adverts and people.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Tasks computed at once.
+    pub slots: u32,
+    /// Of these, free now.
+    pub free: u32,
+    /// Fuel units a second and slot, 0 while unknown.
+    pub speed: u64,
+    /// Tasks held and not begun.
+    pub queued: u64,
+    /// Whether the operator paused the worker.
+    pub paused: bool,
+    /// Attempts that ended since the start.
+    pub executed: u64,
+}
+
+/// The machine. See the module's head for what it decides.
+pub struct Worker {
+    key: Keypair,
+    me: PeerId,
+    lending: Lending,
+    entropy: Entropy,
+    paused: bool,
+    neighbours: BTreeMap<PeerId, Neighbour>,
+    jobs: BTreeMap<(PeerId, JobId), Foreign>,
+    running: BTreeMap<u64, Running>,
+    next_attempt: u64,
+    /// Blobs asked for and not here.
+    wanted: BTreeSet<Hash>,
+    /// Blobs known to be here, while a job needs them.
+    here: BTreeSet<Hash>,
+    /// The source served last.
+    turn: PeerId,
+    renewed: Timestamp,
+    asked: Timestamp,
+    executed: u64,
+    /// Smoothed microseconds an attempt and microseconds a million fuel units: own judgement.
+    micros: f64,
+    speed: f64,
+    out: Batch<Effect>,
+}
+
+impl Worker {
+    /// A worker that lends what `lending` says.
+    pub fn new(key: Keypair, lending: Lending, entropy: Entropy) -> Self {
+        Self {
+            me: key.peer_id(),
+            key,
+            lending,
+            entropy,
+            paused: false,
+            neighbours: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            running: BTreeMap::new(),
+            next_attempt: 1,
+            wanted: BTreeSet::new(),
+            here: BTreeSet::new(),
+            turn: PeerId([0; 32]),
+            renewed: Timestamp(0),
+            asked: Timestamp(0),
+            executed: 0,
+            micros: 0.0,
+            speed: 0.0,
+            out: Batch::default(),
+        }
+    }
+
+    /// Takes back what a stopped worker had: leases to work on and batches to deliver.
+    pub fn restore(&mut self, now: Timestamp, records: Vec<Record>) -> Batch<Effect> {
+        let mut leases = Vec::new();
+        for record in records {
+            match record {
+                Record::Held { source, lease } => leases.push((source, lease)),
+                Record::Batch { source, commit, opened } => {
+                    let job = self.jobs.entry((source, commit.job)).or_insert_with(|| Foreign::new(now));
+                    job.keep(commit, opened);
+                    self.neighbours.entry(source).or_insert_with(|| Neighbour::away(now));
+                }
+                _ => {}
+            }
+        }
+        for (source, lease) in leases {
+            self.neighbours.entry(source).or_insert_with(|| Neighbour::away(now));
+            self.take(now, source, lease);
+        }
+        self.out.effects.retain(|effect| matches!(effect, Effect::Fetch { .. }));
+        self.fill(now);
+        core::mem::take(&mut self.out)
+    }
+
+    /// Takes one input and says what is to be stored and done.
+    pub fn step(&mut self, now: Timestamp, input: Input) -> Batch<Effect> {
+        match input {
+            Input::Up { peer, proximity } => self.up(now, peer, proximity),
+            Input::Down { peer } => self.down(now, &peer),
+            Input::Offer { peer, offer } => self.offered(peer, &offer),
+            Input::Lease { peer, lease } => self.leased(now, peer, lease),
+            Input::Cancel { peer, cancel } => self.cancelled(peer, &cancel),
+            Input::Ack { peer, job, highest } => self.acked(peer, job, highest),
+            Input::Blob { hash, here } => self.blob(now, &hash, here),
+            Input::Executed { attempt, status, output, fuel, log, micros } => {
+                self.executed(now, attempt, status, output, fuel, log, micros);
+            }
+            Input::Pause => self.pause(),
+            Input::Resume => self.paused = false,
+            Input::Tick => self.tick(now),
+        }
+        self.fill(now);
+        self.close_batches(now);
+        self.tell_credit();
+        core::mem::take(&mut self.out)
+    }
+
+    /// When the worker next wants a tick, and what for.
+    pub fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
+        let close = self.jobs.values().filter_map(Foreign::closes_at).min().map(|at| (at, "batch close"));
+        let renew = (!self.jobs.is_empty()).then(|| (self.renewed + RENEW, "lease renewal"));
+        let ask = self.is_idle().then(|| (self.asked + ASK, "ask for work"));
+        close.into_iter().chain(renew).chain(ask).min()
+    }
+
+    /// The worker's figures now.
+    pub fn load(&self) -> Load {
+        let busy = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
+        Load {
+            slots: self.lending.slots,
+            free: if self.paused { 0 } else { self.lending.slots.saturating_sub(busy) },
+            speed: self.speed as u64,
+            queued: self.jobs.values().map(|job| job.queue.len() as u64).sum(),
+            paused: self.paused,
+            executed: self.executed,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.paused && self.lending.slots > 0 && self.running.is_empty() && self.jobs.values().all(Foreign::is_idle)
+    }
+
+    fn up(&mut self, now: Timestamp, peer: PeerId, proximity: offer::Proximity) {
+        let neighbour = self.neighbours.entry(peer).or_insert_with(|| Neighbour::away(now));
+        (neighbour.connected, neighbour.proximity, neighbour.told, neighbour.seen) = (true, proximity, 0, now);
+        // What was never acknowledged is said again, in order.
+        let mut again = Vec::new();
+        for ((_, _), job) in self.jobs.range((peer, JobId([0; 32]))..=(peer, JobId([255; 32]))) {
+            for (commit, opened) in job.unacked.values() {
+                again.push(Frame::Commit(commit.clone()));
+                again.push(foreign::reveal(commit, opened));
+            }
+        }
+        self.out.effects.extend(again.into_iter().map(|frame| Effect::Send(peer, frame)));
+        self.renewed = Timestamp(0);
+    }
+
+    fn down(&mut self, now: Timestamp, peer: &PeerId) {
+        if let Some(neighbour) = self.neighbours.get_mut(peer) {
+            (neighbour.connected, neighbour.told, neighbour.seen) = (false, 0, now);
+            neighbour.offers.clear();
+        }
+        let keep = self.jobs.keys().any(|(source, _)| source == peer);
+        if !keep {
+            self.neighbours.remove(peer);
+        }
+    }
+
+    fn offered(&mut self, peer: PeerId, offer: &Offer) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        if let Err(reason) = self.lending.takes(neighbour.proximity, &offer.profile, offer.memory) {
+            self.refuse(peer, Some(offer.job), reason);
+        } else if neighbour.offers.len() < MAX_FOREIGN_JOBS {
+            neighbour.offers.insert(offer.job);
+        }
+    }
+
+    fn refuse(&mut self, peer: PeerId, job: Option<JobId>, reason: Reason) {
+        let frame = Frame::Refuse(Refuse { job, reason, text: String::new() });
+        self.out.effects.push(Effect::Send(peer, frame));
+    }
+
+    fn leased(&mut self, now: Timestamp, peer: PeerId, lease: Lease) {
+        let Some(neighbour) = self.neighbours.get(&peer) else { return };
+        if let Err(reason) =
+            self.lending.takes(neighbour.proximity, &lease.program.profile, lease.program.limits.memory)
+        {
+            return self.refuse(peer, Some(lease.job), reason);
+        }
+        let loops = peer != self.me && lease.path.contains(&self.me);
+        if loops || lease.path.first() != Some(&lease.submitter) || lease.path.last() != Some(&peer) {
+            return self.out.effects.push(Effect::Violation(peer, "a lease with an impossible path"));
+        }
+        let named = |task: &crate::wire::LeasedTask| lease.program.task_id(&task.input.hash()) == task.task;
+        if !lease.tasks.iter().all(named) {
+            return self.out.effects.push(Effect::Violation(peer, "a lease whose task ids are not its tasks'"));
+        }
+        let of_peer = self.jobs.range((peer, JobId([0; 32]))..=(peer, JobId([255; 32])));
+        let held: usize = of_peer.map(|(_, job)| job.queue.len()).sum();
+        if held + lease.tasks.len() > 2 * MAX_CREDIT as usize {
+            return self.out.effects.push(Effect::Violation(peer, "more tasks than credit was given for"));
+        }
+        if self.jobs.len() >= MAX_FOREIGN_JOBS && !self.jobs.contains_key(&(peer, lease.job)) {
+            return self.refuse(peer, Some(lease.job), Reason::Busy);
+        }
+        self.out.records.push(Change::Put(Record::Held { source: peer, lease: lease.clone() }));
+        self.take(now, peer, lease);
+    }
+
+    /// Queues a lease's tasks and asks for the blobs they need.
+    fn take(&mut self, now: Timestamp, peer: PeerId, lease: Lease) {
+        let job = self.jobs.entry((peer, lease.job)).or_insert_with(|| Foreign::new(now));
+        let program = job.program.get_or_insert_with(|| Arc::new(lease.program.clone())).clone();
+        let mut needs = Vec::from([(program.module, program.module_len)]);
+        needs.extend(program.data.iter().map(|file| (file.hash, file.len)));
+        let mut count = 0;
+        for task in lease.tasks {
+            if let task::Input::Blob { hash, len } = task.input {
+                needs.push((hash, len));
+            }
+            let held = Held { task: task.task, lease: lease.lease, submitter: lease.submitter, input: task.input };
+            let runs = self
+                .running
+                .values_mut()
+                .find(|one| one.source == peer && one.job == lease.job && one.held.task == held.task);
+            if let Some(running) = runs {
+                job.release(&running.held.lease, &mut self.out.records, peer);
+                running.held.lease = lease.lease;
+                count += 1;
+            } else if job.queue_task(held, &mut self.out.records, peer) {
+                count += 1;
+            }
+        }
+        job.hold(lease.lease, count, &mut self.out.records, peer);
+        for (hash, len) in needs {
+            if !self.here.contains(&hash) && self.wanted.insert(hash) {
+                self.out.effects.push(Effect::Fetch { hash, len, from: peer });
+            }
+        }
+    }
+
+    fn cancelled(&mut self, peer: PeerId, cancel: &Cancel) {
+        let key = (peer, cancel.job);
+        let over = cancel.tasks.is_empty();
+        let hit: Vec<u64> = self
+            .running
+            .iter()
+            .filter(|(_, one)| one.source == peer && one.job == cancel.job)
+            .filter(|(_, one)| over || cancel.tasks.contains(&one.held.task))
+            .map(|(attempt, _)| *attempt)
+            .collect();
+        for attempt in hit {
+            if let Some(running) = self.running.remove(&attempt)
+                && let Some(job) = self.jobs.get_mut(&key)
+            {
+                job.release(&running.held.lease, &mut self.out.records, peer);
+            }
+            self.out.effects.push(Effect::Kill(attempt));
+        }
+        if over {
+            if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                neighbour.offers.remove(&cancel.job);
+            }
+            if let Some(job) = self.jobs.remove(&key) {
+                job.forget(&mut self.out.records, peer, cancel.job);
+            }
+            self.forget_blobs();
+        } else if let Some(job) = self.jobs.get_mut(&key) {
+            job.drop_tasks(&cancel.tasks, &mut self.out.records, peer);
+        }
+    }
+
+    fn acked(&mut self, peer: PeerId, job: JobId, highest: u64) {
+        if let Some(foreign) = self.jobs.get_mut(&(peer, job)) {
+            foreign.acked(highest, &mut self.out.records, peer);
+        }
+    }
+
+    /// Keeps `here` no larger than what current jobs may ask about.
+    fn forget_blobs(&mut self) {
+        if self.jobs.is_empty() {
+            self.here.clear();
+        }
+    }
+
+    fn blob(&mut self, now: Timestamp, hash: &Hash, here: bool) {
+        self.wanted.remove(hash);
+        if here {
+            self.here.insert(*hash);
+            return;
+        }
+        let mut lost = Vec::new();
+        for ((source, job), foreign) in &mut self.jobs {
+            for held in foreign.take_needing(hash) {
+                lost.push((*source, *job, held));
+            }
+        }
+        for (source, job, held) in lost {
+            if self.neighbours.get(&source).is_some_and(|n| n.connected) {
+                let output = Output::Inline(ByteBuf::new());
+                self.result(now, source, job, held, (Status::HostFault, output, 0, Vec::new(), 0));
+            } else if let Some(foreign) = self.jobs.get_mut(&(source, job)) {
+                foreign.release(&held.lease, &mut self.out.records, source);
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one input")]
+    fn executed(
+        &mut self,
+        now: Timestamp,
+        attempt: u64,
+        status: Status,
+        output: Output,
+        fuel: u64,
+        log: Vec<u8>,
+        micros: u64,
+    ) {
+        let Some(Running { source, job, held }) = self.running.remove(&attempt) else { return };
+        self.executed += 1;
+        self.micros = smooth(self.micros, micros as f64);
+        if fuel > 0 && micros > 0 {
+            self.speed = smooth(self.speed, fuel as f64 * 1e6 / micros as f64);
+        }
+        self.result(now, source, job, held, (status, output, fuel, log, micros));
+    }
+
+    fn result(
+        &mut self,
+        now: Timestamp,
+        source: PeerId,
+        job: JobId,
+        held: Held,
+        (status, output, fuel, mut log, micros): (Status, Output, u64, Vec<u8>, u64),
+    ) {
+        let Some(foreign) = self.jobs.get_mut(&(source, job)) else { return };
+        log.drain(..log.len().saturating_sub(MAX_LOG));
+        let nonce = Hash(self.entropy.draw());
+        let leaf = Leaf {
+            task: held.task,
+            job,
+            submitter: held.submitter,
+            lease: held.lease,
+            worker: self.me,
+            status,
+            output_commit: output_commit(&output.hash(), &nonce.0),
+            fuel,
+        };
+        foreign.add(now, Opened { leaf, nonce, output, log: ByteBuf::from(log), micros });
+    }
+
+    fn pause(&mut self) {
+        self.paused = true;
+        for (attempt, running) in core::mem::take(&mut self.running) {
+            self.out.effects.push(Effect::Kill(attempt));
+            if let Some(job) = self.jobs.get_mut(&(running.source, running.job)) {
+                job.queue.push_front(running.held);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        if self.renewed + RENEW <= now {
+            self.renewed = now;
+            self.renew();
+            self.expire(now);
+        }
+        if self.asked + ASK <= now {
+            self.asked = now;
+            if self.is_idle() {
+                let peers = self.neighbours.iter().filter(|(peer, n)| n.connected && **peer != self.me);
+                let asked: Vec<PeerId> = peers.map(|(peer, _)| *peer).take(ASKED).collect();
+                self.out.effects.extend(asked.into_iter().map(|peer| Effect::Send(peer, Frame::Ask)));
+            }
+        }
+    }
+
+    fn renew(&mut self) {
+        for (peer, _) in self.neighbours.iter().filter(|(_, n)| n.connected) {
+            let of_peer = self.jobs.range((*peer, JobId([0; 32]))..=(*peer, JobId([255; 32])));
+            let leases: Vec<LeaseId> = of_peer.flat_map(|(_, job)| job.leases()).collect();
+            for some in leases.chunks(crate::limits::MAX_LEASE_TASKS) {
+                let frame = Frame::Renew(Renew { leases: some.to_vec() });
+                self.out.effects.push(Effect::Send(*peer, frame));
+            }
+        }
+    }
+
+    /// Drops the work of sources that have been away for too long.
+    fn expire(&mut self, now: Timestamp) {
+        let gone: Vec<PeerId> = self
+            .neighbours
+            .iter()
+            .filter(|(_, n)| !n.connected && n.seen + RETENTION <= now)
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in gone {
+            let jobs: Vec<JobId> = self.jobs.keys().filter(|(source, _)| *source == peer).map(|(_, job)| *job).collect();
+            for job in jobs {
+                self.cancelled(peer, &Cancel { job, tasks: Vec::new() });
+            }
+            self.neighbours.remove(&peer);
+        }
+    }
+
+    /// Starts tasks while slots are free, the sources taking turns.
+    fn fill(&mut self, _now: Timestamp) {
+        if self.paused {
+            return;
+        }
+        while self.running.len() < self.lending.slots as usize {
+            let Some(key) = self.next_job() else { return };
+            self.turn = key.0;
+            let here = &self.here;
+            let Some((foreign, held)) =
+                self.jobs.get_mut(&key).and_then(|job| job.take_ready(here).map(|held| (&*job, held)))
+            else {
+                return;
+            };
+            let Some(program) = foreign.program.clone() else { return };
+            let attempt = self.next_attempt;
+            self.next_attempt += 1;
+            let (task, input) = (held.task, held.input.clone());
+            self.running.insert(attempt, Running { source: key.0, job: key.1, held });
+            self.out.effects.push(Effect::Run { attempt, program, task, input });
+        }
+    }
+
+    /// The first job with a task to start, beginning after the source served last.
+    fn next_job(&self) -> Option<(PeerId, JobId)> {
+        let ready = |(_, job): &(&(PeerId, JobId), &Foreign)| {
+            job.unacked.len() < MAX_UNACKED_BATCHES && job.has_ready(&self.here)
+        };
+        let after = self.jobs.range((self.turn, JobId([255; 32]))..);
+        let before = self.jobs.range(..(self.turn, JobId([255; 32])));
+        after.chain(before).find(ready).map(|(key, _)| *key)
+    }
+
+    /// Signs and sends batches that are full, old enough, or the last that an idle slot has.
+    fn close_batches(&mut self, now: Timestamp) {
+        let idle = self.running.len() < self.lending.slots as usize;
+        for ((source, job), foreign) in &mut self.jobs {
+            let due = foreign.closes_at().is_some_and(|at| at <= now);
+            while foreign.open_results() >= MAX_BATCH || ((due || idle) && foreign.open_results() > 0) {
+                let connected = self.neighbours.get(source).is_some_and(|n| n.connected);
+                let (commit, reveal) = foreign.close(now, &self.key, *job, &mut self.out.records, *source);
+                if connected {
+                    self.out.effects.push(Effect::Send(*source, Frame::Commit(commit)));
+                    self.out.effects.push(Effect::Send(*source, reveal));
+                }
+            }
+        }
+    }
+
+    /// Tells each source how much it may hand over, when that has changed by a quarter or to or from 0.
+    fn tell_credit(&mut self) {
+        let sources = self.neighbours.values().filter(|n| n.connected && !n.offers.is_empty()).count().max(1);
+        let total = self.window();
+        let each = (total / u32::try_from(sources).unwrap_or(1)).max(u32::from(total > 0) * self.lending.slots);
+        for (peer, neighbour) in &mut self.neighbours {
+            if !neighbour.connected {
+                continue;
+            }
+            let window = if neighbour.offers.is_empty() { 0 } else { each.min(MAX_CREDIT) };
+            let crosses = (window == 0) != (neighbour.told == 0);
+            if crosses || window.abs_diff(neighbour.told) * 4 > neighbour.told.max(window) {
+                neighbour.told = window;
+                self.out.effects.push(Effect::Send(*peer, Frame::Credit(Credit { tasks: window })));
+            }
+        }
+    }
+
+    fn window(&self) -> u32 {
+        if self.paused || self.lending.slots == 0 {
+            return 0;
+        }
+        let slots = self.lending.slots;
+        let ahead = if self.micros > 0.0 {
+            let tasks = AHEAD.as_micros() as f64 * f64::from(slots) / self.micros;
+            libm::ceil(tasks.min(f64::from(MAX_CREDIT))) as u32
+        } else {
+            0
+        };
+        slots.saturating_add(ahead.max(slots.saturating_mul(3))).min(MAX_CREDIT)
+    }
+}
+
+impl Neighbour {
+    fn away(now: Timestamp) -> Self {
+        let proximity = offer::Proximity::Wide;
+        Self { connected: false, proximity, offers: BTreeSet::new(), told: 0, seen: now }
+    }
+}
+
+fn smooth(old: f64, new: f64) -> f64 {
+    if old == 0.0 { new } else { old + 0.2 * (new - old) }
+}

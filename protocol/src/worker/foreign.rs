@@ -1,0 +1,216 @@
+//! One job of another peer's, as its worker keeps it: what is queued, what is done and unsent, what
+//! is sent and unacknowledged.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    vec::Vec,
+};
+
+use crate::{
+    crypto::Keypair,
+    id::{Hash, JobId, LeaseId, PeerId, TaskId},
+    limits::{BATCH_CLOSE, MAX_BATCH},
+    record::{Change, Key, Record},
+    result::{Commit, Opened, Reveal},
+    task::{Input, Program},
+    time::Timestamp,
+    wire::Frame,
+};
+
+/// A task held and not concluded.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) task: TaskId,
+    pub(super) lease: LeaseId,
+    pub(super) submitter: PeerId,
+    pub(super) input: Input,
+}
+
+#[derive(Debug)]
+pub(super) struct Foreign {
+    pub(super) program: Option<Arc<Program>>,
+    pub(super) queue: VecDeque<Held>,
+    /// Tasks of each lease that are not yet in a stored batch; at none the lease is forgotten.
+    open: BTreeMap<LeaseId, u32>,
+    results: Vec<Opened>,
+    since: Timestamp,
+    /// The next batch's number. It starts at the clock, so that a worker that forgot its last
+    /// number in a crash never uses one again.
+    sequence: u64,
+    pub(super) unacked: BTreeMap<u64, (Commit, Vec<Opened>)>,
+}
+
+/// The frame that opens `commit`.
+pub(super) fn reveal(commit: &Commit, opened: &[Opened]) -> Frame {
+    Frame::Reveal(Reveal { root: commit.root, opened: opened.to_vec() })
+}
+
+impl Foreign {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self {
+            program: None,
+            queue: VecDeque::new(),
+            open: BTreeMap::new(),
+            results: Vec::new(),
+            since: now,
+            sequence: now.0,
+            unacked: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.results.is_empty()
+    }
+
+    pub(super) fn leases(&self) -> impl Iterator<Item = LeaseId> + '_ {
+        self.open.keys().copied()
+    }
+
+    /// Takes back a stored batch.
+    pub(super) fn keep(&mut self, commit: Commit, opened: Vec<Opened>) {
+        self.sequence = self.sequence.max(commit.sequence + 1);
+        self.unacked.insert(commit.sequence, (commit, opened));
+    }
+
+    /// Queues a task unless its result is already on the way; a task held under an older lease moves
+    /// to the newer one. Says whether the lease has this task open.
+    pub(super) fn queue_task(&mut self, held: Held, records: &mut Vec<Change>, source: PeerId) -> bool {
+        let unsent = self.results.iter().any(|one| one.leaf.task == held.task);
+        let unacked = self.unacked.values().any(|(_, opened)| opened.iter().any(|one| one.leaf.task == held.task));
+        if unsent || unacked {
+            return false;
+        }
+        if let Some(queued) = self.queue.iter_mut().find(|one| one.task == held.task) {
+            let older = core::mem::replace(&mut queued.lease, held.lease);
+            if older != held.lease {
+                self.release(&older, records, source);
+            }
+        } else {
+            self.queue.push_back(held);
+        }
+        true
+    }
+
+    /// Notes how many tasks a lease has open.
+    pub(super) fn hold(&mut self, lease: LeaseId, count: u32, records: &mut Vec<Change>, source: PeerId) {
+        if count == 0 {
+            records.push(Change::Delete(Key::held(&source, &lease)));
+        } else {
+            *self.open.entry(lease).or_default() += count;
+        }
+    }
+
+    /// One task of the lease is no longer open.
+    pub(super) fn release(&mut self, lease: &LeaseId, records: &mut Vec<Change>, source: PeerId) {
+        let Some(open) = self.open.get_mut(lease) else { return };
+        *open -= 1;
+        if *open == 0 {
+            self.open.remove(lease);
+            records.push(Change::Delete(Key::held(&source, lease)));
+        }
+    }
+
+    pub(super) fn drop_tasks(&mut self, tasks: &[TaskId], records: &mut Vec<Change>, source: PeerId) {
+        let mut dropped = Vec::new();
+        self.queue.retain(|held| {
+            let hit = tasks.contains(&held.task);
+            if hit {
+                dropped.push(held.lease);
+            }
+            !hit
+        });
+        for lease in dropped {
+            self.release(&lease, records, source);
+        }
+    }
+
+    fn program_ready(&self, here: &BTreeSet<Hash>) -> bool {
+        self.program.as_ref().is_some_and(|program| {
+            here.contains(&program.module) && program.data.iter().all(|file| here.contains(&file.hash))
+        })
+    }
+
+    fn is_ready(held: &Held, here: &BTreeSet<Hash>) -> bool {
+        match &held.input {
+            Input::Inline(_) => true,
+            Input::Blob { hash, .. } => here.contains(hash),
+        }
+    }
+
+    pub(super) fn has_ready(&self, here: &BTreeSet<Hash>) -> bool {
+        self.program_ready(here) && self.queue.iter().any(|held| Self::is_ready(held, here))
+    }
+
+    pub(super) fn take_ready(&mut self, here: &BTreeSet<Hash>) -> Option<Held> {
+        let at = self.queue.iter().position(|held| Self::is_ready(held, here))?;
+        self.queue.remove(at)
+    }
+
+    /// Takes out the tasks that cannot be computed without `hash`.
+    pub(super) fn take_needing(&mut self, hash: &Hash) -> Vec<Held> {
+        let all = self
+            .program
+            .as_ref()
+            .is_some_and(|program| program.module == *hash || program.data.iter().any(|file| file.hash == *hash));
+        let needs = |held: &Held| all || matches!(&held.input, Input::Blob { hash: own, .. } if own == hash);
+        let (taken, kept): (Vec<Held>, Vec<Held>) = core::mem::take(&mut self.queue).into_iter().partition(needs);
+        self.queue = kept.into();
+        taken
+    }
+
+    pub(super) fn add(&mut self, now: Timestamp, opened: Opened) {
+        if self.results.is_empty() {
+            self.since = now;
+        }
+        self.results.push(opened);
+    }
+
+    pub(super) fn open_results(&self) -> usize {
+        self.results.len()
+    }
+
+    pub(super) fn closes_at(&self) -> Option<Timestamp> {
+        (!self.results.is_empty()).then(|| self.since + BATCH_CLOSE)
+    }
+
+    /// Signs the oldest results and stores them; their leases' last records go with the same change.
+    pub(super) fn close(
+        &mut self,
+        now: Timestamp,
+        key: &Keypair,
+        job: JobId,
+        records: &mut Vec<Change>,
+        source: PeerId,
+    ) -> (Commit, Frame) {
+        let rest = self.results.split_off(self.results.len().min(MAX_BATCH));
+        let opened = core::mem::replace(&mut self.results, rest);
+        self.since = now;
+        let commit = Commit::sign(key, job, self.sequence, &opened);
+        self.sequence += 1;
+        records.push(Change::Put(Record::Batch { source, commit: commit.clone(), opened: opened.clone() }));
+        for one in &opened {
+            self.release(&one.leaf.lease, records, source);
+        }
+        let frame = reveal(&commit, &opened);
+        self.unacked.insert(commit.sequence, (commit.clone(), opened));
+        (commit, frame)
+    }
+
+    pub(super) fn acked(&mut self, highest: u64, records: &mut Vec<Change>, source: PeerId) {
+        let kept = self.unacked.split_off(&highest.saturating_add(1));
+        for (sequence, (commit, _)) in core::mem::replace(&mut self.unacked, kept) {
+            records.push(Change::Delete(Key::batch(&source, &commit.job, sequence)));
+        }
+    }
+
+    /// Deletes every record of the job.
+    pub(super) fn forget(self, records: &mut Vec<Change>, source: PeerId, job: JobId) {
+        for lease in self.open.keys() {
+            records.push(Change::Delete(Key::held(&source, lease)));
+        }
+        for sequence in self.unacked.keys() {
+            records.push(Change::Delete(Key::batch(&source, &job, *sequence)));
+        }
+    }
+}
