@@ -1,1 +1,26 @@
+//! A bayan peer: carries out what `bayan-protocol` decides.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`node`] | one running peer, started and stopped as a whole |
+//! | [`core`] | the thread that owns the machines, stores their records and carries out their effects |
+//! | `engine` | attempts: from an order to a message |
+//! | `blobs` | the blob protocol, both sides |
+//! | [`api`] | the local API: HTTP and server-sent events on loopback |
+//! | [`client`] | the local API from outside, blocking |
+//! | [`cli`] | the program `bayan` |
+//! | [`demo`] | `bayan demo` |
+//! | [`config`] | settings and their defaults |
+//!
+//! The network is the crate `bayan-net`, the disk `bayan-store`, the wasm engine `bayan-sandbox`:
+//! types of libp2p, redb and wasmtime stay inside them.
 
+pub mod api;
+mod blobs;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod core;
+pub mod demo;
+mod engine;
+pub mod node;

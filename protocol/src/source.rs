@@ -164,6 +164,8 @@ pub struct Source {
     by_id: BTreeMap<TaskId, TaskIndex>,
     /// The task of each input place; equal inputs share one. Empty when places and tasks coincide.
     order: Vec<TaskIndex>,
+    /// The reverse of `order`.
+    places: BTreeMap<TaskIndex, Vec<u64>>,
     pool: Pool,
     verifier: Verifier,
     /// In order of settlement; none for a task given up.
@@ -220,6 +222,10 @@ impl Source {
         if order.len() == tasks.len() {
             order = Vec::new();
         }
+        let mut places: BTreeMap<TaskIndex, Vec<u64>> = BTreeMap::new();
+        for (place, task) in order.iter().enumerate() {
+            places.entry(*task).or_default().push(place as u64);
+        }
         let per_lease = (MAX_LEASE_BYTES / (largest + 64)).clamp(1, MAX_LEASE_TASKS);
         config.pool.most = u32::try_from(per_lease).unwrap_or(1);
         let count = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
@@ -236,6 +242,7 @@ impl Source {
             tasks,
             by_id,
             order,
+            places,
             pool: Pool::new(config.pool, count, need, Entropy::new(&entropy.draw())),
             verifier: Verifier::new(manifest.policy),
             manifest,
@@ -663,6 +670,14 @@ impl Source {
         } else {
             self.order.get(place).copied()
         }
+    }
+
+    /// The input places that `task` answers.
+    pub fn places_of(&self, task: TaskIndex) -> Vec<u64> {
+        if self.order.is_empty() {
+            return Vec::from([u64::from(task)]);
+        }
+        self.places.get(&task).cloned().unwrap_or_default()
     }
 
     /// A task's id.

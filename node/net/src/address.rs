@@ -104,7 +104,11 @@ impl Reach {
     pub(crate) fn new(listen: &[Multiaddr], bootstrap: &[Multiaddr], quic: bool) -> Self {
         let deciding = if listen.is_empty() { bootstrap } else { listen };
         let local = |address: &Multiaddr| leading_ip(address).is_some_and(|ip| ip.is_loopback());
-        let scope = if !deciding.is_empty() && deciding.iter().all(local) { Scope::Loopback } else { Scope::Wide };
+        let scope = if !deciding.is_empty() && deciding.iter().all(local) {
+            Scope::Loopback
+        } else {
+            Scope::Wide
+        };
         let source = match (scope, listen.iter().find_map(leading_ip)) {
             (Scope::Loopback, Some(IpAddr::V4(ip))) => Some(ip),
             _ => None,
@@ -140,7 +144,11 @@ impl Reach {
             Scope::Loopback => ip.is_loopback(),
             Scope::Wide => {
                 !ip.is_loopback()
-                    || self.named.lock().unwrap_or_else(PoisonError::into_inner).contains(&(ip, port))
+                    || self
+                        .named
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .contains(&(ip, port))
             }
         }
     }
@@ -184,7 +192,11 @@ impl Reach {
         for address in claimed.into_iter().take(4 * MAX_ADDRESSES) {
             let Some((endpoint, named)) = Endpoint::parse(address) else { continue };
             let right_peer = named.is_none_or(|named| named == *peer);
-            if right_peer && self.is_dialable(&endpoint) && !own.contains(&endpoint) && !admitted.contains(&endpoint) {
+            if right_peer
+                && self.is_dialable(&endpoint)
+                && !own.contains(&endpoint)
+                && !admitted.contains(&endpoint)
+            {
                 admitted.push(endpoint);
             }
         }
@@ -202,9 +214,16 @@ impl Reach {
 
     fn is_dialable(&self, endpoint: &Endpoint) -> bool {
         let usable = match endpoint.ip {
-            IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast() && !ip.is_link_local(),
+            IpAddr::V4(ip) => {
+                !ip.is_unspecified()
+                    && !ip.is_multicast()
+                    && !ip.is_broadcast()
+                    && !ip.is_link_local()
+            }
             // A link-local address means nothing without the interface it belongs to.
-            IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_unicast_link_local(),
+            IpAddr::V6(ip) => {
+                !ip.is_unspecified() && !ip.is_multicast() && !ip.is_unicast_link_local()
+            }
         };
         usable
             && endpoint.port != 0
@@ -232,8 +251,13 @@ mod tests {
 
     fn admitted(reach: &Reach, claimed: &[&str]) -> Vec<String> {
         let claimed: Vec<_> = claimed.iter().map(|text| at(text)).collect();
-        let own = BTreeSet::from([Endpoint::parse(&at("/ip4/192.168.1.5/tcp/4001")).expect("parses").0]);
-        reach.admit(&claimed, &libp2p::PeerId::random(), &own).iter().map(ToString::to_string).collect()
+        let own =
+            BTreeSet::from([Endpoint::parse(&at("/ip4/192.168.1.5/tcp/4001")).expect("parses").0]);
+        reach
+            .admit(&claimed, &libp2p::PeerId::random(), &own)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -243,7 +267,10 @@ mod tests {
         assert!(reach.may_dial(&at("/ip4/127.9.0.1/tcp/1")));
         assert!(!reach.may_dial(&at("/ip4/192.168.1.2/tcp/1")));
         assert!(!reach.may_dial(&at("/dns4/example.org/tcp/1")));
-        assert_eq!(admitted(&reach, &["/ip4/10.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/2"]), ["/ip4/127.0.0.1/tcp/2"]);
+        assert_eq!(
+            admitted(&reach, &["/ip4/10.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/2"]),
+            ["/ip4/127.0.0.1/tcp/2"]
+        );
         assert!(reach.objection(&at("/ip4/10.0.0.1/tcp/1")).is_some());
     }
 
@@ -253,8 +280,14 @@ mod tests {
         assert_eq!(reach.scope(), Scope::Wide);
         assert!(reach.may_dial(&at("/ip4/127.0.0.1/tcp/4001")));
         assert!(!reach.may_dial(&at("/ip4/127.0.0.1/tcp/4002")));
-        assert!(!reach.may_dial(&at("/ip6/::ffff:127.0.0.1/tcp/4002")), "mapped addresses are no way around");
-        assert!(admitted(&reach, &["/ip4/127.0.0.1/tcp/4001"]).is_empty(), "nor is it kept or passed on");
+        assert!(
+            !reach.may_dial(&at("/ip6/::ffff:127.0.0.1/tcp/4002")),
+            "mapped addresses are no way around"
+        );
+        assert!(
+            admitted(&reach, &["/ip4/127.0.0.1/tcp/4001"]).is_empty(),
+            "nor is it kept or passed on"
+        );
     }
 
     #[test]
@@ -295,7 +328,13 @@ mod tests {
         let reach = Reach::new(&[], &[], false);
         assert_eq!(reach.objection(&at("/ip4/8.8.8.8/tcp/1")), None);
         assert_eq!(reach.objection(&at("/dnsaddr/example.org")), None);
-        for text in ["/tcp/1", "/ip4/8.8.8.8", "/ip4/8.8.8.8/tcp/0", "/ip4/8.8.8.8/udp/1/quic-v1", "/ip4/8.8.8.8/udp/1"] {
+        for text in [
+            "/tcp/1",
+            "/ip4/8.8.8.8",
+            "/ip4/8.8.8.8/tcp/0",
+            "/ip4/8.8.8.8/udp/1/quic-v1",
+            "/ip4/8.8.8.8/udp/1",
+        ] {
             assert!(reach.objection(&at(text)).is_some(), "{text}");
         }
     }

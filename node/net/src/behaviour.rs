@@ -41,14 +41,19 @@ pub(crate) struct Behaviour {
     identify: identify::Behaviour,
     ping: ping::Behaviour,
     pub(crate) kad: kad::Behaviour<kad::store::MemoryStore>,
-    pub(crate) gossip: gossipsub::Behaviour<gossipsub::IdentityTransform, WhitelistSubscriptionFilter>,
+    pub(crate) gossip:
+        gossipsub::Behaviour<gossipsub::IdentityTransform, WhitelistSubscriptionFilter>,
     mdns: Toggle<mdns::tokio::Behaviour>,
     pub(crate) streams: substream::Behaviour,
 }
 
 impl Behaviour {
     /// The behaviours of a peer under the rules of `reach`.
-    pub(crate) fn new(config: &Config, keypair: &Keypair, reach: &Reach) -> Result<Self, StartError> {
+    pub(crate) fn new(
+        config: &Config,
+        keypair: &Keypair,
+        reach: &Reach,
+    ) -> Result<Self, StartError> {
         let id = keypair.public().to_peer_id();
         Ok(Self {
             limits: limits(config.max_peers),
@@ -107,7 +112,8 @@ fn kademlia(id: PeerId) -> kad::Behaviour<kad::store::MemoryStore> {
         max_providers_per_key: 20,
         max_provided_keys: 64,
     };
-    let mut kad = kad::Behaviour::with_config(id, kad::store::MemoryStore::with_config(id, store), config);
+    let mut kad =
+        kad::Behaviour::with_config(id, kad::store::MemoryStore::with_config(id, store), config);
     kad.set_mode(Some(kad::Mode::Server));
     kad
 }
@@ -115,7 +121,10 @@ fn kademlia(id: PeerId) -> kad::Behaviour<kad::store::MemoryStore> {
 fn gossip(
     keypair: &Keypair,
     scope: Scope,
-) -> Result<gossipsub::Behaviour<gossipsub::IdentityTransform, WhitelistSubscriptionFilter>, StartError> {
+) -> Result<
+    gossipsub::Behaviour<gossipsub::IdentityTransform, WhitelistSubscriptionFilter>,
+    StartError,
+> {
     let failed = |error: &dyn std::fmt::Display| StartError::Setup(format!("gossip: {error}"));
     let config = gossipsub::ConfigBuilder::default()
         .mesh_n(6)
@@ -152,7 +161,10 @@ fn gossip(
 
 /// Scores by invalid messages, bad manners and many peers on one address. The defaults would also
 /// punish a quiet topic, and reward mere presence.
-fn scoring(topic: &IdentTopic, scope: Scope) -> (gossipsub::PeerScoreParams, gossipsub::PeerScoreThresholds) {
+fn scoring(
+    topic: &IdentTopic,
+    scope: Scope,
+) -> (gossipsub::PeerScoreParams, gossipsub::PeerScoreThresholds) {
     let per_topic = gossipsub::TopicScoreParams {
         topic_weight: 1.0,
         time_in_mesh_weight: 0.0,
@@ -160,7 +172,9 @@ fn scoring(topic: &IdentTopic, scope: Scope) -> (gossipsub::PeerScoreParams, gos
         mesh_message_deliveries_weight: 0.0,
         mesh_failure_penalty_weight: 0.0,
         invalid_message_deliveries_weight: -10.0,
-        invalid_message_deliveries_decay: gossipsub::score_parameter_decay(Duration::from_secs(600)),
+        invalid_message_deliveries_decay: gossipsub::score_parameter_decay(Duration::from_secs(
+            600,
+        )),
         ..Default::default()
     };
     let params = gossipsub::PeerScoreParams {
@@ -181,4 +195,3 @@ fn multicast(wanted: bool, id: PeerId) -> Option<mdns::tokio::Behaviour> {
         .inspect_err(|error| tracing::warn!(%error, "peers on the local network will not be found by multicast"))
         .ok()
 }
-

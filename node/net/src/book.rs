@@ -75,13 +75,26 @@ impl Book {
             root.addresses.push(address);
         } else {
             let addresses = vec![address];
-            self.roots.push(Root { peer, addresses, failures: 0, next: now, dialling: false, own: false });
+            self.roots.push(Root {
+                peer,
+                addresses,
+                failures: 0,
+                next: now,
+                dialling: false,
+                own: false,
+            });
         }
     }
 
     /// Notes where a peer says it is, or was heard to be; `from` is when it may be dialled first.
     /// The addresses replace older ones if the peer itself said so, else they only fill a gap.
-    pub(crate) fn learn(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, itself: bool, from: Instant) -> bool {
+    pub(crate) fn learn(
+        &mut self,
+        peer: PeerId,
+        addresses: Vec<Multiaddr>,
+        itself: bool,
+        from: Instant,
+    ) -> bool {
         if let Some(entry) = self.peers.get_mut(&peer) {
             if itself || entry.addresses.is_empty() {
                 entry.addresses = addresses;
@@ -92,13 +105,20 @@ impl Book {
             return false;
         }
         if self.peers.len() >= MAX_PEERS {
-            let failing = self.peers.iter().find(|(_, entry)| entry.failures > 0 && !entry.kept).map(|(peer, _)| *peer);
+            let failing = self
+                .peers
+                .iter()
+                .find(|(_, entry)| entry.failures > 0 && !entry.kept)
+                .map(|(peer, _)| *peer);
             match failing {
                 Some(failing) => self.peers.remove(&failing),
                 None => return false,
             };
         }
-        self.peers.insert(peer, Entry { addresses, failures: 0, next: from, dialling: false, kept: false });
+        self.peers.insert(
+            peer,
+            Entry { addresses, failures: 0, next: from, dialling: false, kept: false },
+        );
         true
     }
 
@@ -122,21 +142,32 @@ impl Book {
     ) -> Vec<Dial> {
         let mut dials = Vec::new();
         for (index, root) in self.roots.iter_mut().enumerate() {
-            let idle = !root.own && !root.dialling && !root.peer.is_some_and(|peer| connected(&peer));
+            let idle =
+                !root.own && !root.dialling && !root.peer.is_some_and(|peer| connected(&peer));
             if slots > 0 && idle && root.next <= now {
                 slots -= 1;
                 root.dialling = true;
-                dials.push(Dial { peer: root.peer, addresses: root.addresses.clone(), root: Some(index) });
+                dials.push(Dial {
+                    peer: root.peer,
+                    addresses: root.addresses.clone(),
+                    root: Some(index),
+                });
             }
         }
-        let named = |peer: &PeerId| self.roots.iter().any(|root| root.dialling && root.peer == Some(*peer));
+        let named =
+            |peer: &PeerId| self.roots.iter().any(|root| root.dialling && root.peer == Some(*peer));
         for (peer, entry) in &mut self.peers {
-            let idle = !entry.dialling && !entry.addresses.is_empty() && !connected(peer) && !named(peer);
+            let idle =
+                !entry.dialling && !entry.addresses.is_empty() && !connected(peer) && !named(peer);
             if slots > 0 && idle && entry.next <= now && (entry.kept || fresh > 0) {
                 slots -= 1;
                 fresh = fresh.saturating_sub(usize::from(!entry.kept));
                 entry.dialling = true;
-                dials.push(Dial { peer: Some(*peer), addresses: entry.addresses.clone(), root: None });
+                dials.push(Dial {
+                    peer: Some(*peer),
+                    addresses: entry.addresses.clone(),
+                    root: None,
+                });
             }
         }
         dials

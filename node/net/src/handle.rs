@@ -186,7 +186,8 @@ impl Handle {
     /// [`CommandError::Address`] tells what is wrong with the address.
     pub fn dial(&self, address: &str) -> Result<(), CommandError> {
         let refuse = |reason: String| CommandError::Address { address: address.to_owned(), reason };
-        let parsed: Multiaddr = address.parse().map_err(|error: libp2p::multiaddr::Error| refuse(error.to_string()))?;
+        let parsed: Multiaddr =
+            address.parse().map_err(|error: libp2p::multiaddr::Error| refuse(error.to_string()))?;
         if let Some(objection) = self.shared.reach.objection(&parsed) {
             return Err(refuse(objection.to_owned()));
         }

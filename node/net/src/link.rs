@@ -77,9 +77,10 @@ impl Link {
         Ended { peer: self.peer, up: Some(since.elapsed()) }
     }
 
-    async fn serve(self, mut reader: Reader, mut writer: Writer<WriteHalf<Stream>>) {
+    async fn serve(&self, mut reader: Reader, mut writer: Writer<WriteHalf<Stream>>) {
         let peer = self.peer;
-        let (outbox, mut queue) = outbox::queue(self.queue_frames, self.queue_bytes, self.stop.clone());
+        let (outbox, mut queue) =
+            outbox::queue(self.queue_frames, self.queue_bytes, self.stop.clone());
         // The outbox comes first, so that whoever sees `Up` can send.
         self.outboxes.insert(peer, outbox);
         let up = Event::Up { peer, address: self.address.clone(), inbound: self.inbound };
@@ -145,7 +146,8 @@ async fn greet(origin: Origin) -> Option<(Reader, Writer<WriteHalf<Stream>>)> {
         },
     };
     let (reader, writer) = stream.split();
-    let (mut reader, mut writer) = (BufReader::with_capacity(64 << 10, reader), Writer::new(writer));
+    let (mut reader, mut writer) =
+        (BufReader::with_capacity(64 << 10, reader), Writer::new(writer));
     writer.gather(&[]);
     writer.flush().await.ok()?;
     let greeting = frame::read(&mut reader).await.ok()?;
@@ -164,7 +166,11 @@ async fn write_all(queue: &mut Queue, writer: &mut Writer<WriteHalf<Stream>>) ->
         }
         if let Err(error) = writer.flush().await {
             tracing::debug!(%error, "work stream cannot be written");
-            return if error.kind() == io::ErrorKind::TimedOut { DownReason::TooSlow } else { DownReason::Lost };
+            return if error.kind() == io::ErrorKind::TimedOut {
+                DownReason::TooSlow
+            } else {
+                DownReason::Lost
+            };
         }
     }
     // The outbox, and with it the queue's other end, is dropped only by the task that runs this.

@@ -42,7 +42,12 @@ impl Stop {
     pub(crate) async fn wait(&self) -> DownReason {
         let mut watcher = self.0.subscribe();
         // The sender lives in `self`, so waiting cannot fail.
-        watcher.wait_for(Option::is_some).await.ok().and_then(|held| held.clone()).unwrap_or(DownReason::Shutdown)
+        watcher
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|held| held.clone())
+            .unwrap_or(DownReason::Shutdown)
     }
 }
 
@@ -66,7 +71,8 @@ pub(crate) struct Queue {
 pub(crate) fn queue(max_frames: usize, max_bytes: usize, stop: Stop) -> (Outbox, Queue) {
     let (sender, receiver) = mpsc::channel(max_frames.max(1));
     let bytes = Arc::new(AtomicUsize::new(0));
-    let outbox = Outbox { frames: sender, bytes: bytes.clone(), max_bytes: max_bytes.max(MAX_FRAME), stop };
+    let outbox =
+        Outbox { frames: sender, bytes: bytes.clone(), max_bytes: max_bytes.max(MAX_FRAME), stop };
     (outbox, Queue { frames: receiver, bytes })
 }
 
@@ -177,9 +183,16 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(outboxes.send(&PEER, vec![0; MAX_FRAME]), Ok(()));
             assert_eq!(outboxes.send(&PEER, vec![0; MAX_FRAME]), Ok(()));
-            assert!(queue.try_next().is_some() && queue.try_next().is_some() && queue.try_next().is_none());
+            assert!(
+                queue.try_next().is_some()
+                    && queue.try_next().is_some()
+                    && queue.try_next().is_none()
+            );
         }
-        assert_eq!(outboxes.send(&PEER, vec![0; 2 * MAX_FRAME]), Err(SendError::Length(2 * MAX_FRAME)));
+        assert_eq!(
+            outboxes.send(&PEER, vec![0; 2 * MAX_FRAME]),
+            Err(SendError::Length(2 * MAX_FRAME))
+        );
         assert_eq!(outboxes.send(&PEER, Vec::new()), Err(SendError::Length(0)));
         assert_eq!(outboxes.send(&PeerId([2; 32]), vec![1]), Err(SendError::NotUp));
         for _ in 0..2 {

@@ -40,12 +40,15 @@ pub(crate) struct Given {
 /// # Panics
 /// If called outside a tokio runtime.
 pub async fn start(config: Config) -> Result<(Handle, mpsc::Receiver<Event>), StartError> {
-    let keypair = names::keypair(&config.secret).map_err(|error| StartError::Key(error.to_string()))?;
+    let keypair =
+        names::keypair(&config.secret).map_err(|error| StartError::Key(error.to_string()))?;
     let libp2p_id = keypair.public().to_peer_id();
-    let id = names::from_libp2p(&libp2p_id).ok_or_else(|| StartError::Key("unusable public key".to_owned()))?;
+    let id = names::from_libp2p(&libp2p_id)
+        .ok_or_else(|| StartError::Key("unusable public key".to_owned()))?;
     let listen = listen_addresses(&config)?;
     let bootstrap = bootstrap_addresses(&config)?;
-    let plain = |given: &[Given]| given.iter().map(|given| given.address.clone()).collect::<Vec<_>>();
+    let plain =
+        |given: &[Given]| given.iter().map(|given| given.address.clone()).collect::<Vec<_>>();
     let reach = Reach::new(&plain(&listen), &plain(&bootstrap), config.quic);
     for given in &bootstrap {
         if let Some(objection) = reach.objection(&given.address) {
@@ -56,7 +59,8 @@ pub async fn start(config: Config) -> Result<(Handle, mpsc::Receiver<Event>), St
 
     let carried = transport::build(&keypair, config.quic, &reach)?;
     let behaviour = Behaviour::new(&config, &keypair, &reach)?;
-    let settings = swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE).with_smart_dial();
+    let settings =
+        swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE).with_smart_dial();
     let mut swarm = Swarm::new(carried, behaviour, libp2p_id, settings);
     let listeners = listen_on(&mut swarm, listen)?;
 
@@ -94,7 +98,8 @@ fn listen_addresses(config: &Config) -> Result<Vec<Given>, StartError> {
     let mut listen = parse(&config.listen)?;
     for given in &listen {
         if !matches!(Endpoint::parse(&given.address), Some((_, None))) {
-            let shapes = "one can listen on /ip4/…/tcp/PORT or /ip4/…/udp/PORT/quic-v1, with ip4 or ip6";
+            let shapes =
+                "one can listen on /ip4/…/tcp/PORT or /ip4/…/udp/PORT/quic-v1, with ip4 or ip6";
             return Err(refuse(&given.text, shapes));
         }
     }
@@ -125,20 +130,26 @@ fn bootstrap_addresses(config: &Config) -> Result<Vec<Given>, StartError> {
 /// Fails if the port is taken. libp2p itself would share a TCP port with another process of the
 /// same user (it sets `SO_REUSEPORT`), and half of the connections would go astray.
 fn probe(given: &Given) -> Result<(), StartError> {
-    let Some((Endpoint { ip, port, quic }, _)) = Endpoint::parse(&given.address) else { return Ok(()) };
+    let Some((Endpoint { ip, port, quic }, _)) = Endpoint::parse(&given.address) else {
+        return Ok(());
+    };
     if port == 0 || (ip.is_unspecified() && ip.is_ipv6()) {
         // A probe of `::` would also collide with an IPv4 listener, which libp2p's does not.
         return Ok(());
     }
     let socket = SocketAddr::new(ip, port);
-    let bound = if quic { UdpSocket::bind(socket).map(drop) } else { TcpListener::bind(socket).map(drop) };
+    let bound =
+        if quic { UdpSocket::bind(socket).map(drop) } else { TcpListener::bind(socket).map(drop) };
     bound.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => StartError::PortInUse { address: given.text.clone() },
         _ => StartError::Listen { address: given.text.clone(), reason: error.to_string() },
     })
 }
 
-fn listen_on(swarm: &mut Swarm<Behaviour>, listen: Vec<Given>) -> Result<Vec<(ListenerId, Given)>, StartError> {
+fn listen_on(
+    swarm: &mut Swarm<Behaviour>,
+    listen: Vec<Given>,
+) -> Result<Vec<(ListenerId, Given)>, StartError> {
     let listen_on = |given: Given| match swarm.listen_on(given.address.clone()) {
         Ok(listener) => Ok((listener, given)),
         Err(error) => Err(StartError::Listen { address: given.text, reason: error.to_string() }),

@@ -38,8 +38,17 @@ const QUIC_CONNECTION_WINDOW: u32 = 32 << 20;
 type Connections = Boxed<(libp2p::PeerId, StreamMuxerBox)>;
 
 /// The transport of a peer under the rules of `reach`.
-pub(crate) fn build(keypair: &Keypair, with_quic: bool, reach: &Reach) -> Result<Connections, StartError> {
-    let gated = || Ok::<_, StartError>(Gated { inner: carriers(keypair, with_quic, reach)?, reach: reach.clone() });
+pub(crate) fn build(
+    keypair: &Keypair,
+    with_quic: bool,
+    reach: &Reach,
+) -> Result<Connections, StartError> {
+    let gated = || {
+        Ok::<_, StartError>(Gated {
+            inner: carriers(keypair, with_quic, reach)?,
+            reach: reach.clone(),
+        })
+    };
     if reach.scope() == Scope::Loopback {
         return Ok(gated()?.boxed());
     }
@@ -55,13 +64,17 @@ pub(crate) fn build(keypair: &Keypair, with_quic: bool, reach: &Reach) -> Result
 fn carriers(keypair: &Keypair, with_quic: bool, reach: &Reach) -> Result<Connections, StartError> {
     let mut multiplexing = yamux::Config::default();
     multiplexing.set_max_num_streams(MAX_STREAMS);
-    let encryption = noise::Config::new(keypair).map_err(|error| StartError::Setup(error.to_string()))?;
-    let tcp = SourcedTcp { inner: tcp::tokio::Transport::new(tcp::Config::new()), source: reach.source() }
-        .upgrade(Version::V1Lazy)
-        .authenticate(encryption)
-        .multiplex(multiplexing)
-        .timeout(SETUP_TIMEOUT)
-        .boxed();
+    let encryption =
+        noise::Config::new(keypair).map_err(|error| StartError::Setup(error.to_string()))?;
+    let tcp = SourcedTcp {
+        inner: tcp::tokio::Transport::new(tcp::Config::new()),
+        source: reach.source(),
+    }
+    .upgrade(Version::V1Lazy)
+    .authenticate(encryption)
+    .multiplex(multiplexing)
+    .timeout(SETUP_TIMEOUT)
+    .boxed();
     if !with_quic {
         return Ok(tcp);
     }
@@ -87,7 +100,11 @@ impl<T: Transport + Unpin> Transport for Gated<T> {
     type ListenerUpgrade = T::ListenerUpgrade;
     type Dial = T::Dial;
 
-    fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<T::Error>> {
+    fn listen_on(
+        &mut self,
+        id: ListenerId,
+        address: Multiaddr,
+    ) -> Result<(), TransportError<T::Error>> {
         self.inner.listen_on(id, address)
     }
 
@@ -95,7 +112,11 @@ impl<T: Transport + Unpin> Transport for Gated<T> {
         self.inner.remove_listener(id)
     }
 
-    fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<T::Dial, TransportError<T::Error>> {
+    fn dial(
+        &mut self,
+        address: Multiaddr,
+        options: DialOpts,
+    ) -> Result<T::Dial, TransportError<T::Error>> {
         if !self.reach.may_dial(&address) {
             tracing::debug!(%address, "out of reach, not dialled");
             return Err(TransportError::MultiaddrNotSupported(address));
@@ -126,7 +147,11 @@ impl Transport for SourcedTcp {
     type ListenerUpgrade = <tcp::tokio::Transport as Transport>::ListenerUpgrade;
     type Dial = BoxFuture<'static, io::Result<tcp::tokio::TcpStream>>;
 
-    fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
+    fn listen_on(
+        &mut self,
+        id: ListenerId,
+        address: Multiaddr,
+    ) -> Result<(), TransportError<io::Error>> {
         self.inner.listen_on(id, address)
     }
 
@@ -134,13 +159,21 @@ impl Transport for SourcedTcp {
         self.inner.remove_listener(id)
     }
 
-    fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+    fn dial(
+        &mut self,
+        address: Multiaddr,
+        options: DialOpts,
+    ) -> Result<Self::Dial, TransportError<io::Error>> {
         let target = match Endpoint::parse(&address) {
-            Some((Endpoint { ip: IpAddr::V4(ip), port, quic: false }, _)) if ip.is_loopback() => Some((ip, port)),
+            Some((Endpoint { ip: IpAddr::V4(ip), port, quic: false }, _)) if ip.is_loopback() => {
+                Some((ip, port))
+            }
             _ => None,
         };
         match (self.source, target) {
-            (Some(source), Some((ip, port))) if port != 0 => Ok(connect_from(source, (ip, port).into()).boxed()),
+            (Some(source), Some((ip, port))) if port != 0 => {
+                Ok(connect_from(source, (ip, port).into()).boxed())
+            }
             _ => self.inner.dial(address, options).map(|dial| dial.boxed()),
         }
     }

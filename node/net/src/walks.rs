@@ -53,7 +53,8 @@ impl Walks {
         self.running = false;
         let most = if known < FEW { SLOW_WHEN_FEW } else { SLOW };
         self.interval = if found && known < FEW { QUICK } else { (self.interval * 2).min(most) };
-        self.next = now + self.interval.mul_f64(0.75 + f64::from(random) / f64::from(u32::MAX) / 2.0);
+        self.next =
+            now + self.interval.mul_f64(0.75 + f64::from(random) / f64::from(u32::MAX) / 2.0);
     }
 }
 

@@ -56,7 +56,9 @@ impl Driver {
                 let author = message.source.and_then(|source| names::from_libp2p(&source));
                 let verdict = match author {
                     Some(_) if message.data.len() > MAX_ADVERT => MessageAcceptance::Reject,
-                    Some(author) if self.adverts.allows(author, Instant::now()) => MessageAcceptance::Accept,
+                    Some(author) if self.adverts.allows(author, Instant::now()) => {
+                        MessageAcceptance::Accept
+                    }
                     Some(_) => MessageAcceptance::Ignore,
                     None => MessageAcceptance::Reject,
                 };
@@ -93,7 +95,10 @@ mod tests {
         assert!(!adverts.allows(author(0), now));
         assert!((1..MAX_AUTHORS as u32).all(|index| adverts.allows(author(index), now)));
         assert!(!adverts.allows(author(u32::MAX), now), "no room for another author");
-        assert!(adverts.allows(author(u32::MAX), now + EVERY), "those who kept quiet were forgotten");
+        assert!(
+            adverts.allows(author(u32::MAX), now + EVERY),
+            "those who kept quiet were forgotten"
+        );
         assert!(adverts.authors.len() < MAX_AUTHORS);
     }
 }

@@ -18,7 +18,8 @@ use tokio::sync::Semaphore;
 
 use super::{Driver, random, split_peer};
 use crate::{
-    ByteStream, Event, PeerInfo, TransportKind, address::Endpoint, behaviour, budget::Budget, names, substream::Kind,
+    ByteStream, Event, PeerInfo, TransportKind, address::Endpoint, behaviour, budget::Budget,
+    names, substream::Kind,
 };
 
 /// Pings in a row without an answer after which a connection is closed.
@@ -94,7 +95,12 @@ impl Peer {
 }
 
 impl Driver {
-    pub(super) fn on_established(&mut self, peer: libp2p::PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
+    pub(super) fn on_established(
+        &mut self,
+        peer: libp2p::PeerId,
+        id: ConnectionId,
+        endpoint: &ConnectedPoint,
+    ) {
         let Some(name) = names::from_libp2p(&peer) else {
             tracing::debug!(%peer, "not an Ed25519 key: connection closed");
             self.swarm.close_connection(id);
@@ -131,12 +137,19 @@ impl Driver {
         self.walks.news(now, known);
     }
 
-    pub(super) fn on_dial_error(&mut self, id: ConnectionId, peer: Option<libp2p::PeerId>, error: &DialError) {
+    pub(super) fn on_dial_error(
+        &mut self,
+        id: ConnectionId,
+        peer: Option<libp2p::PeerId>,
+        error: &DialError,
+    ) {
         tracing::debug!(?peer, %error, "dial failed");
         let dial = self.dials.remove(&id);
         let now = Instant::now();
         match error {
-            DialError::DialPeerConditionFalse(_) | DialError::Denied { .. } | DialError::Aborted => {
+            DialError::DialPeerConditionFalse(_)
+            | DialError::Denied { .. }
+            | DialError::Aborted => {
                 if let Some(dial) = dial {
                     self.book.skipped(&dial, now);
                 }
@@ -185,7 +198,8 @@ impl Driver {
         let identify::Event::Received { peer_id, info, .. } = event else { return };
         let Some(name) = names::from_libp2p(&peer_id) else { return };
         let Some(peer) = self.peers.get_mut(&name) else { return };
-        peer.agent = info.agent_version.chars().filter(|char| !char.is_control()).take(MAX_AGENT).collect();
+        peer.agent =
+            info.agent_version.chars().filter(|char| !char.is_control()).take(MAX_AGENT).collect();
         peer.speaks_work = info.protocols.contains(&Kind::Work.protocol());
         peer.speaks_kad = info.protocols.contains(&behaviour::KAD);
         let speaks_kad = peer.speaks_kad;
@@ -212,7 +226,9 @@ impl Driver {
     pub(super) fn on_ping(&mut self, event: &ping::Event) {
         let connection = names::from_libp2p(&event.peer)
             .and_then(|name| self.peers.get_mut(&name))
-            .and_then(|peer| peer.connections.iter_mut().find(|connection| connection.id == event.connection));
+            .and_then(|peer| {
+                peer.connections.iter_mut().find(|connection| connection.id == event.connection)
+            });
         let Some(connection) = connection else { return };
         match &event.result {
             Ok(rtt) => (connection.rtt, connection.missed) = (Some(*rtt), 0),
@@ -228,7 +244,10 @@ impl Driver {
 
     pub(super) fn on_blob_stream(&mut self, peer: PeerId, stream: Stream) {
         let Some(known) = self.peers.get(&peer) else { return };
-        let places = (self.blob_places.clone().try_acquire_owned(), known.blob_places.clone().try_acquire_owned());
+        let places = (
+            self.blob_places.clone().try_acquire_owned(),
+            known.blob_places.clone().try_acquire_owned(),
+        );
         let (Ok(one), Ok(other)) = places else {
             tracing::debug!(peer = %peer.short(), "too many blob streams: one was reset");
             return;
@@ -254,7 +273,11 @@ impl Driver {
             self.swarm.remove_external_address(&endpoint.to_multiaddr());
         }
         let text = self.full_address(address.clone());
-        self.shared.listening.write().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != text);
+        self.shared
+            .listening
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|known| *known != text);
     }
 
     fn full_address(&self, address: Multiaddr) -> String {

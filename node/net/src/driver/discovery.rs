@@ -35,13 +35,18 @@ impl Driver {
         let known = self.known();
         if self.walks.due(now, known) {
             let homeward = self.walks.is_homeward();
-            let target = if homeward { *self.swarm.local_peer_id() } else { libp2p::PeerId::random() };
+            let target =
+                if homeward { *self.swarm.local_peer_id() } else { libp2p::PeerId::random() };
             self.swarm.behaviour_mut().kad.get_closest_peers(target);
         }
     }
 
     pub(super) fn on_kad(&mut self, event: kad::Event) {
-        let kad::Event::OutboundQueryProgressed { result: kad::QueryResult::GetClosestPeers(result), step, .. } = event
+        let kad::Event::OutboundQueryProgressed {
+            result: kad::QueryResult::GetClosestPeers(result),
+            step,
+            ..
+        } = event
         else {
             return;
         };
@@ -114,7 +119,9 @@ impl Driver {
                 self.dials.insert(connection, dial);
             }
             // Kademlia is dialling the peer already, or the limit of dials is reached.
-            Err(DialError::DialPeerConditionFalse(_) | DialError::Denied { .. }) => self.book.skipped(&dial, now),
+            Err(DialError::DialPeerConditionFalse(_) | DialError::Denied { .. }) => {
+                self.book.skipped(&dial, now)
+            }
             Err(error) => {
                 tracing::debug!(%error, "not dialled");
                 self.book.failed(&dial, now, random());

@@ -48,23 +48,37 @@ impl Slot {
 impl Driver {
     /// Opens a work stream to a peer that serves them, if that is up to this side.
     pub(super) fn want_link(&mut self, peer: PeerId) {
-        let wanted = self.shared.id < peer && self.peers.get(&peer).is_some_and(|known| known.speaks_work);
-        let idle = self.slots.get(&peer).is_none_or(|slot| slot.running.is_none() && slot.retry.is_none());
+        let wanted =
+            self.shared.id < peer && self.peers.get(&peer).is_some_and(|known| known.speaks_work);
+        let idle =
+            self.slots.get(&peer).is_none_or(|slot| slot.running.is_none() && slot.retry.is_none());
         if wanted && idle {
             self.open_link(peer);
         }
     }
 
     fn open_link(&mut self, peer: PeerId) {
-        let Some(connection) = self.peers.get(&peer).and_then(|known| known.connection()) else { return };
+        let Some(connection) = self.peers.get(&peer).and_then(|known| known.connection()) else {
+            return;
+        };
         let (reply, answer) = oneshot::channel();
         if self.start_link(peer, connection, Origin::Opening(answer)) {
-            self.swarm.behaviour_mut().streams.open(names::to_libp2p(&peer), connection, Kind::Work, reply);
+            self.swarm.behaviour_mut().streams.open(
+                names::to_libp2p(&peer),
+                connection,
+                Kind::Work,
+                reply,
+            );
         }
     }
 
     /// The other side opened a work stream.
-    pub(super) fn on_work_stream(&mut self, peer: PeerId, connection: ConnectionId, stream: Stream) {
+    pub(super) fn on_work_stream(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        stream: Stream,
+    ) {
         let Some(known) = self.peers.get_mut(&peer) else { return };
         if self.shared.id < peer {
             tracing::debug!(peer = %peer.short(), "a work stream came from the wrong side");
@@ -86,7 +100,9 @@ impl Driver {
     }
 
     fn start_link(&mut self, peer: PeerId, connection: ConnectionId, origin: Origin) -> bool {
-        let Some((address, inbound)) = self.peers.get(&peer).and_then(|known| known.describe(connection)) else {
+        let Some((address, inbound)) =
+            self.peers.get(&peer).and_then(|known| known.describe(connection))
+        else {
             return false;
         };
         // Streams of peers that have left may still wait for the receiver to take their last event.
@@ -135,7 +151,8 @@ impl Driver {
 
     /// What follows a stream: the newer one that waits, another attempt, or nothing.
     fn after_link(&mut self, peer: PeerId, up: Option<Duration>) {
-        let opens = self.shared.id < peer && self.peers.get(&peer).is_some_and(|known| known.speaks_work);
+        let opens =
+            self.shared.id < peer && self.peers.get(&peer).is_some_and(|known| known.speaks_work);
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         slot.running = None;
         if let Some((connection, stream)) = slot.next.take()
@@ -145,7 +162,8 @@ impl Driver {
         }
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         if opens && !self.refused.contains_key(&peer) {
-            slot.failures = if up.is_some_and(|lasted| lasted >= LASTING) { 0 } else { slot.failures + 1 };
+            slot.failures =
+                if up.is_some_and(|lasted| lasted >= LASTING) { 0 } else { slot.failures + 1 };
             slot.retry = Some(Instant::now() + backoff(slot.failures.saturating_sub(1), random()));
         } else {
             self.slots.remove(&peer);
@@ -154,8 +172,10 @@ impl Driver {
 
     /// Opens the streams whose time has come; forgets those whose peers have left.
     pub(super) fn retry_links(&mut self, now: Instant) {
-        let due = |slot: &Slot| slot.running.is_none() && slot.retry.is_some_and(|retry| retry <= now);
-        let peers: Vec<_> = self.slots.iter().filter(|(_, slot)| due(slot)).map(|(peer, _)| *peer).collect();
+        let due =
+            |slot: &Slot| slot.running.is_none() && slot.retry.is_some_and(|retry| retry <= now);
+        let peers: Vec<_> =
+            self.slots.iter().filter(|(_, slot)| due(slot)).map(|(peer, _)| *peer).collect();
         for peer in peers {
             if self.peers.contains_key(&peer) {
                 self.open_link(peer);

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bayan_protocol::id::PeerId;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, future::OptionFuture};
 use libp2p::{
     Multiaddr, Swarm,
     core::transport::ListenerId,
@@ -127,7 +127,10 @@ impl Driver {
     }
 
     /// Waits until every listener has an address.
-    pub(crate) async fn await_listeners(&mut self, mut waiting: Vec<(ListenerId, Given)>) -> Result<(), StartError> {
+    pub(crate) async fn await_listeners(
+        &mut self,
+        mut waiting: Vec<(ListenerId, Given)>,
+    ) -> Result<(), StartError> {
         let ready = async {
             while !waiting.is_empty() {
                 let event = self.swarm.select_next_some().await;
@@ -138,15 +141,23 @@ impl Driver {
                     }
                     SwarmEvent::ListenerClosed { listener_id, reason, .. } => Some((
                         *listener_id,
-                        reason.as_ref().err().map_or_else(|| "closed".to_owned(), ToString::to_string),
+                        reason
+                            .as_ref()
+                            .err()
+                            .map_or_else(|| "closed".to_owned(), ToString::to_string),
                     )),
-                    SwarmEvent::ListenerError { listener_id, error } => Some((*listener_id, error.to_string())),
+                    SwarmEvent::ListenerError { listener_id, error } => {
+                        Some((*listener_id, error.to_string()))
+                    }
                     _ => None,
                 };
                 if let Some((failed, reason)) = failure
                     && let Some(at) = waiting.iter().position(|(waiting, _)| *waiting == failed)
                 {
-                    return Err(StartError::Listen { address: waiting.swap_remove(at).1.text, reason });
+                    return Err(StartError::Listen {
+                        address: waiting.swap_remove(at).1.text,
+                        reason,
+                    });
                 }
                 self.on_event(event);
             }
@@ -156,7 +167,10 @@ impl Driver {
             Ok(result) => result,
             Err(_) => {
                 let address = waiting.pop().map_or_else(String::new, |(_, given)| given.text);
-                Err(StartError::Listen { address, reason: "no network interface took it up in time".to_owned() })
+                Err(StartError::Listen {
+                    address,
+                    reason: "no network interface took it up in time".to_owned(),
+                })
             }
         }
     }
@@ -178,18 +192,26 @@ impl Driver {
     pub(crate) async fn run(mut self) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let events = self.events.clone();
+        // Kept from one round to the next, or this loop would lose its place in the queue for room.
+        let mut room = None;
         let asked = loop {
+            if room.is_none() && !self.backlog.is_empty() {
+                room = Some(Box::pin(events.clone().reserve_owned()));
+            }
             tokio::select! {
                 biased;
-                () = self.events.closed() => break None,
+                () = events.closed() => break None,
                 command = self.commands.recv() => match command {
                     None => break None,
                     Some(command) => if let Some(reply) = self.carry_out(command) { break Some(reply) },
                 },
                 Some(joined) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.on_joined(joined),
-                Ok(room) = self.events.reserve(), if !self.backlog.is_empty() => {
-                    if let Some(event) = self.backlog.pop_front() {
-                        room.send(event);
+                Some(free) = OptionFuture::from(room.as_mut()), if room.is_some() => {
+                    room = None;
+                    // No room at all means that the receiver is gone, which ends the loop above.
+                    if let (Ok(free), Some(event)) = (free, self.backlog.pop_front()) {
+                        free.send(event);
                     }
                 }
                 _ = ticks.tick() => self.on_tick(),
@@ -249,7 +271,12 @@ impl Driver {
 
     fn on_tick(&mut self) {
         let now = Instant::now();
-        let over: Vec<_> = self.refused.iter().filter(|(_, until)| **until <= now).map(|(peer, _)| *peer).collect();
+        let over: Vec<_> = self
+            .refused
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(peer, _)| *peer)
+            .collect();
         for peer in over {
             self.refused.remove(&peer);
             self.swarm.behaviour_mut().refused.unblock_peer(names::to_libp2p(&peer));
@@ -281,7 +308,9 @@ impl Driver {
                 tracing::warn!(?addresses, ?reason, "no longer listening");
                 addresses.iter().for_each(|address| self.on_not_listening(address));
             }
-            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener failed for a moment"),
+            SwarmEvent::ListenerError { error, .. } => {
+                tracing::warn!(%error, "a listener failed for a moment")
+            }
             _ => {}
         }
     }
@@ -307,7 +336,8 @@ impl Driver {
 
     /// Passes an event on as soon as there is room. Hints give way first.
     fn tell(&mut self, event: Event) {
-        let limit = if matches!(event, Event::Advert { .. }) { MAX_BACKLOG / 2 } else { MAX_BACKLOG };
+        let limit =
+            if matches!(event, Event::Advert { .. }) { MAX_BACKLOG / 2 } else { MAX_BACKLOG };
         if self.backlog.len() < limit {
             self.backlog.push_back(event);
         } else {
@@ -319,10 +349,12 @@ impl Driver {
     fn dial_once(&mut self, address: Multiaddr) {
         let dialled = match split_peer(address.clone()) {
             (_, Some(peer)) if self.peers.contains_key(&peer) => Ok(()),
-            (address, Some(peer)) => {
-                self.swarm.dial(DialOpts::peer_id(names::to_libp2p(&peer)).addresses(vec![address]).build())
+            (address, Some(peer)) => self
+                .swarm
+                .dial(DialOpts::peer_id(names::to_libp2p(&peer)).addresses(vec![address]).build()),
+            (address, None) => {
+                self.swarm.dial(DialOpts::unknown_peer_id().address(address).build())
             }
-            (address, None) => self.swarm.dial(DialOpts::unknown_peer_id().address(address).build()),
         };
         if let Err(error) = dialled {
             tracing::debug!(%address, %error, "not dialled");
@@ -336,7 +368,8 @@ impl Driver {
             slot.end(DownReason::Disconnected(reason));
         }
         if self.refused.len() >= MAX_REFUSED
-            && let Some(soonest) = self.refused.iter().min_by_key(|(_, until)| **until).map(|(peer, _)| *peer)
+            && let Some(soonest) =
+                self.refused.iter().min_by_key(|(_, until)| **until).map(|(peer, _)| *peer)
         {
             self.refused.remove(&soonest);
             self.swarm.behaviour_mut().refused.unblock_peer(names::to_libp2p(&soonest));

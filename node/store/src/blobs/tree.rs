@@ -58,10 +58,11 @@ pub(crate) fn groups(range: &Range<u64>, len: u64) -> Option<ChunkRanges> {
     }
     let chunks = BLOCK.bytes() as u64 / 1024;
     let start = ChunkNum(range.start / GROUP * chunks);
-    Some(if range.end.div_ceil(GROUP) >= group_count(len) {
+    let end = range.end.div_ceil(GROUP).max(1);
+    Some(if end == group_count(len) {
         ChunkRanges::from(start..)
     } else {
-        ChunkRanges::from(start..ChunkNum(range.end.div_ceil(GROUP) * chunks))
+        ChunkRanges::from(start..ChunkNum(end * chunks))
     })
 }
 

@@ -1,0 +1,435 @@
+//! The core: one thread that owns the peer's machines and carries out what they decide.
+//!
+//! Everything that happens reaches it as a [`Message`]; each round takes what is there, steps the
+//! machines, appends their records in one write, and only then acts. It decides nothing itself.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bayan_net::{Event, Handle};
+use bayan_protocol::{
+    id::{Hash, JobId},
+    job::Manifest,
+    offer::Proximity,
+    peer::{Effect, Input, Peer, PeerView},
+    record::{self, Record},
+    result::Output,
+    source::JobView,
+    task::Status,
+    time::Timestamp,
+    verify::Acceptance,
+    wire::Frame,
+};
+use bayan_store::{Change, Records, WriteError};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::{blobs::BlobService, engine::Engines};
+
+/// Messages that may wait for the core.
+pub const QUEUE: usize = 8192;
+/// Messages taken in one round, so that one write serves many.
+const ROUND: usize = 512;
+/// Timer ticks are at least this far apart, whatever the machines ask for.
+const MIN_TICK: Duration = Duration::from_millis(5);
+/// Bytes of records in one append.
+const MAX_APPEND: usize = 8 << 20;
+
+/// Something for the core.
+#[derive(Debug)]
+pub enum Message {
+    /// From the network.
+    Net(Event),
+    /// An attempt ended.
+    Executed {
+        /// Which.
+        attempt: u64,
+        /// How.
+        status: Status,
+        /// Its output; a blob is stored already.
+        output: Output,
+        /// Its work.
+        fuel: u64,
+        /// Its standard error.
+        log: Vec<u8>,
+        /// Its duration.
+        micros: u64,
+    },
+    /// A fetch ended.
+    Blob {
+        /// What was fetched.
+        hash: Hash,
+        /// Whether it is here.
+        here: bool,
+    },
+    /// From the operator.
+    Command(Command),
+}
+
+/// Where a job's settled tasks stand: one entry of [`Command::Settled`].
+#[derive(Debug, Clone)]
+pub struct Settled {
+    /// Places of the inputs that the task answers.
+    pub places: Vec<u64>,
+    /// Its index.
+    pub index: u32,
+    /// Its id.
+    pub task: bayan_protocol::id::TaskId,
+    /// What was accepted; none if it was given up.
+    pub acceptance: Option<Acceptance>,
+}
+
+/// What the operator asks for; each is answered once.
+#[derive(Debug)]
+pub enum Command {
+    /// Run this job; its manifest and blobs are stored.
+    Submit {
+        /// Digest of the manifest's bytes.
+        manifest_hash: Hash,
+        /// The manifest.
+        manifest: Box<Manifest>,
+        /// The job's id.
+        reply: oneshot::Sender<JobId>,
+    },
+    /// End a job.
+    Cancel(JobId, oneshot::Sender<bool>),
+    /// Forget a job that is over.
+    Forget(JobId, oneshot::Sender<bool>),
+    /// Every job.
+    Jobs(oneshot::Sender<Vec<JobView>>),
+    /// One job.
+    Job(JobId, oneshot::Sender<Option<JobView>>),
+    /// Settled tasks of a job from `after` on, at most `limit`.
+    Settled {
+        /// Which job.
+        job: JobId,
+        /// How many the caller has.
+        after: usize,
+        /// At most this many.
+        limit: usize,
+        /// The tasks, and the job's standing.
+        reply: oneshot::Sender<Option<(Vec<Settled>, JobView)>>,
+    },
+    /// The peer's standing.
+    Peer(oneshot::Sender<PeerView>),
+    /// Take the machine back.
+    Pause(oneshot::Sender<()>),
+    /// Lend it again.
+    Resume(oneshot::Sender<()>),
+    /// End.
+    Stop(oneshot::Sender<()>),
+}
+
+/// A job that changed; clients ask for its view.
+pub type Changes = broadcast::Sender<JobId>;
+
+/// What the core works with.
+pub(crate) struct Core {
+    pub(crate) peer: Peer,
+    pub(crate) records: Records,
+    pub(crate) net: Handle,
+    pub(crate) engines: Engines,
+    pub(crate) blobs: BlobService,
+    pub(crate) changes: Changes,
+    pub(crate) inbox: mpsc::Receiver<Message>,
+    submitting: Vec<oneshot::Sender<JobId>>,
+    up: HashSet<bayan_protocol::id::PeerId>,
+    storing: Vec<Change>,
+    acting: Vec<Effect>,
+    last: Timestamp,
+    stop: Option<oneshot::Sender<()>>,
+    fetching: HashMap<Hash, ()>,
+}
+
+/// Why the core ended.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// Records could not be written; nothing was acknowledged that is not stored.
+    #[error("cannot go on: {0}")]
+    Write(#[from] WriteError),
+}
+
+/// The time as the machines count it.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+impl Core {
+    pub(crate) fn new(
+        peer: Peer,
+        records: Records,
+        net: Handle,
+        engines: Engines,
+        blobs: BlobService,
+        changes: Changes,
+        inbox: mpsc::Receiver<Message>,
+    ) -> Self {
+        Self {
+            peer,
+            records,
+            net,
+            engines,
+            blobs,
+            changes,
+            inbox,
+            submitting: Vec::new(),
+            up: HashSet::new(),
+            storing: Vec::new(),
+            acting: Vec::new(),
+            last: Timestamp(0),
+            stop: None,
+            fetching: HashMap::new(),
+        }
+    }
+
+    /// Takes back the stored past, then serves until told to stop.
+    pub(crate) async fn run(mut self) -> Result<(), CoreError> {
+        self.restore()?;
+        loop {
+            let wake = self.peer.next_wake().map(|(at, _)| at);
+            let wait = wake.map_or(Duration::from_secs(60), |at| at.since(self.clock())).max(MIN_TICK);
+            tokio::select! {
+                biased;
+                message = self.inbox.recv() => match message {
+                    Some(message) => self.take(message),
+                    None => break,
+                },
+                () = tokio::time::sleep(wait) => {}
+            }
+            for _ in 1..ROUND {
+                match self.inbox.try_recv() {
+                    Ok(message) => self.take(message),
+                    Err(_) => break,
+                }
+            }
+            let now = self.clock();
+            if self.peer.next_wake().is_some_and(|(at, _)| at <= now) {
+                self.step(Input::Tick);
+            }
+            self.commit()?;
+            if let Some(stopped) = self.stop.take() {
+                let _ = self.records.flush();
+                let _ = stopped.send(());
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The clock, which never runs backwards here.
+    fn clock(&mut self) -> Timestamp {
+        self.last = self.last.max(now());
+        self.last
+    }
+
+    fn restore(&mut self) -> Result<(), CoreError> {
+        let mut records = Vec::new();
+        match self.records.load() {
+            Ok(live) => {
+                for (key, value) in live.flatten() {
+                    match Record::decode(&value) {
+                        Ok(record) => records.push(record),
+                        Err(error) => tracing::error!(key = hex::encode(key), %error, "a record is unreadable"),
+                    }
+                }
+            }
+            Err(error) => tracing::error!(%error, "stored records cannot be read"),
+        }
+        let now = self.clock();
+        let blobs = self.blobs.store().clone();
+        let manifest = |hash: &Hash| {
+            let bytes = blobs.get(hash).ok()?;
+            bayan_protocol::cbor::decode::<Manifest>(&bytes).ok()
+        };
+        let batch = self.peer.restore(now, records, manifest);
+        self.queue(batch);
+        self.commit()
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Net(event) => self.net_event(event),
+            Message::Executed { attempt, status, output, fuel, log, micros } => {
+                self.step(Input::Executed { attempt, status, output, fuel, log, micros });
+            }
+            Message::Blob { hash, here } => {
+                self.fetching.remove(&hash);
+                self.step(Input::Blob { hash, here });
+            }
+            Message::Command(command) => self.command(command),
+        }
+    }
+
+    fn net_event(&mut self, event: Event) {
+        match event {
+            Event::Listening { address } => tracing::info!(%address, "listening"),
+            Event::Up { peer, address, inbound } => {
+                tracing::info!(peer = %peer.short(), %address, inbound, "peer connected");
+                self.up.insert(peer);
+                self.step(Input::Up { peer, proximity: proximity(&address) });
+            }
+            Event::Frame { peer, bytes } => {
+                if self.up.contains(&peer) {
+                    let frame = Frame::decode(&bytes);
+                    tracing::trace!(peer = %peer.short(), bytes = bytes.len(), "frame");
+                    self.step(Input::Frame { peer, frame });
+                }
+            }
+            Event::Down { peer, reason } => {
+                tracing::info!(peer = %peer.short(), %reason, "peer gone");
+                if self.up.remove(&peer) {
+                    self.step(Input::Down { peer });
+                }
+            }
+            Event::Advert { bytes, .. } => self.step(Input::Advert(bytes)),
+            Event::BlobRequest { peer, stream } => self.blobs.serve(peer, stream),
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Submit { manifest_hash, manifest, reply } => {
+                self.submitting.push(reply);
+                self.step(Input::Submit { manifest_hash, manifest: *manifest });
+            }
+            Command::Cancel(job, reply) => {
+                let known = self.peer.job(&job).is_some();
+                self.step(Input::Cancel(job));
+                let _ = reply.send(known);
+            }
+            Command::Forget(job, reply) => {
+                let over = self.peer.job(&job).is_some_and(|job| !job.is_running());
+                self.step(Input::Forget(job));
+                let _ = reply.send(over);
+            }
+            Command::Jobs(reply) => {
+                let _ = reply.send(self.peer.jobs().map(|job| job.view()).collect());
+            }
+            Command::Job(job, reply) => {
+                let _ = reply.send(self.peer.job(&job).map(|job| job.view()));
+            }
+            Command::Settled { job, after, limit, reply } => {
+                let _ = reply.send(self.settled(&job, after, limit));
+            }
+            Command::Peer(reply) => {
+                let _ = reply.send(self.peer.view());
+            }
+            Command::Pause(reply) => {
+                self.step(Input::Pause);
+                let _ = reply.send(());
+            }
+            Command::Resume(reply) => {
+                self.step(Input::Resume);
+                let _ = reply.send(());
+            }
+            Command::Stop(reply) => self.stop = Some(reply),
+        }
+    }
+
+    fn settled(&self, job: &JobId, after: usize, limit: usize) -> Option<(Vec<Settled>, JobView)> {
+        let source = self.peer.job(job)?;
+        let entry = |(index, acceptance): &(u32, Option<Acceptance>)| {
+            Some(Settled {
+                places: source.places_of(*index),
+                index: *index,
+                task: source.task_id(*index)?,
+                acceptance: acceptance.clone(),
+            })
+        };
+        let settled = source.settled(after).iter().take(limit).filter_map(entry).collect();
+        Some((settled, source.view()))
+    }
+
+    fn step(&mut self, input: Input) {
+        let now = self.clock();
+        let batch = self.peer.step(now, input);
+        self.queue(batch);
+    }
+
+    fn queue(&mut self, batch: bayan_protocol::batch::Batch<Effect>) {
+        self.storing.extend(batch.records.into_iter().map(|change| match change {
+            record::Change::Put(record) => Change::Put { key: record.key().0, value: record.encode() },
+            record::Change::Delete(key) => Change::Delete { key: key.0 },
+        }));
+        self.acting.extend(batch.effects);
+    }
+
+    /// Stores first, then acts.
+    fn commit(&mut self) -> Result<(), CoreError> {
+        let storing = std::mem::take(&mut self.storing);
+        for part in parts(&storing) {
+            self.records.append(part)?;
+        }
+        for effect in std::mem::take(&mut self.acting) {
+            self.act(effect);
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(peer, frame) => {
+                if let Err(error) = self.net.send(peer, frame.encode()) {
+                    tracing::debug!(peer = %peer.short(), %error, "frame not sent");
+                }
+            }
+            Effect::Close(peer, why) => {
+                tracing::warn!(peer = %peer.short(), %why, "closing the connection");
+                let _ = self.net.disconnect(peer, &why);
+            }
+            Effect::Fetch { hash, len, from } => {
+                if self.fetching.insert(hash, ()).is_none() {
+                    self.blobs.fetch(hash, len, from);
+                }
+            }
+            Effect::Run { attempt, program, task, input } => self.engines.run(attempt, program, task, input),
+            Effect::Kill(attempt) => self.engines.kill(attempt),
+            Effect::Advertise(bytes) => {
+                let _ = self.net.publish_advert(bytes);
+            }
+            Effect::Submitted(job) => {
+                if !self.submitting.is_empty() {
+                    let _ = self.submitting.remove(0).send(job);
+                }
+            }
+            Effect::Changed(job) => {
+                let _ = self.changes.send(job);
+            }
+        }
+    }
+}
+
+/// Splits changes so that each part fits in one append.
+fn parts(changes: &[Change]) -> impl Iterator<Item = &[Change]> {
+    let mut rest = changes;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (mut bytes, mut count) = (0, 0);
+        for change in rest {
+            bytes += match change {
+                Change::Put { key, value } => key.len() + value.len() + 16,
+                Change::Delete { key } => key.len() + 16,
+            };
+            if count > 0 && bytes > MAX_APPEND {
+                break;
+            }
+            count += 1;
+        }
+        let (part, after) = rest.split_at(count);
+        rest = after;
+        Some(part)
+    })
+}
+
+/// The proximity of a multiaddress.
+fn proximity(address: &str) -> Proximity {
+    let mut parts = address.split('/').skip(1);
+    match (parts.next(), parts.next().and_then(|ip| ip.parse().ok())) {
+        (Some("ip4" | "ip6"), Some(ip)) => Proximity::of(ip),
+        _ => Proximity::Wide,
+    }
+}

@@ -1,0 +1,217 @@
+//! Carries out the machines' orders to execute: gathers what an attempt needs, hands it to the
+//! sandbox's slots, and turns what came of it into a message for the core.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::ErrorKind,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bayan_protocol::{
+    id::{Hash, TaskId},
+    limits::MAX_INLINE,
+    result::Output,
+    task::{Input, Program, Status},
+};
+use bayan_sandbox::{Engine, Job, Module, Outcome, Slots, Task};
+use bayan_store::Blobs;
+use serde_bytes::ByteBuf;
+use tokio::{runtime::Handle, sync::mpsc};
+
+use crate::core::Message;
+
+/// Programs kept ready; beyond it all are dropped and made ready anew when used.
+const MAX_READY: usize = 32;
+
+/// The data files of a program, as the sandbox takes them.
+type Data = Vec<(String, Arc<[u8]>)>;
+
+/// A program made ready: module compiled, data files in memory.
+#[derive(Clone)]
+struct Ready {
+    module: Module,
+    data: Arc<Data>,
+}
+
+struct Shared {
+    engine: Engine,
+    slots: Slots,
+    blobs: Blobs,
+    outbox: mpsc::Sender<Message>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    ready: HashMap<(Hash, Vec<Hash>), Ready>,
+    /// Attempts being prepared.
+    preparing: HashSet<u64>,
+    /// Of these, those killed meanwhile.
+    killed: HashSet<u64>,
+}
+
+/// The engines of this peer.
+#[derive(Clone)]
+pub(crate) struct Engines {
+    shared: Arc<Shared>,
+    runtime: Handle,
+}
+
+impl Engines {
+    /// Starts `slots` slots. With `sabotage`, successful outputs are falsified: for tests of the
+    /// network's defence, on loopback only.
+    pub(crate) fn start(
+        engine: Engine,
+        slots: u32,
+        blobs: Blobs,
+        outbox: mpsc::Sender<Message>,
+        runtime: Handle,
+        sabotage: bool,
+    ) -> std::io::Result<Self> {
+        let (done_blobs, done_outbox) = (blobs.clone(), outbox.clone());
+        let slots = Slots::start(engine.clone(), slots as usize, move |attempt, mut outcome| {
+            if sabotage {
+                falsify(&mut outcome);
+            }
+            // Fails only when the core is gone, and with it the need for the result.
+            let _ = done_outbox.blocking_send(message(attempt, outcome, &done_blobs));
+        })?;
+        let state = Mutex::new(State::default());
+        Ok(Self { shared: Arc::new(Shared { engine, slots, blobs, outbox, state }), runtime })
+    }
+
+    /// Executes; the outcome reaches the core as a message.
+    pub(crate) fn run(&self, attempt: u64, program: Arc<Program>, task: TaskId, input: Input) {
+        let ready = self.shared.state().ready.get(&key(&program)).cloned();
+        if let (Some(ready), Input::Inline(bytes)) = (&ready, &input) {
+            return self.shared.submit(attempt, ready, &program, task, Arc::from(bytes.as_slice()));
+        }
+        self.shared.state().preparing.insert(attempt);
+        let shared = Arc::clone(&self.shared);
+        self.runtime.spawn_blocking(move || shared.prepare(attempt, &program, task, &input));
+    }
+
+    /// Ends an attempt; nothing of it reaches the core as a result that counts.
+    pub(crate) fn kill(&self, attempt: u64) {
+        if !self.shared.slots.cancel(attempt) {
+            let mut state = self.shared.state();
+            if state.preparing.contains(&attempt) {
+                state.killed.insert(attempt);
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads and compiles what is not at hand, then submits.
+    fn prepare(&self, attempt: u64, program: &Program, task: TaskId, input: &Input) {
+        let stdin = match input {
+            Input::Inline(bytes) => Ok(Arc::from(bytes.as_slice())),
+            Input::Blob { hash, .. } => self.read(hash),
+        };
+        let prepared = stdin.and_then(|stdin| Ok((stdin, self.ready(program)?)));
+        let killed = {
+            let mut state = self.state();
+            state.preparing.remove(&attempt);
+            state.killed.remove(&attempt)
+        };
+        match prepared {
+            Ok(_) if killed => {}
+            Ok((stdin, ready)) => self.submit(attempt, &ready, program, task, stdin),
+            Err(error) => self.fail(attempt, &error),
+        }
+    }
+
+    fn ready(&self, program: &Program) -> Result<Ready, String> {
+        let key = key(program);
+        if let Some(ready) = self.state().ready.get(&key).cloned() {
+            return Ok(ready);
+        }
+        let wasm = self.read(&program.module)?;
+        let module = self.engine.load(&wasm).map_err(|error| error.to_string())?;
+        let mut data = Data::new();
+        for file in &program.data {
+            data.push((file.name.clone(), self.read(&file.hash)?));
+        }
+        let ready = Ready { module, data: Arc::new(data) };
+        let mut state = self.state();
+        if state.ready.len() >= MAX_READY {
+            state.ready.clear();
+        }
+        state.ready.insert(key, ready.clone());
+        Ok(ready)
+    }
+
+    fn read(&self, hash: &Hash) -> Result<Arc<[u8]>, String> {
+        self.blobs.get(hash).map(Arc::from).map_err(|error| error.to_string())
+    }
+
+    fn submit(&self, attempt: u64, ready: &Ready, program: &Program, task: TaskId, stdin: Arc<[u8]>) {
+        let task = Task {
+            id: task,
+            args: program.args.clone(),
+            env: program.env.clone(),
+            stdin,
+            data: ready.data.as_ref().clone(),
+            limits: program.limits,
+        };
+        if let Err(error) = self.slots.submit(Job { attempt, module: ready.module.clone(), task }) {
+            self.fail(attempt, &error.to_string());
+        }
+    }
+
+    fn fail(&self, attempt: u64, why: &str) {
+        tracing::warn!(attempt, why, "an attempt could not be started");
+        let message = Message::Executed {
+            attempt,
+            status: Status::HostFault,
+            output: Output::Inline(ByteBuf::new()),
+            fuel: 0,
+            log: why.as_bytes().to_vec(),
+            micros: 0,
+        };
+        // Called on the core's thread as well, which must not wait for itself.
+        if let Err(mpsc::error::TrySendError::Full(message)) = self.outbox.try_send(message) {
+            let outbox = self.outbox.clone();
+            std::thread::spawn(move || outbox.blocking_send(message));
+        }
+    }
+}
+
+/// What makes a program ready: its module and data files, by digest.
+fn key(program: &Program) -> (Hash, Vec<Hash>) {
+    (program.module, program.data.iter().map(|file| file.hash).collect())
+}
+
+/// Stores an output that is too long to travel inline, and says what happened.
+fn message(attempt: u64, outcome: Outcome, blobs: &Blobs) -> Message {
+    let Outcome { mut status, output, mut fuel, mut log, micros } = outcome;
+    let output = if output.len() <= MAX_INLINE {
+        Output::Inline(ByteBuf::from(output))
+    } else {
+        match blobs.put(&output) {
+            Ok(hash) => Output::Blob { hash, len: output.len() as u64 },
+            Err(error) => {
+                (status, fuel) = (Status::HostFault, 0);
+                log = std::io::Error::new(ErrorKind::StorageFull, error).to_string().into_bytes();
+                Output::Inline(ByteBuf::new())
+            }
+        }
+    };
+    Message::Executed { attempt, status, output, fuel, log, micros }
+}
+
+/// Makes a successful output wrong without changing its length where it has one.
+fn falsify(outcome: &mut Outcome) {
+    if outcome.status != Status::Exited(0) {
+        return;
+    }
+    match outcome.output.first_mut() {
+        Some(byte) => *byte ^= 0x55,
+        None => outcome.output.push(0x55),
+    }
+}

@@ -1,0 +1,257 @@
+//! One running peer: opens its directory, starts network, engines, core and local API, and stops
+//! them in the opposite order.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::{Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use bayan_protocol::{
+    crypto::Keypair,
+    id::PeerId,
+    offer::Lending,
+    peer::{self, Peer},
+    pool, source,
+    task::PROFILE_V1,
+};
+use bayan_store::{Directory, Options, Sync};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api,
+    blobs::BlobService,
+    config::Config,
+    core::{self, Command, Core, CoreError, Message},
+    engine::Engines,
+};
+
+/// Where compiled modules are kept in the data directory.
+const CACHE_DIR: &str = "cache";
+/// A peer that does not stop within this time is left to the end of the process.
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// A running peer.
+pub struct Node {
+    peer: PeerId,
+    api: SocketAddr,
+    token: String,
+    listening: Vec<String>,
+    stopper: Stopper,
+    core: Mutex<Option<JoinHandle<Result<(), CoreError>>>>,
+    runtime: Option<tokio::runtime::Runtime>,
+    shutdown: CancellationToken,
+    net: bayan_net::Handle,
+    /// Holds the directory's lock for as long as the peer runs.
+    directory: Option<Directory>,
+}
+
+/// Stops a peer from anywhere.
+#[derive(Clone)]
+pub struct Stopper(mpsc::Sender<Message>);
+
+impl Stopper {
+    /// Asks the peer to end; [`Node::wait`] returns when it has.
+    pub fn stop(&self) {
+        let (reply, _) = oneshot::channel();
+        let sender = self.0.clone();
+        // The queue may be full, and callers may be inside a runtime or a signal's thread.
+        std::thread::spawn(move || sender.blocking_send(Message::Command(Command::Stop(reply))));
+    }
+}
+
+impl Node {
+    /// Starts a peer on `data_dir`. Blocks until it listens and serves its API.
+    ///
+    /// # Errors
+    /// Whatever keeps it from starting, in words that say what to do. A directory held by another
+    /// process is a [`bayan_store::OpenError::Held`] inside.
+    pub fn start(data_dir: &Path, config: Config, daemon: bool) -> anyhow::Result<Self> {
+        if config.sabotage && !config.is_loopback_only() {
+            bail!("sabotage is for tests of the network's defence and works on loopback addresses alone");
+        }
+        let sync = if config.sync_always { Sync::Always } else { Sync::Interval };
+        let options = Options { sync, blob_quota: config.disk.saturating_mul(1 << 20) };
+        let directory = Directory::open(data_dir, options)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("bayan-net")
+            .enable_all()
+            .build()
+            .context("cannot start the network threads")?;
+        let handle = runtime.handle().clone();
+        let engine = bayan_sandbox::Engine::new(Some(directory.path().join(CACHE_DIR)))?;
+        let (outbox, inbox) = mpsc::channel(core::QUEUE);
+        let (changes, _) = broadcast::channel(1024);
+        let (net, events) = handle.block_on(bayan_net::start(net_config(&config, directory.identity())))?;
+        handle.spawn(forward(events, outbox.clone()));
+
+        let blobs = directory.blobs();
+        let service = BlobService::new(blobs.clone(), net.clone(), outbox.clone(), handle.clone());
+        let engines =
+            Engines::start(engine.clone(), config.slots(), blobs.clone(), outbox.clone(), handle, config.sabotage)
+                .context("cannot start the slots")?;
+        let key = Keypair::from_seed(&directory.identity());
+        let peer = machines(&key, &config)?;
+        let core =
+            Core::new(peer, directory.records(), net.clone(), engines, service, changes.clone(), inbox);
+        let shutdown = CancellationToken::new();
+        let core = spawn_core(core, shutdown.clone())?;
+
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, config.api_port)))
+            .with_context(|| format!("cannot serve the local API on port {}", config.api_port))?;
+        let api = listener.local_addr()?;
+        let shared = api::Shared {
+            commands: outbox.clone(),
+            changes,
+            blobs,
+            records: directory.records(),
+            net: net.clone(),
+            engine,
+            token: directory.api_token(),
+            daemon,
+            lending_memory: memory(&config),
+        };
+        runtime.spawn(api::serve(listener, shared, shutdown.clone()));
+        directory.set_holder(&api.to_string()).context("cannot note the API's address in the data directory")?;
+        Ok(Self {
+            peer: key.peer_id(),
+            api,
+            token: directory.api_token(),
+            listening: net.listen_addresses(),
+            stopper: Stopper(outbox),
+            core: Mutex::new(Some(core)),
+            runtime: Some(runtime),
+            shutdown,
+            net,
+            directory: Some(directory),
+        })
+    }
+
+    /// This peer.
+    pub fn peer_id(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Where the local API is.
+    pub fn api(&self) -> SocketAddr {
+        self.api
+    }
+
+    /// What clients of the local API must show.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Where it listens, as others would dial it.
+    pub fn listening(&self) -> Vec<String> {
+        self.listening.clone()
+    }
+
+    /// A handle that stops it.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Blocks until the peer has been stopped, or could not go on.
+    ///
+    /// # Errors
+    /// Why it could not go on.
+    pub fn wait(&self) -> anyhow::Result<()> {
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match core.map(JoinHandle::join) {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => Err(error.into()),
+            Some(Err(_)) => bail!("the peer's core thread failed; its data directory is in order, start it again"),
+        }
+    }
+
+    /// Stops it and gives its directory back.
+    ///
+    /// # Errors
+    /// Why it had failed, if it had.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        self.stopper.stop();
+        let ended = self.wait();
+        self.close();
+        ended
+    }
+
+    fn close(&mut self) {
+        self.shutdown.cancel();
+        let Some(runtime) = self.runtime.take() else { return };
+        let net = self.net.clone();
+        let _ = runtime.block_on(tokio::time::timeout(STOP_TIMEOUT, net.shutdown()));
+        runtime.shutdown_timeout(STOP_TIMEOUT);
+        if let Some(directory) = self.directory.take()
+            && let Err(error) = directory.close()
+        {
+            tracing::error!(%error, "the last records are in the journal, but not in the database");
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.runtime.is_some() {
+            self.stopper.stop();
+            let _ = self.wait();
+            self.close();
+        }
+    }
+}
+
+fn memory(config: &Config) -> u64 {
+    config.memory.saturating_mul(1 << 20)
+}
+
+fn net_config(config: &Config, secret: [u8; 32]) -> bayan_net::Config {
+    let mut net = bayan_net::Config::new(secret);
+    net.listen = config.listen_addresses();
+    net.bootstrap.clone_from(&config.bootstrap);
+    net.mdns = config.mdns;
+    net.quic = config.quic;
+    net
+}
+
+fn machines(key: &Keypair, config: &Config) -> anyhow::Result<Peer> {
+    let lending = Lending {
+        slots: config.slots(),
+        memory: memory(config),
+        accept: config.accept,
+        profiles: vec![PROFILE_V1.to_owned()],
+    };
+    let patience = Duration::from_secs(config.patience);
+    let agent = concat!("bayan/", env!("CARGO_PKG_VERSION")).to_owned();
+    let config =
+        peer::Config { lending, agent, source: source::Config { pool: pool::Config::default(), patience } };
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
+    Ok(Peer::new(key.clone(), config, &seed, core::now()))
+}
+
+/// Passes network events on; a full core makes the network's readers wait.
+async fn forward(mut events: mpsc::Receiver<bayan_net::Event>, outbox: mpsc::Sender<Message>) {
+    while let Some(event) = events.recv().await {
+        if outbox.send(Message::Net(event)).await.is_err() {
+            break;
+        }
+    }
+}
+
+fn spawn_core(core: Core, shutdown: CancellationToken) -> anyhow::Result<JoinHandle<Result<(), CoreError>>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new()
+        .name("bayan-core".to_owned())
+        .spawn(move || {
+            let ended = runtime.block_on(core.run());
+            shutdown.cancel();
+            ended
+        })
+        .context("cannot start the core's thread")
+}
