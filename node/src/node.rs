@@ -186,7 +186,7 @@ impl Node {
         self.shutdown.cancel();
         let Some(runtime) = self.runtime.take() else { return };
         let net = self.net.clone();
-        let _ = runtime.block_on(tokio::time::timeout(STOP_TIMEOUT, net.shutdown()));
+        let _ = runtime.block_on(async { tokio::time::timeout(STOP_TIMEOUT, net.shutdown()).await });
         runtime.shutdown_timeout(STOP_TIMEOUT);
         if let Some(directory) = self.directory.take()
             && let Err(error) = directory.close()

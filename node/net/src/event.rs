@@ -59,14 +59,12 @@ pub enum Event {
 /// Why a work stream ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DownReason {
-    /// The other side closed it in order.
+    /// The other side closed it in order: it is shutting down, and all that it had queued has come.
     Closed,
-    /// The stream or its connection broke, or a frame was cut short.
+    /// The stream or its connection ended without a word.
     Lost,
     /// The other side announced a frame longer than allowed; nothing of it was read.
     OversizedFrame,
-    /// The other side sent an empty frame, which only greetings are.
-    EmptyFrame,
     /// More was queued for the peer than it took in time.
     TooSlow,
     /// The other side opened a newer stream.
@@ -83,7 +81,6 @@ impl fmt::Display for DownReason {
             Self::Closed => "closed by the other side",
             Self::Lost => "connection lost",
             Self::OversizedFrame => "the other side announced an oversized frame",
-            Self::EmptyFrame => "the other side sent an empty frame",
             Self::TooSlow => "the other side is too slow",
             Self::Replaced => "replaced by a newer stream",
             Self::Disconnected(reason) => return write!(f, "disconnected: {reason}"),

@@ -115,9 +115,8 @@ impl Link {
     async fn read_all(&self, reader: &mut Reader) -> DownReason {
         loop {
             let bytes = match frame::read(reader).await {
-                Ok(bytes) if bytes.is_empty() => return DownReason::EmptyFrame,
+                Ok(bytes) if bytes.is_empty() => return DownReason::Closed,
                 Ok(bytes) => bytes,
-                Err(ReadError::End) => return DownReason::Closed,
                 Err(ReadError::Oversized) => return DownReason::OversizedFrame,
                 Err(ReadError::Io(error)) => {
                     tracing::debug!(peer = %self.peer.short(), %error, "work stream broke");
@@ -177,6 +176,7 @@ async fn write_all(queue: &mut Queue, writer: &mut Writer<WriteHalf<Stream>>) ->
     DownReason::Lost
 }
 
+/// Writes what is queued and ends the stream in order.
 async fn say_goodbye(queue: &mut Queue, writer: &mut Writer<WriteHalf<Stream>>) -> io::Result<()> {
     writer.flush().await?;
     while let Some(frame) = queue.try_next() {
@@ -185,6 +185,7 @@ async fn say_goodbye(queue: &mut Queue, writer: &mut Writer<WriteHalf<Stream>>) 
             writer.flush().await?;
         }
     }
+    writer.gather(&[]);
     writer.flush().await?;
     writer.close().await
 }

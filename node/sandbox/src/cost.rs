@@ -5,8 +5,9 @@ use wasmtime::{OperatorCost, VariableOperatorCost};
 
 /// Fuel of an instruction that calls into the engine and may ask the system for pages.
 const GROW: u8 = 255;
-/// Fuel of a bulk instruction before the bytes or elements that it moves.
-const BULK: u8 = 16;
+/// Fuel of a bulk instruction before the bytes or elements that it moves: about 90 ns when empty,
+/// at the 0.3 ns to 0.7 ns that a unit takes in calls and loops.
+const BULK: u8 = 128;
 
 /// One unit an instruction, with these exceptions: nothing for what only marks structure; more for
 /// what calls out of compiled code; and one unit for each byte or element of a bulk operation, so

@@ -23,7 +23,7 @@ mod records;
 mod secrets;
 mod unsynced;
 
-pub use blobs::{BlobError, Blobs, DecodeError, GROUP, Receiving, Usage, encoded_len};
+pub use blobs::{BlobError, Blobs, DecodeError, GROUP, MAX_BLOB, Receiving, Usage, encoded_len};
 pub use directory::{Directory, FORMAT, OpenError, Options, Sync};
 pub use lock::Holder;
 pub use records::{

@@ -3,6 +3,8 @@
 //! The child is this very program, told by an environment variable to run one of the `child_*`
 //! tests, which do nothing otherwise.
 
+#![cfg(unix)]
+
 use std::{
     collections::BTreeMap,
     env,

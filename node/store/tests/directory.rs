@@ -1,5 +1,7 @@
 //! Opening a directory: its secrets, its lock, its version, and what is refused.
 
+#![cfg(unix)]
+
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use bayan_store::{Directory, Holder, OpenError, Options};

@@ -94,7 +94,8 @@ impl Index {
 
     fn take(&self, state: &mut State, bytes: u64) -> Result<(), BlobError> {
         let used = state.whole_bytes.saturating_add(state.partial_bytes);
-        if used.saturating_add(bytes) > self.quota {
+        // A length that overflows the sum fits no quota, however generous.
+        if used.checked_add(bytes).is_none_or(|sum| sum > self.quota) {
             return Err(BlobError::Quota { needed: bytes, used, quota: self.quota });
         }
         state.partial_bytes += bytes;

@@ -29,7 +29,7 @@ use self::index::Index;
 pub use self::{
     index::Usage,
     receiving::{DecodeError, Receiving},
-    tree::{GROUP, encoded_len},
+    tree::{GROUP, MAX_BLOB, encoded_len},
 };
 use crate::{
     directory::{OpenError, Options, Sync},
@@ -329,9 +329,10 @@ impl Blobs {
 
     /// Begins to receive a blob, or goes on where an earlier attempt stopped.
     ///
-    /// `len` is another peer's claim: more than `max` is refused, and the claim is proven only when
+    /// `len` is another peer's claim: more than `max` or [`MAX_BLOB`] is refused, and the claim is proven only when
     /// the last chunk group is accepted; see [`Receiving::length_is_proven`].
     pub fn receive(&self, hash: Hash, len: u64, max: u64) -> Result<Receiving, BlobError> {
+        let max = max.min(MAX_BLOB);
         if len > max {
             return Err(BlobError::TooLong { len, max });
         }

@@ -365,6 +365,8 @@ fn the_quota_holds_for_whole_and_partial_blobs_until_something_is_removed() {
     let claimed = blobs.receive(Hash::of(b"x"), 4 * GROUP, u64::MAX);
     assert!(matches!(claimed, Err(BlobError::Quota { .. })));
     let wild = blobs.receive(Hash::of(b"x"), u64::MAX, u64::MAX);
+    assert!(matches!(wild, Err(BlobError::TooLong { max: MAX_BLOB, .. })));
+    let wild = blobs.put_reader(io::empty(), u64::MAX);
     assert!(matches!(wild, Err(BlobError::Quota { .. })));
     assert!(matches!(
         blobs.receive(Hash::of(b"x"), 101, 100),

@@ -18,6 +18,10 @@ use bayan_protocol::id::Hash;
 /// beside a blob are 1/256 of it.
 pub const GROUP: u64 = 16 << 10;
 
+/// Longest blob that can be received, bytes: bounds the bits kept in memory for it to 8 MiB, whatever
+/// length is announced and whatever the caller allows.
+pub const MAX_BLOB: u64 = 1 << 40;
+
 const BLOCK: BlockSize = BlockSize::from_chunk_log(4);
 const _: () = assert!(BLOCK.bytes() as u64 == GROUP, "a block is a chunk group");
 

@@ -110,12 +110,12 @@ pub enum ReadError {
     #[error(transparent)]
     Flush(#[from] WriteError),
     /// The database gave an error.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {what}; restart this peer, which checks and repairs it", path.display())]
     Database {
         /// The database file.
         path: PathBuf,
-        /// What redb said.
-        source: redb::Error,
+        /// What it said.
+        what: String,
     },
 }
 
@@ -181,7 +181,10 @@ impl Records {
     pub fn load(&self) -> Result<RecordsIter, ReadError> {
         let shared = &self.handle.shared;
         shared.flush()?;
-        let failed = |source| ReadError::Database { path: shared.path.clone(), source };
+        let failed = |error: redb::Error| ReadError::Database {
+            path: shared.path.clone(),
+            what: error.to_string(),
+        };
         let mut flusher = guard(&shared.flusher);
         let table = shared.database(&mut flusher).and_then(Database::records).map_err(failed)?;
         let range = table.range::<&[u8]>(..).map_err(|error| failed(error.into()))?;
@@ -216,7 +219,7 @@ impl Iterator for RecordsIter {
         Some(match self.range.next()? {
             Ok((key, value)) => Ok((key.value().to_vec(), value.value().to_vec())),
             Err(error) => {
-                Err(ReadError::Database { path: self.shared.path.clone(), source: error.into() })
+                Err(ReadError::Database { path: self.shared.path.clone(), what: error.to_string() })
             }
         })
     }

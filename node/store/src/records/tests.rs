@@ -193,6 +193,24 @@ fn a_torn_journal_before_a_later_one_ends_the_history_and_both_are_kept() {
 }
 
 #[test]
+fn a_journal_cut_between_entries_is_missed_by_the_sequence_of_the_later_one() {
+    let place = tempfile::tempdir().unwrap();
+    open(place.path()).close().unwrap();
+    let batches: Vec<_> = (0..4).map(|n| vec![put(&n.to_string(), "x")]).collect();
+    let files = write_journals(place.path(), &batches, &[2]);
+    let bytes = std::fs::read(&files[0]).unwrap();
+    let generation =
+        journal::generation_of(&files[0].file_name().unwrap().to_string_lossy()).unwrap();
+    let second = journal::Scan::new(&bytes, generation).nth(1).unwrap().offset;
+    std::fs::write(&files[0], &bytes[..second]).unwrap();
+
+    let directory = open(place.path());
+    assert_eq!(load(&directory), history(&batches)[1]);
+    let damage = directory.recovery().damage.as_ref().unwrap();
+    assert_eq!(damage.what, "batches 2 to 2 are missing");
+}
+
+#[test]
 fn a_journal_whose_creation_was_cut_short_is_nothing() {
     let place = tempfile::tempdir().unwrap();
     open(place.path()).close().unwrap();

@@ -1,0 +1,29 @@
+//! Writes `specs/vectors` anew: valid and invalid bytes for everything that two peers must agree on.
+//!
+//! Run with `BAYAN_WRITE_VECTORS=1`; without it nothing is written. What the files must say is fixed
+//! by the prose in `specs`, and `tests/conformance.rs` reads every one of them. The guests' vectors
+//! are not written here.
+
+mod cast;
+mod file;
+mod frames;
+mod identity;
+mod notation;
+mod refused;
+mod results;
+mod tasks;
+
+fn main() -> anyhow::Result<()> {
+    let files = [identity::files(), frames::files(), refused::files(), tasks::files(), results::files()];
+    let writing = std::env::var_os("BAYAN_WRITE_VECTORS").is_some_and(|value| value == "1");
+    for file in files.into_iter().flatten() {
+        println!("{} ({} cases)", file.path, file.cases());
+        if writing {
+            file.write()?;
+        }
+    }
+    if !writing {
+        println!("nothing was written; set BAYAN_WRITE_VECTORS=1 to write");
+    }
+    Ok(())
+}
