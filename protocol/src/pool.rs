@@ -9,6 +9,7 @@
 //! The pool does not look into tasks, results or frames, and does not know how deep the tree below
 //! a worker is: a relay is a worker.
 
+mod assign;
 mod ring;
 mod worker;
 
@@ -24,7 +25,7 @@ use core::time::Duration;
 use crate::{
     entropy::Entropy,
     id::{LeaseId, PeerId},
-    limits::{LEASE, MAX_CREDIT, MAX_LEASE_TASKS, MAX_REDUNDANCY},
+    limits::{LEASE, MAX_CREDIT, MAX_LEASE_TASKS},
     time::Timestamp,
 };
 use ring::Ring;
@@ -159,6 +160,8 @@ struct Task {
     copies: Vec<(PeerId, Copy)>,
     /// Copies held by the source's own slots.
     own: u32,
+    /// Results that it has.
+    returned: u32,
 }
 
 impl Task {
@@ -176,6 +179,11 @@ impl Task {
         if let Some(copy) = copy {
             self.copies.push((worker, copy));
         }
+    }
+
+    /// Workers that must exist for the task to be finished, as far as is known.
+    fn voters(&self) -> u32 {
+        self.need.saturating_add(self.returned)
     }
 
     /// Whether more copies are to be handed out before any are merely speculative.
@@ -202,8 +210,14 @@ pub struct Pool {
     ring: Ring,
     workers: BTreeMap<PeerId, Worker>,
     leases: BTreeMap<LeaseId, LeaseState>,
-    /// Unfinished tasks with a copy out: the candidates for further copies at the tail.
-    out: BTreeSet<TaskIndex>,
+    /// The leases with tasks that are still held, by deadline.
+    deadlines: BTreeSet<(Timestamp, LeaseId)>,
+    /// Unfinished tasks with a copy out.
+    out: usize,
+    /// How many unfinished tasks take how many voters: tells without a search that none is starved.
+    voters: BTreeMap<u32, usize>,
+    /// Counts whatever may give an idle worker a further copy to make.
+    stirred: u64,
     effects: Vec<Effect>,
 }
 
@@ -222,7 +236,10 @@ impl Pool {
             ring,
             workers: BTreeMap::new(),
             leases: BTreeMap::new(),
-            out: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            out: 0,
+            voters: (count > 0).then_some((need, count as usize)).into_iter().collect(),
+            stirred: 0,
             effects: Vec::new(),
         }
     }
@@ -233,15 +250,14 @@ impl Pool {
         match input {
             Input::Joined { worker, slots, own } => self.joined(worker, slots, own),
             Input::Left { worker } => self.left(&worker),
-            Input::Credit { worker, tasks } => {
-                if let Some(worker) = self.workers.get_mut(&worker) {
-                    worker.window = tasks.min(MAX_CREDIT);
-                }
-            }
+            Input::Credit { worker, tasks } => self.credit(&worker, tasks),
             Input::Returned { worker, task, need } => self.returned(now, worker, task, need),
-            Input::Inconclusive { worker, task } => self.inconclusive(worker, task),
+            Input::Inconclusive { worker, task } => self.inconclusive(now, worker, task),
             Input::Demand { task, need } => self.demand(task, need),
-            Input::Renewed { worker, lease } => self.renew(now, &worker, &lease),
+            Input::Renewed { worker, lease } => {
+                self.renew(now, &worker, &lease);
+                return Vec::new(); // nothing that could be handed out has changed
+            }
             Input::Restored { worker, lease, tasks } => self.restored(now, worker, lease, tasks),
             Input::Tick => self.lapse(now),
         }
@@ -251,7 +267,7 @@ impl Pool {
 
     /// When the pool next wants a tick.
     pub fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
-        self.leases.values().filter(|l| l.open > 0).map(|l| l.deadline).min().map(|at| (at, "lease expiry"))
+        self.deadlines.first().map(|(at, _)| (*at, "lease expiry"))
     }
 
     /// Whether every task is finished.
@@ -266,7 +282,7 @@ impl Pool {
 
     /// Tasks with a copy out.
     pub fn in_flight(&self) -> usize {
-        self.out.len()
+        self.out
     }
 
     /// Whether `lease` was given to `worker` and holds `task`, current or not.
@@ -274,32 +290,32 @@ impl Pool {
         self.leases.get(lease).is_some_and(|l| l.worker == *worker && l.tasks.contains(&task))
     }
 
-    /// Workers that could get a copy of `task` now or once they have credit: connected, with a
-    /// window, and without a result of it.
+    /// Workers other than the source's own slots that could get a copy of `task` now or once they
+    /// have room: connected, with a window, and without a result of it.
     pub fn eligible_for(&self, task: TaskIndex) -> usize {
         let Some(task) = self.tasks.get(task as usize) else { return 0 };
         let can = |(peer, worker): &(&PeerId, &Worker)| {
-            worker.connected && worker.window > 0 && !worker.own && task.copy_of(peer) != Some(Copy::Returned)
+            worker.is_active() && !worker.own && task.copy_of(peer) != Some(Copy::Returned)
         };
         self.workers.iter().filter(can).count()
     }
 
-    /// Unfinished tasks for which fewer workers are eligible than results are wanted; stops at the first.
+    /// The first unfinished task for which fewer workers are eligible than results are wanted.
     pub fn first_starved(&self) -> Option<TaskIndex> {
-        let eligible = self.workers.values().filter(|w| w.connected && w.window > 0 && !w.own).count();
-        if eligible > 2 * MAX_REDUNDANCY as usize {
-            return None; // nobody waits for a voter in a crowd
+        let eligible = self.workers.values().filter(|w| w.is_active() && !w.own).count();
+        let eligible = u32::try_from(eligible).unwrap_or(u32::MAX);
+        if self.voters.last_key_value().is_none_or(|(most, _)| *most <= eligible) {
+            return None;
         }
-        let starved = |index: &TaskIndex| {
-            let task = &self.tasks[*index as usize];
-            eligible < task.need as usize + task.copies.len() && self.eligible_for(*index) < task.need as usize
+        let starved = |(index, task): &(TaskIndex, &Task)| {
+            task.need > 0 && task.voters() > eligible && self.eligible_for(*index) < task.need as usize
         };
-        self.ring.from(0).map(|(_, index)| index).find(starved)
+        (0..).zip(&self.tasks).find(starved).map(|(index, _)| index)
     }
 
     /// Tasks held by `worker`.
     pub fn held_by(&self, worker: &PeerId) -> usize {
-        self.workers.get(worker).map_or(0, |w| w.held.len())
+        self.workers.get(worker).map_or(0, |w| w.held_count() as usize)
     }
 
     fn joined(&mut self, peer: PeerId, slots: u32, own: bool) {
@@ -307,16 +323,24 @@ impl Pool {
         worker.connected = true;
         worker.slots = slots.max(1);
         worker.cursor = 0;
+        self.stirred += 1;
     }
 
     fn left(&mut self, peer: &PeerId) {
         let Some(worker) = self.workers.get_mut(peer) else { return };
         worker.connected = false;
         worker.window = 0;
-        let held: Vec<TaskIndex> = worker.held.keys().copied().collect();
+        self.stirred += 1;
+        let held: Vec<TaskIndex> = worker.queue().collect();
         for task in held {
             self.drop_copy(*peer, task, None);
         }
+    }
+
+    fn credit(&mut self, peer: &PeerId, tasks: u32) {
+        let Some(worker) = self.workers.get_mut(peer).filter(|worker| worker.connected) else { return };
+        worker.window = tasks.min(MAX_CREDIT);
+        self.stirred += 1;
     }
 
     fn returned(&mut self, now: Timestamp, peer: PeerId, index: TaskIndex, need: u32) {
@@ -330,35 +354,71 @@ impl Pool {
         self.demand(index, need);
     }
 
-    fn inconclusive(&mut self, peer: PeerId, index: TaskIndex) {
-        if self.tasks.get(index as usize).is_some() {
-            self.drop_copy(peer, index, Some(Copy::Failed));
+    fn inconclusive(&mut self, now: Timestamp, peer: PeerId, index: TaskIndex) {
+        let Some(task) = self.tasks.get(index as usize) else { return };
+        if task.copy_of(&peer) == Some(Copy::Returned) {
+            return; // what it returned stands
         }
+        if let Some(worker) = self.workers.get_mut(&peer) {
+            worker.heard(now);
+        }
+        self.drop_copy(peer, index, Some(Copy::Failed));
     }
 
     /// Ends a worker's hold of a task and puts the task back on the ring where it is now wanted.
     fn drop_copy(&mut self, peer: PeerId, index: TaskIndex, becomes: Option<Copy>) {
         let task = &mut self.tasks[index as usize];
-        if let Some(Copy::Held(lease)) = task.copy_of(&peer) {
-            if let Some(lease) = self.leases.get_mut(&lease) {
-                lease.open = lease.open.saturating_sub(1);
-            }
+        if task.need == 0 {
+            return; // a finished task has forgotten its copies
+        }
+        let before = task.copy_of(&peer);
+        task.set_copy(peer, becomes);
+        if let Some(Copy::Held(lease)) = before {
+            self.out -= usize::from(task.held() == 0);
             if let Some(worker) = self.workers.get_mut(&peer) {
-                worker.held.remove(&index);
+                worker.release(index);
                 task.own -= u32::from(worker.own);
             }
+            self.close_one(&lease);
         }
-        task.set_copy(peer, becomes);
-        if task.held() == 0 {
-            self.out.remove(&index);
+        let task = &mut self.tasks[index as usize];
+        if becomes == Some(Copy::Returned) && before != Some(Copy::Returned) {
+            let known = task.voters();
+            task.returned += 1;
+            let now = task.voters();
+            self.recount(known, now);
         }
         // A worker that may take the task again has perhaps looked past its place already.
+        let task = &mut self.tasks[index as usize];
         if becomes.is_none()
             && let Some(place) = task.place.take()
         {
             self.ring.remove(place);
         }
+        self.stirred += 1;
         self.place(index);
+    }
+
+    /// One task of a lease is no longer held; a lease without held tasks has no deadline.
+    fn close_one(&mut self, id: &LeaseId) {
+        let Some(lease) = self.leases.get_mut(id) else { return };
+        lease.open = lease.open.saturating_sub(1);
+        if lease.open == 0 {
+            self.deadlines.remove(&(lease.deadline, *id));
+        }
+    }
+
+    /// One unfinished task takes `now` voters instead of `known`; 0 is a finished task.
+    fn recount(&mut self, known: u32, now: u32) {
+        if let Some(count) = self.voters.get_mut(&known) {
+            *count -= 1;
+            if *count == 0 {
+                self.voters.remove(&known);
+            }
+        }
+        if now > 0 {
+            *self.voters.entry(now).or_default() += 1;
+        }
     }
 
     fn demand(&mut self, index: TaskIndex, need: u32) {
@@ -366,7 +426,10 @@ impl Pool {
         if task.need == 0 {
             return; // finished stays finished
         }
+        let known = task.voters();
         task.need = need;
+        let now = if need == 0 { 0 } else { task.voters() };
+        self.recount(known, now);
         if need == 0 {
             self.finish(index);
         } else {
@@ -389,19 +452,17 @@ impl Pool {
 
     fn finish(&mut self, index: TaskIndex) {
         self.unfinished -= 1;
-        self.out.remove(&index);
         let task = &mut self.tasks[index as usize];
+        self.out -= usize::from(task.held() > 0);
         task.own = 0;
         if let Some(place) = task.place.take() {
             self.ring.remove(place);
         }
         for (peer, copy) in core::mem::take(&mut task.copies) {
             let Copy::Held(lease) = copy else { continue };
-            if let Some(lease) = self.leases.get_mut(&lease) {
-                lease.open = lease.open.saturating_sub(1);
-            }
+            self.close_one(&lease);
             if let Some(worker) = self.workers.get_mut(&peer) {
-                worker.held.remove(&index);
+                worker.release(index);
             }
             self.cancel(peer, index);
         }
@@ -420,10 +481,12 @@ impl Pool {
         self.effects.push(Effect::Cancel { worker: peer, tasks: Vec::from([index]) });
     }
 
-    fn renew(&mut self, now: Timestamp, peer: &PeerId, lease: &LeaseId) {
+    fn renew(&mut self, now: Timestamp, peer: &PeerId, id: &LeaseId) {
         let until = now + self.config.lease;
-        if let Some(lease) = self.leases.get_mut(lease).filter(|l| l.worker == *peer) {
+        if let Some(lease) = self.leases.get_mut(id).filter(|l| l.worker == *peer && l.open > 0) {
+            self.deadlines.remove(&(lease.deadline, *id));
             lease.deadline = until;
+            self.deadlines.insert((until, *id));
         }
     }
 
@@ -432,15 +495,15 @@ impl Pool {
         let tasks: Vec<TaskIndex> = tasks.into_iter().filter(|index| (*index as usize) < count).collect();
         // Known, so that its results are taken; not held, so that nobody waits for a worker that may
         // never come back.
-        self.leases.insert(lease, LeaseState { worker: peer, tasks, deadline: now + self.config.lease, open: 0 });
+        self.leases.insert(lease, LeaseState { worker: peer, tasks, deadline: now, open: 0 });
     }
 
     fn lapse(&mut self, now: Timestamp) {
-        let lapsed: Vec<LeaseId> =
-            self.leases.iter().filter(|(_, l)| l.open > 0 && l.deadline <= now).map(|(id, _)| *id).collect();
-        for id in lapsed {
-            let Some(lease) = self.leases.get_mut(&id) else { continue };
-            lease.deadline = Timestamp(u64::MAX);
+        while let Some((at, id)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            self.deadlines.remove(&(at, id));
+            let Some(lease) = self.leases.get(&id) else { continue };
             let (peer, tasks) = (lease.worker, lease.tasks.clone());
             for index in tasks {
                 if self.tasks[index as usize].copy_of(&peer) == Some(Copy::Held(id)) {
@@ -448,139 +511,5 @@ impl Pool {
                 }
             }
         }
-    }
-
-    fn assign_all(&mut self, now: Timestamp) {
-        if self.unfinished == 0 {
-            return;
-        }
-        // Emptier workers first, so that near the end nobody prefetches what another could start.
-        let mut order: Vec<(u32, PeerId)> = self
-            .workers
-            .iter()
-            .filter(|(_, w)| w.connected && w.room() > 0)
-            .map(|(peer, w)| (w.held_count().saturating_sub(w.slots.min(w.held_count())), *peer))
-            .collect();
-        order.sort_unstable();
-        let active = u32::try_from(order.len().max(1)).unwrap_or(u32::MAX);
-        for (_, peer) in order {
-            self.assign(now, peer, active);
-        }
-    }
-
-    fn assign(&mut self, now: Timestamp, peer: PeerId, active: u32) {
-        let Some(worker) = self.workers.get(&peer) else { return };
-        let held = worker.held_count();
-        let level = worker.level(self.config.target, u32::try_from(self.ring.len()).unwrap_or(u32::MAX), active);
-        if held >= worker.slots && held > level / 2 {
-            return;
-        }
-        let want = level.max(worker.slots).saturating_sub(held).min(worker.room()) as usize;
-        let most = self.config.most.clamp(1, MAX_LEASE_TASKS as u32) as usize;
-        let idle = worker.slots.min(worker.window).saturating_sub(held) as usize;
-        let mut batch = self.fresh(&peer, want.min(most));
-        if batch.len() < idle {
-            let more = idle.min(most).saturating_sub(batch.len());
-            batch.extend(self.second_copies(now, &peer, more, &batch));
-        }
-        if !batch.is_empty() {
-            self.lease(now, peer, batch);
-        }
-    }
-
-    /// Up to `count` tasks of fresh demand that `peer` may take, in ring order; the source's own
-    /// slots begin at the ring's far end, where no worker is yet.
-    fn fresh(&mut self, peer: &PeerId, count: usize) -> Vec<TaskIndex> {
-        let Some(worker) = self.workers.get(peer) else { return Vec::new() };
-        let tasks = &self.tasks;
-        let may = |index: TaskIndex| tasks[index as usize].copy_of(peer).is_none();
-        if worker.own {
-            let untouched = |index: &TaskIndex| tasks[*index as usize].copies.is_empty();
-            let back: Vec<TaskIndex> =
-                self.ring.from_back().map(|(_, index)| index).take(count * 4 + 16).filter(untouched).take(count).collect();
-            if back.len() == count {
-                return back;
-            }
-            return self.ring.from_back().map(|(_, index)| index).filter(|index| may(*index)).take(count).collect();
-        }
-        let mut batch = Vec::new();
-        let mut cursor = worker.cursor;
-        for (place, index) in self.ring.from(worker.cursor) {
-            if batch.len() == count {
-                break;
-            }
-            if may(index) {
-                batch.push(index);
-            }
-            cursor = place + 1;
-        }
-        if let Some(worker) = self.workers.get_mut(peer) {
-            worker.cursor = cursor;
-        }
-        batch
-    }
-
-    /// Up to `count` unfinished tasks out with others, of which `peer` shall compute a further copy:
-    /// those with the fewest copies first, among these the one expected last. A worker that tried
-    /// a task in vain is asked again only when no other worker could be.
-    fn second_copies(&self, now: Timestamp, peer: &PeerId, count: usize, but: &[TaskIndex]) -> Vec<TaskIndex> {
-        let mut candidates: Vec<(u32, core::cmp::Reverse<u64>, TaskIndex)> = Vec::new();
-        for index in &self.out {
-            let task = &self.tasks[*index as usize];
-            if task.copy_of(peer).is_some() || but.contains(index) {
-                continue;
-            }
-            let due = task
-                .copies
-                .iter()
-                .filter_map(|(holder, copy)| match copy {
-                    Copy::Held(_) => self.workers.get(holder).map(|w| w.expected(now, *index)),
-                    _ => None,
-                })
-                .min()
-                .unwrap_or(0);
-            candidates.push((task.held(), core::cmp::Reverse(due), *index));
-        }
-        if candidates.len() < count {
-            candidates.extend(self.retries(peer, but).map(|index| (u32::MAX, core::cmp::Reverse(0), index)));
-        }
-        candidates.sort_unstable();
-        candidates.into_iter().take(count).map(|(_, _, index)| index).collect()
-    }
-
-    /// Tasks on the ring that `peer` failed to conclude and that no other connected worker can take.
-    fn retries<'a>(&'a self, peer: &'a PeerId, but: &'a [TaskIndex]) -> impl Iterator<Item = TaskIndex> + 'a {
-        let others = move |task: &Task| {
-            self.workers
-                .iter()
-                .any(|(id, w)| id != peer && w.connected && w.window > 0 && task.copy_of(id).is_none())
-        };
-        let stuck = move |index: &TaskIndex| {
-            let task = &self.tasks[*index as usize];
-            task.copy_of(peer) == Some(Copy::Failed) && task.held() == 0 && !others(task) && !but.contains(index)
-        };
-        self.ring.from(0).map(|(_, index)| index).take(MAX_LEASE_TASKS).filter(stuck)
-    }
-
-    fn lease(&mut self, now: Timestamp, peer: PeerId, batch: Vec<TaskIndex>) {
-        let id = LeaseId(self.entropy.draw());
-        let Some(worker) = self.workers.get_mut(&peer) else { return };
-        worker.start(now);
-        for index in &batch {
-            worker.held.insert(*index, now);
-            let task = &mut self.tasks[*index as usize];
-            task.own += u32::from(worker.own);
-            task.set_copy(peer, Some(Copy::Held(id)));
-            self.out.insert(*index);
-            if !task.wants_fresh()
-                && let Some(place) = task.place.take()
-            {
-                self.ring.remove(place);
-            }
-        }
-        let open = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-        let state = LeaseState { worker: peer, tasks: batch.clone(), deadline: now + self.config.lease, open };
-        self.leases.insert(id, state);
-        self.effects.push(Effect::Lease { worker: peer, lease: id, tasks: batch });
     }
 }

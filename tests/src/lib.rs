@@ -1,1 +1,3 @@
+//! What the tests share: real peers as processes.
 
+pub mod peers;

@@ -8,14 +8,18 @@ use bayan_protocol::{
     task::{Limits, Status},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::schema;
 
 /// A job to be submitted: `POST /v1/jobs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobRequest {
     /// A name for people.
     pub name: String,
     /// The module, uploaded before.
+    #[schema(value_type = String)]
     pub module: Hash,
     /// Arguments of the guest.
     #[serde(default)]
@@ -25,20 +29,23 @@ pub struct JobRequest {
     pub env: Vec<(String, String)>,
     /// Files under `/data`: name and blob, uploaded before.
     #[serde(default)]
+    #[schema(value_type = Vec<(String, String)>)]
     pub data: Vec<(String, Hash)>,
     /// The inputs.
     pub inputs: InputsRequest,
     /// Bounds of each task.
     #[serde(default)]
+    #[schema(value_type = schema::Limits)]
     pub limits: Limits,
     /// Peers that must agree on a result, 1 to 15.
     pub redundancy: u32,
     /// What this peer's own slots do.
+    #[schema(value_type = schema::Local)]
     pub local: Local,
 }
 
 /// Where a job's inputs come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InputsRequest {
     /// One task per integer from `from` up to, not including, `to`.
@@ -49,31 +56,36 @@ pub enum InputsRequest {
         to: i64,
     },
     /// One task per line of an uploaded blob.
+    #[schema(value_type = String)]
     Lines(Hash),
     /// One task per uploaded blob.
+    #[schema(value_type = Vec<String>)]
     Blobs(Vec<Hash>),
 }
 
 /// Answer to an upload: `POST /v1/blobs`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BlobInfo {
     /// Digest.
+    #[schema(value_type = String)]
     pub hash: Hash,
     /// Bytes.
     pub len: u64,
 }
 
 /// Answer to a submission.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Submitted {
     /// The job.
+    #[schema(value_type = String)]
     pub job: JobId,
 }
 
 /// A peer's signed word for a result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Voucher {
     /// Who computed it.
+    #[schema(value_type = String)]
     pub peer: PeerId,
     /// Whether it agrees with what was accepted.
     pub agrees: bool,
@@ -87,18 +99,41 @@ pub struct Voucher {
     pub log: String,
 }
 
+/// Answer to `DELETE /v1/jobs/JOB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Removed {
+    /// The job.
+    #[schema(value_type = String)]
+    pub job: JobId,
+    /// What became of it.
+    pub outcome: Removal,
+}
+
+/// What became of a job that was to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Removal {
+    /// It was running and has been ended; its results so far are kept.
+    Cancelled,
+    /// It was over and is no longer known.
+    Forgotten,
+}
+
 /// One settled task: `GET /v1/jobs/JOB/results`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TaskResult {
     /// Places of the inputs that this answers, from 0.
     pub places: Vec<u64>,
     /// The task.
+    #[schema(value_type = String)]
     pub task: TaskId,
     /// How it ended; none if it was given up.
+    #[schema(value_type = Option<schema::Status>)]
     pub status: Option<Status>,
     /// Work in fuel units.
     pub fuel: u64,
     /// Digest of the output.
+    #[schema(value_type = Option<String>)]
     pub output: Option<Hash>,
     /// Length of the output.
     pub output_len: u64,
@@ -111,20 +146,22 @@ pub struct TaskResult {
 }
 
 /// A part of a job's results, in the order of settlement.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Results {
     /// The results.
     pub results: Vec<TaskResult>,
     /// What to ask for next as `after`.
     pub next: usize,
     /// The job's standing.
+    #[schema(value_type = schema::JobView)]
     pub job: JobView,
 }
 
 /// A connected peer as the transport sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Connection {
     /// Who.
+    #[schema(value_type = String)]
     pub peer: PeerId,
     /// Its address as seen from here.
     pub address: String,
@@ -137,10 +174,11 @@ pub struct Connection {
 }
 
 /// This peer: `GET /v1/peer`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeerInfo {
     /// Its standing and neighbourhood.
     #[serde(flatten)]
+    #[schema(value_type = schema::PeerView)]
     pub view: bayan_protocol::peer::PeerView,
     /// Program and version.
     pub agent: String,
@@ -157,7 +195,7 @@ pub struct PeerInfo {
 }
 
 /// What goes wrong: every answer that is not 2xx.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ApiError {
     /// What is wrong and what to do.
     pub error: String,

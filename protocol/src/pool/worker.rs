@@ -15,10 +15,15 @@ pub(super) struct Worker {
     pub(super) own: bool,
     pub(super) slots: u32,
     pub(super) window: u32,
-    /// What it holds and since when.
-    pub(super) held: BTreeMap<TaskIndex, Timestamp>,
+    /// What it holds, and each task's place in `queue`.
+    held: BTreeMap<TaskIndex, u64>,
+    /// What it holds in the order it was leased, which is the order it is computed in.
+    queue: BTreeMap<u64, TaskIndex>,
+    next: u64,
     /// All ring places below this were looked at.
     pub(super) cursor: u64,
+    /// The pool's count of changes at which there was no further copy for this worker to make.
+    pub(super) dry: Option<u64>,
     /// Results measured, and the busy microseconds they took: a peer's own judgement, so floats.
     results: f64,
     busy: f64,
@@ -34,11 +39,19 @@ impl Worker {
             slots: 1,
             window: 0,
             held: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            next: 0,
             cursor: 0,
+            dry: None,
             results: 0.0,
             busy: 0.0,
             mark: Timestamp(0),
         }
+    }
+
+    /// Whether it may be handed tasks at all.
+    pub(super) fn is_active(&self) -> bool {
+        self.connected && self.window > 0
     }
 
     pub(super) fn held_count(&self) -> u32 {
@@ -49,11 +62,36 @@ impl Worker {
         self.window.saturating_sub(self.held_count())
     }
 
-    /// A lease begins.
-    pub(super) fn start(&mut self, now: Timestamp) {
+    /// Slots that stand empty although there is credit to fill them.
+    pub(super) fn idle(&self) -> u32 {
+        self.slots.min(self.window).saturating_sub(self.held_count())
+    }
+
+    /// How full its slots are, in 1/1024: whoever is emptiest is served first.
+    pub(super) fn fill(&self) -> u64 {
+        u64::from(self.held_count()) * 1024 / u64::from(self.slots)
+    }
+
+    /// A task was leased to it.
+    pub(super) fn hold(&mut self, now: Timestamp, index: TaskIndex) {
         if self.held.is_empty() {
             self.mark = now;
         }
+        self.held.insert(index, self.next);
+        self.queue.insert(self.next, index);
+        self.next += 1;
+    }
+
+    /// It no longer holds a task.
+    pub(super) fn release(&mut self, index: TaskIndex) {
+        if let Some(place) = self.held.remove(&index) {
+            self.queue.remove(&place);
+        }
+    }
+
+    /// The tasks it holds, in the order it is expected to compute them.
+    pub(super) fn queue(&self) -> impl Iterator<Item = TaskIndex> + '_ {
+        self.queue.values().copied()
     }
 
     /// A result arrived; those of one batch arrive together, and the first brings the time of all.
@@ -67,14 +105,19 @@ impl Worker {
         }
     }
 
+    /// It was heard of, but with nothing that tells its speed.
+    pub(super) fn heard(&mut self, now: Timestamp) {
+        self.mark = now;
+    }
+
     /// Measured microseconds between results.
     fn interval(&self) -> Option<f64> {
         (self.results > 0.0).then(|| self.busy / self.results)
     }
 
     /// How many tasks the worker should hold: a slot's worth each, and prefetched work for `target`,
-    /// but near the end no more than its share of the `fresh` tasks among `active` workers.
-    pub(super) fn level(&self, target: Duration, fresh: u32, active: u32) -> u32 {
+    /// but no more than its `share` of what is left.
+    pub(super) fn level(&self, target: Duration, share: u32) -> u32 {
         let ahead = match self.interval() {
             None => self.slots,
             Some(interval) => {
@@ -82,17 +125,25 @@ impl Worker {
                 libm::ceil(tasks.min(1e6)) as u32
             }
         };
-        let share = (fresh / active.saturating_mul(2).max(1)).max(1);
         self.slots.saturating_add(ahead.max(1).min(share)).min(self.window)
     }
 
-    /// Microseconds from now until the held task `index` is expected, by this worker's speed and
-    /// never less than it has already taken.
-    pub(super) fn expected(&self, now: Timestamp, index: TaskIndex) -> u64 {
-        let waited = self.held.get(&index).map_or(0, |since| now.since(*since).as_micros() as u64);
-        let ahead = self.held.range(..=index).count() as f64;
+    /// Microseconds from now until the task at `place` (from 0) of its queue is expected: at the
+    /// speed it has shown, and never sooner than it has been silent already. A worker that has shown
+    /// none is taken to need as long for each task as it has been silent.
+    pub(super) fn due(&self, now: Timestamp, place: usize) -> u64 {
         let silence = now.since(self.mark).as_micros() as f64;
-        let interval = self.interval().unwrap_or(0.0).max(silence);
-        ((interval * ahead) as u64).max(waited)
+        let tasks = (place as f64 + 1.0).max(f64::from(self.slots));
+        match self.interval() {
+            Some(interval) => (interval * tasks).max(silence) as u64,
+            None => (silence * tasks) as u64,
+        }
+    }
+
+    /// Microseconds until it would return the task that it got as its `more`-th (from 0) on top of
+    /// what it holds; none while its speed is unknown.
+    pub(super) fn promise(&self, more: usize) -> Option<u64> {
+        let tasks = (self.held.len() as f64 + more as f64 + 1.0).max(f64::from(self.slots));
+        self.interval().map(|interval| (interval * tasks) as u64)
     }
 }

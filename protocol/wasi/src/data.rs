@@ -63,7 +63,7 @@ impl DataFiles {
         self.files.iter().skip(skip).map(|(name, _)| name.as_str())
     }
 
-    /// Walks `path` from the directory (spec GUEST-33). There are no links and no subdirectories.
+    /// Walks `path` from the directory (spec GUEST-36). There are no links and no subdirectories.
     pub(crate) fn resolve(&self, path: &[u8]) -> Result<Node, Errno> {
         if path.is_empty() {
             return Err(Errno::Noent);

@@ -1,4 +1,4 @@
-//! The deterministic WASI preview 1 host of bayan guests (spec GUEST-10 to GUEST-40).
+//! The deterministic WASI preview 1 host of bayan guests (spec GUEST-10 to GUEST-43).
 //!
 //! Everything a guest can ask of its surroundings is answered here, from a [`Setup`] alone: no
 //! clock, no file system, no entropy and no engine. An engine lends the guest's memory and its fuel

@@ -72,10 +72,12 @@ async fn a_shutdown_delivers_what_was_queued() {
             leaving.handle.send(staying.id, vec![number; 10_000]).expect("room");
         }
         let handle = leaving.handle.clone();
-        handle.clone().shutdown().await;
-        for number in 0..100_u8 {
-            assert_eq!(staying.frame(leaving.id).await, vec![number; 10_000]);
-        }
+        let receive = async {
+            for number in 0..100_u8 {
+                assert_eq!(staying.frame(leaving.id).await, vec![number; 10_000]);
+            }
+        };
+        tokio::join!(handle.clone().shutdown(), receive);
         assert_eq!(staying.down(leaving.id).await, DownReason::Closed);
         assert_eq!(leaving.down(staying.id).await, DownReason::Shutdown);
         while leaving.next().await.is_some() {}

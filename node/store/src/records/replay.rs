@@ -139,7 +139,7 @@ pub(crate) fn apply(
             continue;
         }
         let stop = |what: String| Ok(Ended { good: entry.offset, bad: Some(Some(what)) });
-        if false {
+        if entry.sequence - mark.sequence > 1 {
             return stop(format!(
                 "batches {} to {} are missing",
                 mark.sequence + 1,

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 /// The one value that `bytes` are; definite lengths only, no tags, no floats.
-pub fn json(bytes: &[u8]) -> Result<Value, &'static str> {
+pub(crate) fn json(bytes: &[u8]) -> Result<Value, &'static str> {
     let mut rest = bytes;
     let value = item(&mut rest, 0)?;
     if rest.is_empty() { Ok(value) } else { Err("trailing bytes") }

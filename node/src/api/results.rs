@@ -1,0 +1,176 @@
+//! What was accepted and why it is believed: `/v1/jobs/{job}/results`.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, Query, State, rejection::QueryRejection},
+};
+use bayan_protocol::{
+    cbor,
+    id::{JobId, PeerId},
+    record::{Key, Record},
+    result::Output,
+    source::JobView,
+    verify::Acceptance,
+};
+use bayan_store::Records;
+use serde::Deserialize;
+
+use super::{
+    App, Failure, jobs,
+    types::{ApiError, Results, TaskResult, Voucher},
+};
+use crate::core::{Command, Settled};
+
+/// Results of one answer, at most and unless asked for fewer.
+const MAX_RESULTS: usize = 256;
+/// Bytes of outputs, logs and proofs after which an answer is closed.
+const MAX_ANSWER: usize = 8 << 20;
+/// The last error that a task given up can show.
+const GIVEN_UP: &str = "given up: no attempt came to a result";
+
+/// Which part of the results.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResultsQuery {
+    #[serde(default)]
+    after: usize,
+    limit: Option<usize>,
+}
+
+/// Settled tasks, in the order of settlement.
+#[utoipa::path(
+    get, path = "/v1/jobs/{job}/results", tag = "jobs",
+    params(
+        ("job" = String, Path, description = "the job's id"),
+        ("after" = Option<usize>, Query, description = "how many the caller has; 0 at first, then `next` of the last answer"),
+        ("limit" = Option<usize>, Query, description = "at most this many; an answer may have fewer"),
+    ),
+    responses((status = 200, body = Results), (status = 404, body = ApiError))
+)]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Path(job): Path<String>,
+    query: Result<Query<ResultsQuery>, QueryRejection>,
+) -> Result<Json<Results>, Failure> {
+    let job = jobs::parse(&job)?;
+    let Query(ResultsQuery { after, limit }) = query?;
+    let limit = limit.unwrap_or(MAX_RESULTS).clamp(1, MAX_RESULTS);
+    let settled = app.ask(|reply| Command::Settled { job, after, limit, reply }).await?;
+    let (settled, view) = settled.ok_or_else(|| jobs::unknown(job))?;
+    let records = app.shared.records.clone();
+    tokio::task::spawn_blocking(move || collect(&records, job, after, settled, view))
+        .await
+        .map_err(|error| Failure::internal("reading the results failed", error))?
+        .map(Json)
+}
+
+fn collect(
+    records: &Records,
+    job: JobId,
+    after: usize,
+    settled: Vec<Settled>,
+    view: JobView,
+) -> Result<Results, Failure> {
+    let (mut results, mut bytes) = (Vec::new(), 0);
+    for one in settled {
+        if bytes > MAX_ANSWER {
+            break;
+        }
+        let result = result(records, job, one)?;
+        bytes += result.inline.as_ref().map_or(0, String::len);
+        bytes += result.by.iter().map(|voucher| voucher.proof.len() + voucher.log.len()).sum::<usize>();
+        results.push(result);
+    }
+    Ok(Results { next: after + results.len(), results, job: view })
+}
+
+fn result(records: &Records, job: JobId, settled: Settled) -> Result<TaskResult, Failure> {
+    let Settled { places, index, task, acceptance } = settled;
+    let Some(acceptance) = acceptance else {
+        return Ok(TaskResult {
+            places,
+            task,
+            status: None,
+            fuel: 0,
+            output: None,
+            output_len: 0,
+            inline: None,
+            verified: GIVEN_UP.to_owned(),
+            by: Vec::new(),
+        });
+    };
+    let (mut by, mut output) = (Vec::new(), None);
+    let voters = acceptance.agreed.iter().map(|peer| (peer, true));
+    for (peer, agrees) in voters.chain(acceptance.outvoted.iter().map(|peer| (peer, false))) {
+        let Some((voucher, claimed)) = voucher(records, job, index, peer, agrees)? else { continue };
+        by.push(voucher);
+        if agrees && output.is_none() {
+            output = Some(claimed);
+        }
+    }
+    Ok(TaskResult {
+        places,
+        task,
+        status: Some(acceptance.outcome.status),
+        fuel: acceptance.outcome.fuel,
+        output: Some(acceptance.outcome.output),
+        output_len: output.as_ref().map_or(0, Output::len),
+        inline: output.and_then(|output| match output {
+            Output::Inline(bytes) => Some(hex::encode(bytes)),
+            Output::Blob { .. } => None,
+        }),
+        verified: in_words(&acceptance),
+        by,
+    })
+}
+
+/// The stored vote of a peer and the output it claimed.
+fn voucher(
+    records: &Records,
+    job: JobId,
+    index: u32,
+    peer: &PeerId,
+    agrees: bool,
+) -> Result<Option<(Voucher, Output)>, Failure> {
+    let stored = records
+        .get(&Key::vote(&job, index, peer).0)
+        .map_err(|error| Failure::internal("the results cannot be read", error))?;
+    let record = stored.map(|bytes| Record::decode(&bytes));
+    let (proof, output, log, micros) = match record {
+        Some(Ok(Record::Vote { proof, output, log, micros, .. })) => (proof, output, log, micros),
+        other => {
+            tracing::warn!(job = %job.short(), index, peer = %peer.short(), found = other.is_some(), "a vote is not stored as it should be");
+            return Ok(None);
+        }
+    };
+    let voucher = Voucher {
+        peer: *peer,
+        agrees,
+        signature: hex::encode(proof.signature.0),
+        proof: hex::encode(cbor::encode(&proof)),
+        micros,
+        log: String::from_utf8_lossy(&log).into_owned(),
+    };
+    Ok(Some((voucher, output)))
+}
+
+/// Why an outcome is believed.
+fn in_words(acceptance: &Acceptance) -> String {
+    let (agreed, outvoted) = (acceptance.agreed.len(), acceptance.outvoted.len());
+    let mut words = match (acceptance.own, agreed) {
+        (true, 0 | 1) => "computed here".to_owned(),
+        (true, agreed) => format!("computed here, {} agree", peers(agreed - 1)),
+        (false, 1) => "taken from one peer, unchecked".to_owned(),
+        (false, agreed) => format!("{} agree", peers(agreed)),
+    };
+    if outvoted > 0 {
+        words.push_str(&format!(", {} outvoted", peers(outvoted)));
+    }
+    words
+}
+
+fn peers(count: usize) -> String {
+    if count == 1 { "1 peer".to_owned() } else { format!("{count} peers") }
+}

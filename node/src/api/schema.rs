@@ -1,0 +1,216 @@
+//! The protocol's views as the OpenAPI document describes them.
+//!
+//! `bayan-protocol` knows nothing of OpenAPI, so its types are mirrored here for the document alone:
+//! nothing is ever built of these. A test holds each against what is really sent.
+#![expect(dead_code, reason = "only their schemas are used")]
+
+use utoipa::ToSchema;
+
+/// Bounds on one task.
+#[derive(ToSchema)]
+pub(super) struct Limits {
+    /// Bytes of linear memory.
+    memory: u64,
+    /// Units of work.
+    fuel: u64,
+    /// Bytes of standard output.
+    output: u64,
+    /// Milliseconds of wall time.
+    wall_ms: u64,
+}
+
+/// What the submitter's own slots do.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum Local {
+    /// Compute from the start.
+    Always,
+    /// Compute what too few peers were there for.
+    Reserve,
+    /// Nothing.
+    Never,
+}
+
+/// How a task ended: `{"exit": CODE}`, or a word.
+#[derive(ToSchema)]
+pub(super) enum Status {
+    /// The guest ended with this exit code.
+    #[schema(rename = "exit")]
+    Exited(u32),
+    /// The guest trapped.
+    #[schema(rename = "trap")]
+    Trapped,
+    /// The fuel limit was reached.
+    #[schema(rename = "fuel")]
+    OutOfFuel,
+    /// The output limit was passed.
+    #[schema(rename = "output")]
+    OutputLimit,
+    /// Wall time ran out.
+    #[schema(rename = "wall")]
+    WallTime,
+    /// The engine's stack ran out.
+    #[schema(rename = "stack")]
+    StackOverflow,
+    /// Memory could not be had.
+    #[schema(rename = "memory")]
+    MemoryRefused,
+    /// The host failed.
+    #[schema(rename = "host")]
+    HostFault,
+}
+
+/// Where a job stands.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum JobState {
+    /// Tasks are unfinished.
+    Running,
+    /// Every task is settled.
+    Done,
+    /// Ended by its submitter.
+    Cancelled,
+}
+
+/// How results are accepted.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum Policy {
+    /// The first result of anyone.
+    None,
+    /// The first outcome that this many peers agree on.
+    Vote(u32),
+}
+
+/// Whose work a peer takes.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum Accept {
+    /// Its own jobs.
+    Own,
+    /// Those of the same network as well.
+    Lan,
+    /// Anybody's.
+    All,
+}
+
+/// A job's standing.
+#[derive(ToSchema)]
+pub(super) struct JobView {
+    /// The job.
+    job: String,
+    /// Its name.
+    name: String,
+    /// Where it stands.
+    state: JobState,
+    /// How results are accepted.
+    policy: Policy,
+    /// Inputs that were given.
+    inputs: u64,
+    /// Distinct tasks among them.
+    tasks: u64,
+    /// Tasks settled.
+    settled: u64,
+    /// Settled tasks that failed or were given up.
+    failed: u64,
+    /// Unsettled tasks with a copy out.
+    in_flight: u64,
+    /// What it waits for.
+    waiting: Option<String>,
+    /// Microseconds since the epoch.
+    submitted: u64,
+    /// Microseconds since the epoch.
+    ended: Option<u64>,
+    /// Everyone that took part.
+    workers: Vec<WorkerView>,
+}
+
+/// One worker's part in a job.
+#[derive(ToSchema)]
+pub(super) struct WorkerView {
+    /// Who.
+    peer: String,
+    /// Whether these are the submitter's own slots.
+    own: bool,
+    /// Whether it is connected now.
+    connected: bool,
+    /// Tasks it computes at once.
+    slots: u32,
+    /// Tasks it holds now.
+    held: u64,
+    /// Results that it returned.
+    returned: u64,
+    /// Of these, in accordance with what was accepted.
+    agreed: u64,
+    /// Of these, against what was accepted.
+    outvoted: u64,
+    /// Of these, after the task was settled.
+    late: u64,
+    /// Attempts that could not say.
+    inconclusive: u64,
+    /// Microseconds of computing, as the worker tells it.
+    micros: u64,
+}
+
+/// A peer's standing.
+#[derive(ToSchema)]
+pub(super) struct PeerView {
+    /// This peer.
+    peer: String,
+    /// Slots computed on.
+    slots: u32,
+    /// Of these, free.
+    free: u32,
+    /// Fuel units a second and slot.
+    speed: u64,
+    /// Tasks held and not begun.
+    queued: u64,
+    /// Whether the operator paused it.
+    paused: bool,
+    /// Attempts ended since the start.
+    executed: u64,
+    /// Whose work it takes.
+    accept: Accept,
+    /// Who is connected.
+    neighbours: Vec<NeighbourView>,
+    /// Who was heard of lately, connected or not.
+    adverts: Vec<Advert>,
+}
+
+/// A connected peer.
+#[derive(ToSchema)]
+pub(super) struct NeighbourView {
+    /// Who.
+    peer: String,
+    /// Its program and version; none before its hello.
+    agent: Option<String>,
+    /// Tasks it computes at once.
+    slots: u32,
+    /// Whether it is on the same network.
+    near: bool,
+    /// Tasks it is willing to hold of ours.
+    credit: u32,
+    /// Why it does not work for us, in words.
+    refused: Option<String>,
+    /// Its engine profiles, if none is ours.
+    foreign_profiles: Vec<String>,
+}
+
+/// A capacity statement, gossiped.
+#[derive(ToSchema)]
+pub(super) struct Advert {
+    /// Who states it.
+    p: String,
+    /// Microseconds since the epoch on its clock.
+    t: u64,
+    /// Tasks computed at once.
+    s: u32,
+    /// Of these, free.
+    f: u32,
+    /// Fuel units a second and slot.
+    v: u64,
+    /// Guest memory lent to one task, bytes.
+    m: u64,
+    /// Engine profiles.
+    e: Vec<String>,
+}

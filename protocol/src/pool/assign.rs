@@ -1,0 +1,194 @@
+//! Who gets what: every step ends with handing out all that may be handed out.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use core::cmp::Reverse;
+
+use super::{Copy, Effect, LeaseState, Pool, Task, TaskIndex};
+use crate::{
+    id::{LeaseId, PeerId},
+    limits::MAX_LEASE_TASKS,
+    time::Timestamp,
+};
+
+/// What is known of a task that is out, as a candidate for a further copy.
+struct Candidate {
+    /// Workers that hold it.
+    copies: u32,
+    /// Microseconds until the first of them is expected to return it.
+    due: u64,
+}
+
+impl Pool {
+    pub(super) fn assign_all(&mut self, now: Timestamp) {
+        if self.unfinished == 0 {
+            return;
+        }
+        // Emptier workers first, so that near the end nobody prefetches what another could start.
+        let (mut order, mut active, mut idle) = (Vec::new(), 0_u32, 0_u32);
+        for (peer, worker) in self.workers.iter().filter(|(_, w)| w.is_active() && w.room() > 0) {
+            order.push((worker.fill(), *peer));
+            active += 1;
+            idle = idle.saturating_add(worker.idle());
+        }
+        order.sort_unstable();
+        for (_, peer) in order {
+            idle = idle.saturating_sub(self.workers.get(&peer).map_or(0, |worker| worker.idle()));
+            self.assign(now, peer, active, idle);
+        }
+    }
+
+    /// Hands `peer` what it should hold, in as many leases as that takes. There are `active` workers
+    /// with room, and those still to be served have `others_idle` empty slots.
+    fn assign(&mut self, now: Timestamp, peer: PeerId, active: u32, others_idle: u32) {
+        let most = self.config.most.clamp(1, MAX_LEASE_TASKS as u32) as usize;
+        loop {
+            let Some(worker) = self.workers.get(&peer) else { return };
+            let (held, idle) = (worker.held_count(), worker.idle());
+            let fresh = u32::try_from(self.ring.len()).unwrap_or(u32::MAX);
+            let spare = fresh.saturating_sub(others_idle);
+            let share = (spare / active.saturating_mul(2).max(1)).max(u32::from(spare > idle));
+            let level = worker.level(self.config.target, share);
+            if idle == 0 && held > level / 2 {
+                return;
+            }
+            let want = (level.saturating_sub(held).max(idle) as usize).min(most);
+            let mut batch = self.fresh(&peer, want);
+            if batch.len() < (idle as usize).min(most) {
+                self.further_copies(now, &peer, &mut batch, (idle as usize).min(most), most);
+            }
+            let full = batch.len() >= most;
+            if !batch.is_empty() {
+                self.lease(now, peer, batch);
+            }
+            if !full {
+                return;
+            }
+        }
+    }
+
+    /// Up to `count` tasks of fresh demand that `peer` may take, in ring order; the source's own
+    /// slots begin at the ring's far end, where no worker is yet.
+    fn fresh(&mut self, peer: &PeerId, count: usize) -> Vec<TaskIndex> {
+        let Some(worker) = self.workers.get(peer) else { return Vec::new() };
+        let tasks = &self.tasks;
+        let may = |index: TaskIndex| tasks[index as usize].copy_of(peer).is_none();
+        if worker.own {
+            let untouched = |index: &TaskIndex| tasks[*index as usize].copies.is_empty();
+            let back: Vec<TaskIndex> =
+                self.ring.from_back().map(|(_, index)| index).take(count * 4 + 16).filter(untouched).take(count).collect();
+            if back.len() == count {
+                return back;
+            }
+            return self.ring.from_back().map(|(_, index)| index).filter(|index| may(*index)).take(count).collect();
+        }
+        let mut batch = Vec::new();
+        let mut cursor = worker.cursor;
+        for (place, index) in self.ring.from(worker.cursor) {
+            if batch.len() == count {
+                break;
+            }
+            if may(index) {
+                batch.push(index);
+            }
+            cursor = place + 1;
+        }
+        if let Some(worker) = self.workers.get_mut(peer) {
+            worker.cursor = cursor;
+        }
+        batch
+    }
+
+    /// Fills `batch` with further copies of tasks that are out with others, for a worker with empty
+    /// slots: one for each empty slot whatever it helps (those with the fewest copies first, among
+    /// these the one expected last), and ahead of that those which it promises to return before
+    /// anyone who has them, the one expected last first.
+    fn further_copies(&mut self, now: Timestamp, peer: &PeerId, batch: &mut Vec<TaskIndex>, idle: usize, most: usize) {
+        let Some(worker) = self.workers.get(peer) else { return };
+        if worker.dry == Some(self.stirred) {
+            return;
+        }
+        let level = worker.level(self.config.target, u32::MAX).saturating_sub(worker.held_count());
+        let most = (level as usize).min(most);
+        let mut candidates: Vec<(u32, Reverse<u64>, TaskIndex)> = self
+            .candidates(now, peer, batch)
+            .into_iter()
+            .map(|(index, candidate)| (candidate.copies, Reverse(candidate.due), index))
+            .collect();
+        candidates.sort_unstable();
+        let forced = idle.saturating_sub(batch.len()).min(candidates.len());
+        let mut rest = candidates.split_off(forced);
+        batch.extend(candidates.into_iter().map(|(_, _, index)| index));
+        if batch.len() < idle {
+            let retries: Vec<TaskIndex> = self.retries(peer, batch).take(idle - batch.len()).collect();
+            batch.extend(retries);
+        }
+        rest.sort_unstable_by_key(|(_, due, index)| (*due, *index));
+        for (_, Reverse(due), index) in rest {
+            let sooner = worker.promise(batch.len()).is_some_and(|promise| promise < due);
+            if batch.len() >= most || !sooner {
+                break;
+            }
+            batch.push(index);
+        }
+        let dry = batch.is_empty().then_some(self.stirred);
+        if let Some(worker) = self.workers.get_mut(peer) {
+            worker.dry = dry;
+        }
+    }
+
+    /// The tasks out with others of which `peer` has no copy and had none.
+    fn candidates(&self, now: Timestamp, peer: &PeerId, but: &[TaskIndex]) -> BTreeMap<TaskIndex, Candidate> {
+        let mut candidates: BTreeMap<TaskIndex, Candidate> = BTreeMap::new();
+        let but: BTreeSet<TaskIndex> = but.iter().copied().collect();
+        for (_, holder) in self.workers.iter().filter(|(holder, _)| *holder != peer) {
+            for (place, index) in holder.queue().enumerate() {
+                if but.contains(&index) || self.tasks[index as usize].copy_of(peer).is_some() {
+                    continue;
+                }
+                let due = holder.due(now, place);
+                let candidate = candidates.entry(index).or_insert(Candidate { copies: 0, due });
+                candidate.copies += 1;
+                candidate.due = candidate.due.min(due);
+            }
+        }
+        candidates
+    }
+
+    /// Tasks on the ring that `peer` failed to conclude and that no other worker could take.
+    fn retries<'a>(&'a self, peer: &'a PeerId, but: &'a [TaskIndex]) -> impl Iterator<Item = TaskIndex> + 'a {
+        let others = move |task: &Task| {
+            self.workers.iter().any(|(id, w)| id != peer && w.is_active() && task.copy_of(id).is_none())
+        };
+        let stuck = move |index: &TaskIndex| {
+            let task = &self.tasks[*index as usize];
+            task.copy_of(peer) == Some(Copy::Failed) && task.held() == 0 && !others(task) && !but.contains(index)
+        };
+        self.ring.from(0).map(|(_, index)| index).take(MAX_LEASE_TASKS).filter(stuck)
+    }
+
+    fn lease(&mut self, now: Timestamp, peer: PeerId, batch: Vec<TaskIndex>) {
+        let id = LeaseId(self.entropy.draw());
+        let Some(worker) = self.workers.get_mut(&peer) else { return };
+        for index in &batch {
+            worker.hold(now, *index);
+            let task = &mut self.tasks[*index as usize];
+            self.out += usize::from(task.held() == 0);
+            task.own += u32::from(worker.own);
+            task.set_copy(peer, Some(Copy::Held(id)));
+            if !task.wants_fresh()
+                && let Some(place) = task.place.take()
+            {
+                self.ring.remove(place);
+            }
+        }
+        self.stirred += 1;
+        let open = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+        let deadline = now + self.config.lease;
+        self.deadlines.insert((deadline, id));
+        self.leases.insert(id, LeaseState { worker: peer, tasks: batch.clone(), deadline, open });
+        self.effects.push(Effect::Lease { worker: peer, lease: id, tasks: batch });
+    }
+}

@@ -1,0 +1,113 @@
+//! Conformance: every vector under `specs/vectors` is read through the protocol's public API, and
+//! every rule that code or vectors cite stands in the prose.
+//!
+//! Nothing is written from here; see `src/bin/vectors`. The guests' vectors are read by the tests of
+//! `node/sandbox`; here it is only checked that those tests name each of their files.
+
+#[path = "conformance/citations.rs"]
+mod citations;
+#[path = "conformance/frames.rs"]
+mod frames;
+#[path = "conformance/identity.rs"]
+mod identity;
+#[path = "../src/bin/vectors/notation.rs"]
+mod notation;
+#[path = "conformance/results.rs"]
+mod results;
+#[path = "conformance/vector.rs"]
+mod vector;
+#[path = "conformance/work.rs"]
+mod work;
+
+use std::collections::BTreeSet;
+
+use vector::{Case, specs};
+
+/// Checks one case; the error that was found, or none for a case that was accepted.
+type Check = fn(&Case) -> Option<String>;
+
+/// Who reads what.
+const READERS: [(&str, Check); 14] = [
+    ("identity/ids.json", identity::id),
+    ("identity/peers.json", identity::peer),
+    ("identity/signatures.json", identity::signature),
+    ("results/acks.json", results::ack),
+    ("results/batches.json", results::batch),
+    ("results/leaves.json", results::leaf),
+    ("results/merkle.json", results::tree),
+    ("results/output-commits.json", results::commitment),
+    ("results/proofs.json", results::proof),
+    ("wire/adverts.json", frames::advert),
+    ("wire/cbor.json", frames::canonical),
+    ("wire/frames.json", frames::frame),
+    ("wire/refused-frames.json", frames::frame),
+    ("work/programs.json", work::program),
+];
+
+/// Read by a test of its own, which also compares the cases with one another.
+const TASK_IDS: &str = "work/task-ids.json";
+
+#[test]
+fn every_case_is_judged_as_its_vector_says() {
+    let mut wrong = Vec::new();
+    for (path, check) in READERS.into_iter().chain([(TASK_IDS, work::task_id as Check)]) {
+        let cases = vector::read(path);
+        let names: BTreeSet<&str> = cases.iter().map(Case::name).collect();
+        assert_eq!(names.len(), cases.len(), "{path}: two cases of one name");
+        for case in &cases {
+            let found = check(case);
+            if found.as_deref() != case.error() {
+                wrong.push(format!("{path}: {}: {found:?} instead of {:?}", case.name(), case.error()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_kind_of_judgement_is_exercised() {
+    for (path, _) in READERS {
+        let cases = vector::read(path);
+        let (valid, invalid): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.error().is_none());
+        let one_sided = path.ends_with("/frames.json") || path.ends_with("/refused-frames.json");
+        assert!(one_sided || !valid.is_empty() && !invalid.is_empty(), "{path} has one kind of case only");
+    }
+}
+
+#[test]
+fn every_frame_kind_has_a_case() {
+    let cases = vector::read("wire/frames.json");
+    let kinds: BTreeSet<&str> = cases.iter().map(|case| case.text("kind")).collect();
+    assert_eq!(kinds, frames::KINDS.into_iter().collect());
+}
+
+#[test]
+fn no_part_of_a_frame_is_a_frame() {
+    for case in vector::read("wire/frames.json") {
+        frames::check_cuts(&case);
+    }
+}
+
+#[test]
+fn equal_and_different_tasks_have_equal_and_different_ids() {
+    work::check_distinct(&vector::read(TASK_IDS));
+}
+
+#[test]
+fn every_vector_file_is_read_by_somebody() {
+    let read: BTreeSet<String> = READERS.iter().map(|(path, _)| (*path).to_owned()).chain([TASK_IDS.to_owned()]).collect();
+    let (guests, files): (BTreeSet<String>, BTreeSet<String>) =
+        vector::all_files().into_iter().partition(|path| path.starts_with("guest/"));
+    assert_eq!(files, read, "files that are there and files that are read");
+    let tests = citations::sources(&specs().join("../node/sandbox/tests"));
+    for path in guests {
+        let name = path.trim_start_matches("guest/");
+        let named = tests.iter().any(|(_, text)| text.contains(&format!("\"{name}\"")));
+        assert!(named, "no test of node/sandbox names specs/vectors/{path}");
+    }
+}
+
+#[test]
+fn every_rule_that_is_cited_exists() {
+    citations::check();
+}
