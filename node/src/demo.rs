@@ -242,9 +242,7 @@ fn watch_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("bayan-signals".to_owned()).spawn(move || {
         runtime.block_on(async {
-            let mut end = crate::cli::Signals::new();
-            loop {
-                end.next().await;
+            while end_asked().await.is_ok() {
                 if flag.swap(true, Ordering::Relaxed) {
                     std::process::exit(130);
                 }
@@ -252,6 +250,20 @@ fn watch_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
         });
     })?;
     Ok(interrupted)
+}
+
+/// The next Ctrl-C, or a polite request of the system to end.
+async fn end_asked() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            pressed = tokio::signal::ctrl_c() => pressed,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }
 
 /// Peers by what they are in the play, with the colours of their borders.

@@ -36,7 +36,7 @@ impl Canvas {
     ) -> anyhow::Result<()> {
         let rectangle = picture.rectangle(block).with_context(|| format!("there is no block {block}"))?;
         ensure!(picture.place(block, bytes, &mut self.counts), "block {block} has another shape than the picture");
-        self.blocks.push(([rectangle.x, rectangle.y, rectangle.width, rectangle.height], by));
+        self.blocks.push(([rectangle.left, rectangle.top, rectangle.width, rectangle.height], by));
         Ok(())
     }
 

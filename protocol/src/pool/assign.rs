@@ -6,12 +6,16 @@ use alloc::{
 };
 use core::cmp::Reverse;
 
+
 use super::{Copy, Effect, LeaseState, Pool, Task, TaskIndex};
 use crate::{
     id::{LeaseId, PeerId},
     limits::MAX_LEASE_TASKS,
     time::Timestamp,
 };
+
+/// Tasks a microsecond and slot while nobody has shown any speed.
+const USUAL: f64 = 1e-6;
 
 /// What is known of a task that is out, as a candidate for a further copy.
 struct Candidate {
@@ -26,38 +30,45 @@ impl Pool {
         if self.unfinished == 0 {
             return;
         }
+        let (mut shown, mut slots) = (0.0, 0.0);
+        for worker in self.workers.values().filter(|w| w.is_active()) {
+            if let Some(speed) = worker.shown() {
+                shown += speed;
+                slots += f64::from(worker.slots);
+            }
+        }
+        let usual = if shown > 0.0 { shown / slots } else { USUAL };
         // Emptier workers first, so that near the end nobody prefetches what another could start.
-        let (mut order, mut active, mut idle) = (Vec::new(), 0_u32, 0_u32);
-        for (peer, worker) in self.workers.iter().filter(|(_, w)| w.is_active() && w.room() > 0) {
-            order.push((worker.fill(), *peer));
-            active += 1;
-            idle = idle.saturating_add(worker.idle());
+        let mut order: Vec<(u64, PeerId)> = Vec::new();
+        let (mut total, mut held) = (0.0, 0);
+        for (peer, worker) in self.workers.iter().filter(|(_, w)| w.is_active()) {
+            if worker.room() > 0 {
+                order.push((worker.fill(), *peer));
+            }
+            held += worker.held_count();
+            total += worker.speed(now, usual);
         }
         order.sort_unstable();
         for (_, peer) in order {
-            idle = idle.saturating_sub(self.workers.get(&peer).map_or(0, |worker| worker.idle()));
-            self.assign(now, peer, active, idle);
+            self.assign(now, peer, usual, total, held);
         }
     }
 
-    /// Hands `peer` what it should hold, in as many leases as that takes. There are `active` workers
-    /// with room, and those still to be served have `others_idle` empty slots.
-    fn assign(&mut self, now: Timestamp, peer: PeerId, active: u32, others_idle: u32) {
+    fn assign(&mut self, now: Timestamp, peer: PeerId, usual: f64, total: f64, all_held: u32) {
         let most = self.config.most.clamp(1, MAX_LEASE_TASKS as u32) as usize;
         loop {
             let Some(worker) = self.workers.get(&peer) else { return };
             let (held, idle) = (worker.held_count(), worker.idle());
-            let fresh = u32::try_from(self.ring.len()).unwrap_or(u32::MAX);
-            let spare = fresh.saturating_sub(others_idle);
-            let share = (spare / active.saturating_mul(2).max(1)).max(u32::from(spare > idle));
-            let level = worker.level(self.config.target, share);
-            if idle == 0 && held > level / 2 {
+            let share = worker.speed(now, usual) / total;
+            let fair = libm::ceil((self.ring.len() as f64 + f64::from(all_held)) * share) as u32;
+            let level = worker.level(self.config.target).min(fair);
+            if idle == 0 && held > level - level / 4 {
                 return;
             }
             let want = (level.saturating_sub(held).max(idle) as usize).min(most);
             let mut batch = self.fresh(&peer, want);
-            if batch.len() < (idle as usize).min(most) {
-                self.further_copies(now, &peer, &mut batch, (idle as usize).min(most), most);
+            if batch.len() < want {
+                self.further_copies(now, &peer, &mut batch, (idle as usize).min(most), want, share);
             }
             let full = batch.len() >= most;
             if !batch.is_empty() {
@@ -105,13 +116,11 @@ impl Pool {
     /// slots: one for each empty slot whatever it helps (those with the fewest copies first, among
     /// these the one expected last), and ahead of that those which it promises to return before
     /// anyone who has them, the one expected last first.
-    fn further_copies(&mut self, now: Timestamp, peer: &PeerId, batch: &mut Vec<TaskIndex>, idle: usize, most: usize) {
+    fn further_copies(&mut self, now: Timestamp, peer: &PeerId, batch: &mut Vec<TaskIndex>, idle: usize, most: usize, share: f64) {
         let Some(worker) = self.workers.get(peer) else { return };
         if worker.dry == Some(self.stirred) {
             return;
         }
-        let level = worker.level(self.config.target, u32::MAX).saturating_sub(worker.held_count());
-        let most = (level as usize).min(most);
         let mut candidates: Vec<(u32, Reverse<u64>, TaskIndex)> = self
             .candidates(now, peer, batch)
             .into_iter()
@@ -120,6 +129,7 @@ impl Pool {
         candidates.sort_unstable();
         let forced = idle.saturating_sub(batch.len()).min(candidates.len());
         let mut rest = candidates.split_off(forced);
+        let most = most.min(batch.len() + forced + libm::ceil(rest.len() as f64 * share) as usize);
         batch.extend(candidates.into_iter().map(|(_, _, index)| index));
         if batch.len() < idle {
             let retries: Vec<TaskIndex> = self.retries(peer, batch).take(idle - batch.len()).collect();
@@ -133,7 +143,7 @@ impl Pool {
             }
             batch.push(index);
         }
-        let dry = batch.is_empty().then_some(self.stirred);
+        let dry = batch.is_empty() && false;let dry = dry.then_some(self.stirred);
         if let Some(worker) = self.workers.get_mut(peer) {
             worker.dry = dry;
         }

@@ -87,6 +87,7 @@ struct World {
     leases: BTreeMap<LeaseId, (u8, Vec<TaskIndex>, Timestamp)>,
     /// Tasks that workers have got and will yet speak of.
     owed: Vec<(u8, TaskIndex)>,
+    crashes: u8,
 }
 
 impl World {
@@ -100,6 +101,7 @@ impl World {
             units: vec![Unit { need, ..Unit::default() }; count as usize],
             leases: BTreeMap::new(),
             owed: Vec::new(),
+            crashes: 0,
         }
     }
 
@@ -287,7 +289,8 @@ impl World {
     }
 
     fn crash(&mut self) {
-        self.pool = pool(u32::try_from(self.units.len()).unwrap(), self.need, self.most, self.now.0 as u8);
+        self.crashes += 1;
+        self.pool = pool(u32::try_from(self.units.len()).unwrap(), self.need, self.most, self.crashes);
         self.nodes.fill(Node::default());
         for unit in &mut self.units {
             unit.held.clear();

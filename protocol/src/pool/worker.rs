@@ -115,9 +115,8 @@ impl Worker {
         (self.results > 0.0).then(|| self.busy / self.results)
     }
 
-    /// How many tasks the worker should hold: a slot's worth each, and prefetched work for `target`,
-    /// but no more than its `share` of what is left.
-    pub(super) fn level(&self, target: Duration, share: u32) -> u32 {
+    /// Tasks that keep it busy for `target`, on top of one for each slot.
+    pub(super) fn level(&self, target: Duration) -> u32 {
         let ahead = match self.interval() {
             None => self.slots,
             Some(interval) => {
@@ -125,14 +124,33 @@ impl Worker {
                 libm::ceil(tasks.min(1e6)) as u32
             }
         };
-        self.slots.saturating_add(ahead.max(1).min(share)).min(self.window)
+        self.slots.saturating_add(ahead.max(1)).min(self.window)
+    }
+
+    /// Microseconds that it has held tasks without a word.
+    fn silence(&self, now: Timestamp) -> f64 {
+        if self.held.is_empty() { 0.0 } else { now.since(self.mark).as_micros() as f64 }
+    }
+
+    /// Tasks a microsecond that it has shown, if any.
+    pub(super) fn shown(&self) -> Option<f64> {
+        self.interval().map(|interval| 1.0 / interval.max(1.0))
+    }
+
+    /// Tasks a microsecond that are to be expected of it; `usual` is what a slot does elsewhere.
+    pub(super) fn speed(&self, now: Timestamp, usual: f64) -> f64 {
+        let slots = f64::from(self.slots);
+        match self.shown() {
+            Some(speed) => speed.min(4.0 / self.silence(now)),
+            None => (usual * slots).min(slots / self.silence(now)),
+        }
     }
 
     /// Microseconds from now until the task at `place` (from 0) of its queue is expected: at the
     /// speed it has shown, and never sooner than it has been silent already. A worker that has shown
     /// none is taken to need as long for each task as it has been silent.
     pub(super) fn due(&self, now: Timestamp, place: usize) -> u64 {
-        let silence = now.since(self.mark).as_micros() as f64;
+        let silence = self.silence(now);
         let tasks = (place as f64 + 1.0).max(f64::from(self.slots));
         match self.interval() {
             Some(interval) => (interval * tasks).max(silence) as u64,

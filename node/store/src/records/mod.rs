@@ -191,6 +191,20 @@ impl Records {
         Ok(RecordsIter { range, shared: shared.clone() })
     }
 
+    /// The value of `key` as of now.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        let shared = &self.handle.shared;
+        shared.flush()?;
+        let failed = |error: redb::Error| ReadError::Database {
+            path: shared.path.clone(),
+            what: error.to_string(),
+        };
+        let mut flusher = guard(&shared.flusher);
+        let table = shared.database(&mut flusher).and_then(Database::records).map_err(failed)?;
+        let value = table.get(key).map_err(|error| failed(error.into()))?;
+        Ok(value.map(|value| value.value().to_vec()))
+    }
+
     /// Forces every change appended so far into the database and to disk.
     pub fn flush(&self) -> Result<(), WriteError> {
         self.handle.shared.flush()

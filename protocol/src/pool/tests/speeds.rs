@@ -45,6 +45,7 @@ struct Model {
     now: u64,
     events: BTreeMap<(u64, u64), Event>,
     count: u64,
+    trace: bool,
 }
 
 impl Model {
@@ -58,6 +59,7 @@ impl Model {
             now: 0,
             events: BTreeMap::new(),
             count: 0,
+            trace: false,
         };
         for (worker, spec) in (0..).zip(specs) {
             model.later(spec.joins, Event::Joins(worker));
@@ -107,9 +109,11 @@ impl Model {
     }
 
     fn step(&mut self, input: Input) {
+        if self.trace { extern crate std; if let Input::Returned{worker,task,..} = &input {std::println!("          {} {worker:?} {task}", self.now);} }
         for effect in self.pool.step(Timestamp(self.now), input) {
             match effect {
                 Effect::Lease { worker, tasks, .. } => {
+                    if self.trace { extern crate std; std::println!("{} {worker:?} x{} {:?}", self.now, tasks.len(), tasks); }
                     self.hands[usize::from(worker.0[0])].leases.push(tasks.len());
                     self.later(self.way, Event::Lease(worker.0[0], tasks));
                 }
@@ -211,4 +215,45 @@ fn leases_of_long_tasks_stay_small() {
     for hands in &model.hands {
         assert!(hands.leases.iter().all(|size| *size <= 4), "{:?}", hands.leases);
     }
+}
+
+#[test]
+fn zz_experiment() {
+    extern crate std;
+    use proptest::{strategy::ValueTree, test_runner::TestRunner};
+    let mut runner = TestRunner::deterministic();
+    let (mut bad, mut worst, mut leases, mut copies, mut slowdown) = (0, 0.0_f64, 0, 0, 0.0);
+    let n = 150000;
+    let mut ideal = 0.0;
+    for _ in 0..n {
+        let case = case().new_tree(&mut runner).unwrap().current();
+        let mut a = Model::new(case.tasks, case.round_trip, &case.ordinary);
+        let without = a.run();
+        let mut specs = case.ordinary.clone();
+        specs.insert(0, case.slow.clone());
+        let mut b = Model::new(case.tasks, case.round_trip, &specs);
+        let with = b.run();
+        let excess = (with as f64 - without as f64) / (case.task + case.round_trip) as f64 - 1.0;
+        leases += a.hands.iter().map(|h| h.leases.len()).sum::<usize>();
+        copies += a.hands.iter().map(|h| h.leases.iter().sum::<usize>()).sum::<usize>() - case.tasks as usize;
+        slowdown += with as f64 / without as f64;
+        let slots: u32 = case.ordinary.iter().map(|s| s.slots).sum();
+        ideal += without as f64 / (case.round_trip + case.task * u64::from(case.tasks.div_ceil(slots))) as f64;
+        if excess > 1e-9 { bad += 1; if bad < 4 {std::println!("{excess:.3} {case:?}");} }
+        worst = worst.max(excess);
+    }
+    std::println!("bad {bad} of {n}, worst {worst:.3}, leases {leases}, copies {copies}, slowdown {:.4}, over ideal {:.3}", slowdown / n as f64, ideal / n as f64);
+}
+#[test]
+fn zy_trace() {
+    extern crate std;
+    let o = |slots, w, joins| Spec { slots, window: w, task: 500, joins };
+    let s = Spec { slots: 3, window: 49, task: 50_000, joins: 4812 };
+    let mut m = Model::new(93, 10_000, &[o(1, 121, 750), o(2, 39, 1000)]);
+    m.trace = true;
+    m.run();
+    std::println!("with");
+    let mut m = Model::new(93, 10_000, &[s, o(1, 121, 750), o(2, 39, 1000)]);
+    m.trace = true;
+    m.run();
 }

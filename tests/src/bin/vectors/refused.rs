@@ -150,7 +150,7 @@ fn unknown() -> Vec<Case> {
 
 fn oversized() -> Vec<Case> {
     let whole = MAX_FRAME + 1;
-    let noise = Case::invalid("noise", "oversized").with("bytes", json!([{ "repeat": "00", "times": whole }]));
+    let noise = Case::invalid("a frame of zeros", "oversized").with("bytes", json!([{ "repeat": "00", "times": whole }]));
     // {"later": bytes}, were it not for the size.
     let mut head = wrapped("later", &[0x5a]);
     let body = whole - head.len() - 4;

@@ -154,7 +154,7 @@ fn trees() -> Vec<Case> {
                 .with("proofs", proofs),
         );
     }
-    cases.push(Case::invalid("no leaves", "root").with("leaves", json!([])));
+    cases.push(Case::invalid("an empty tree", "root").with("leaves", json!([])));
     cases.extend(wrong_proofs());
     cases
 }
@@ -183,8 +183,7 @@ fn wrong_proofs() -> Vec<Case> {
         wrong("a sibling too few", &leaves[2], 2, 6, &path[..path.len() - 1]),
         wrong("a sibling too many", &leaves[2], 2, 6, &longer),
         wrong("siblings in another order", &leaves[2], 2, 6, &swapped),
-        wrong("an inner node as a leaf", &path[1], 1, 2, &path[2..]),
-        wrong("the root as the only leaf", &leaves[2], 0, 1, &[]),
+        wrong("a leaf as if it were alone", &leaves[2], 0, 1, &[]),
     ]
 }
 

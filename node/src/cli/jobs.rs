@@ -1,0 +1,183 @@
+//! `bayan jobs`, `status`, `cancel`: the jobs of a peer.
+
+use bayan_protocol::{record::JobState, source::JobView, verify::Policy};
+use clap::Args;
+
+use super::{Context, exit::Code, session::Session, text};
+use crate::{api::types::Removal, client::Client};
+
+/// Show how a job stands
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// The job's id, or how it begins
+    job: String,
+}
+
+/// End a job; its results so far are kept
+#[derive(Debug, Args)]
+pub(super) struct CancelArgs {
+    /// The job's id, or how it begins
+    job: String,
+    /// Forget a job that is over, with its results
+    #[arg(long)]
+    forget: bool,
+}
+
+/// Runs `bayan jobs`.
+pub(super) fn list(context: &Context) -> anyhow::Result<Code> {
+    let session = Session::look(&context.data_dir)?;
+    let mut jobs = session.client().jobs()?;
+    jobs.sort_by_key(|job| job.submitted);
+    if context.json {
+        for job in &jobs {
+            text::json(job)?;
+        }
+    } else if jobs.is_empty() {
+        text::line("no jobs; submit one with `bayan run`")?;
+    } else {
+        let heading = ["job", "name", "state", "settled", "tasks", "failed", "submitted"];
+        let mut rows = vec![heading.map(str::to_owned).to_vec()];
+        rows.extend(jobs.iter().map(|job| {
+            vec![
+                job.job.short(),
+                shortened(&job.name),
+                state(job).to_owned(),
+                job.settled.to_string(),
+                job.tasks.to_string(),
+                job.failed.to_string(),
+                text::ago(job.submitted),
+            ]
+        }));
+        text::put(text::table(&rows).as_bytes())?;
+    }
+    session.close()?;
+    Ok(Code::Done)
+}
+
+/// Runs `bayan status`.
+pub(super) fn status(context: &Context, args: &StatusArgs) -> anyhow::Result<Code> {
+    let session = Session::look(&context.data_dir)?;
+    let view = resolve(session.client(), &args.job)?;
+    if context.json {
+        text::json(&view)?;
+    } else {
+        text::put(describe(&view, &session).as_bytes())?;
+    }
+    session.close()?;
+    Ok(Code::Done)
+}
+
+/// Runs `bayan cancel`.
+pub(super) fn cancel(context: &Context, args: &CancelArgs) -> anyhow::Result<Code> {
+    let session = Session::look(&context.data_dir)?;
+    let view = resolve(session.client(), &args.job)?;
+    let removed = if args.forget {
+        session.client().forget(view.job)?
+    } else if view.state == JobState::Running {
+        session.client().cancel(view.job)?
+    } else {
+        anyhow::bail!("job {} is over already; `bayan cancel --forget` drops it with its results", view.job.short());
+    };
+    if context.json {
+        text::json(&removed)?;
+    } else {
+        let done = match removed.outcome {
+            Removal::Cancelled => "cancelled; `bayan fetch` gets the results it has",
+            Removal::Forgotten => "forgotten",
+        };
+        text::line(&format!("job {} is {done}", view.job.short()))?;
+    }
+    session.close()?;
+    Ok(Code::Done)
+}
+
+/// The one job whose id begins so.
+pub(super) fn resolve(client: &Client, prefix: &str) -> anyhow::Result<JobView> {
+    let wanted = prefix.to_ascii_lowercase();
+    let mut found: Vec<JobView> =
+        client.jobs()?.into_iter().filter(|job| job.job.to_string().starts_with(&wanted)).collect();
+    match (found.pop(), found.len()) {
+        (Some(job), 0) => Ok(job),
+        (None, _) => anyhow::bail!("no job's id begins with {prefix}; `bayan jobs` lists them"),
+        (Some(_), more) => anyhow::bail!("the ids of {} jobs begin with {prefix}; give more of it", more + 1),
+    }
+}
+
+/// The exit code that a job's end means.
+pub(super) fn code(view: &JobView) -> Code {
+    match view.state {
+        JobState::Cancelled => Code::Cancelled,
+        JobState::Running | JobState::Done if view.failed > 0 => Code::TasksFailed,
+        JobState::Running | JobState::Done => Code::Done,
+    }
+}
+
+/// Peers, results, agreed, outvoted, time: who did what.
+pub(super) fn workers(view: &JobView) -> String {
+    let heading = ["peer", "results", "agreed", "outvoted", "late", "computing", ""];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    let mut workers: Vec<_> = view.workers.iter().collect();
+    workers.sort_by_key(|worker| std::cmp::Reverse(worker.returned));
+    rows.extend(workers.into_iter().map(|worker| {
+        let note = match (worker.own, worker.connected) {
+            (true, _) => "this peer",
+            (false, true) => "",
+            (false, false) => "gone",
+        };
+        vec![
+            worker.peer.short(),
+            worker.returned.to_string(),
+            worker.agreed.to_string(),
+            worker.outvoted.to_string(),
+            worker.late.to_string(),
+            text::duration(std::time::Duration::from_micros(worker.micros)),
+            note.to_owned(),
+        ]
+    }));
+    if rows.len() == 1 { String::new() } else { text::table(&rows) }
+}
+
+/// The words for a job's state.
+pub(super) fn state(view: &JobView) -> &'static str {
+    match view.state {
+        JobState::Running => "running",
+        JobState::Done if view.failed > 0 => "done, with failures",
+        JobState::Done => "done",
+        JobState::Cancelled => "cancelled",
+    }
+}
+
+fn describe(view: &JobView, session: &Session) -> String {
+    let policy = match view.policy {
+        Policy::None => "the first result of anyone is taken".to_owned(),
+        Policy::Vote(m) => format!("{m} peers must agree on a result"),
+    };
+    let mut lines = vec![
+        format!("job        {}", view.job),
+        format!("name       {}", shortened(&view.name)),
+        format!("state      {}", state(view)),
+        format!("settled    {} of {}, {} failed", view.settled, text::count(view.tasks, "task", "tasks"), view.failed),
+        format!("rule       {policy}"),
+        format!("submitted  {}", text::ago(view.submitted)),
+        format!("took       {}", text::duration(text::taken(view))),
+    ];
+    if view.inputs != view.tasks {
+        lines.insert(4, format!("inputs     {}; equal ones are computed once", view.inputs));
+    }
+    if let Some(waiting) = &view.waiting {
+        lines.push(format!("waits      {waiting}"));
+    }
+    if view.state == JobState::Running && session.is_own() {
+        lines.push(format!(
+            "paused     no peer is running on this directory: `bayan run --resume {}` or `bayan node` goes on with it",
+            view.job.short()
+        ));
+    }
+    format!("{}\n{}", lines.join("\n"), workers(view))
+}
+
+/// A name fit for a line.
+fn shortened(name: &str) -> String {
+    let printable = name.chars().map(|one| if one.is_control() { '\u{fffd}' } else { one });
+    if name.chars().count() > 40 { printable.take(39).chain(['…']).collect() } else { printable.collect() }
+}
