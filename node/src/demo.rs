@@ -28,6 +28,7 @@ use mandelbrot::{Picture, Settings};
 
 use crate::{
     api::types::{InputsRequest, JobRequest, TaskResult},
+    cli::on_interrupt,
     client::Client,
     config::Config,
     node::Node,
@@ -239,31 +240,8 @@ fn sandbox_run(settings: &Settings, blocks: u64) -> anyhow::Result<Duration> {
 fn watch_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("bayan-signals".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            while end_asked().await.is_ok() {
-                if flag.swap(true, Ordering::Relaxed) {
-                    std::process::exit(130);
-                }
-            }
-        });
-    })?;
+    on_interrupt(move || flag.store(true, Ordering::Relaxed))?;
     Ok(interrupted)
-}
-
-/// The next Ctrl-C, or a polite request of the system to end.
-async fn end_asked() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            pressed = tokio::signal::ctrl_c() => pressed,
-            _ = terminate.recv() => Ok(()),
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }
 
 /// Peers by what they are in the play, with the colours of their borders.

@@ -1,1 +1,7 @@
-fn main(){}
+//! The program `bayan`; see [`bayan::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bayan::cli::main()
+}

@@ -1,3 +1,10 @@
-//! What the tests share: real peers as processes.
+//! What the tests share: the program under test as processes, real peers, hostile ones, and what
+//! results are compared with.
 
+pub mod chance;
+pub mod guests;
+pub mod hostile;
+pub mod native;
+pub mod outputs;
 pub mod peers;
+pub mod program;

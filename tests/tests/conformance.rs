@@ -57,7 +57,11 @@ fn every_case_is_judged_as_its_vector_says() {
         for case in &cases {
             let found = check(case);
             if found.as_deref() != case.error() {
-                wrong.push(format!("{path}: {}: {found:?} instead of {:?}", case.name(), case.error()));
+                wrong.push(format!(
+                    "{path}: {}: {found:?} instead of {:?}",
+                    case.name(),
+                    case.error()
+                ));
             }
         }
     }
@@ -68,9 +72,13 @@ fn every_case_is_judged_as_its_vector_says() {
 fn every_kind_of_judgement_is_exercised() {
     for (path, _) in READERS {
         let cases = vector::read(path);
-        let (valid, invalid): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.error().is_none());
+        let (valid, invalid): (Vec<_>, Vec<_>) =
+            cases.iter().partition(|case| case.error().is_none());
         let one_sided = path.ends_with("/frames.json") || path.ends_with("/refused-frames.json");
-        assert!(one_sided || !valid.is_empty() && !invalid.is_empty(), "{path} has one kind of case only");
+        assert!(
+            one_sided || !valid.is_empty() && !invalid.is_empty(),
+            "{path} has one kind of case only"
+        );
     }
 }
 
@@ -95,7 +103,8 @@ fn equal_and_different_tasks_have_equal_and_different_ids() {
 
 #[test]
 fn every_vector_file_is_read_by_somebody() {
-    let read: BTreeSet<String> = READERS.iter().map(|(path, _)| (*path).to_owned()).chain([TASK_IDS.to_owned()]).collect();
+    let read: BTreeSet<String> =
+        READERS.iter().map(|(path, _)| (*path).to_owned()).chain([TASK_IDS.to_owned()]).collect();
     let (guests, files): (BTreeSet<String>, BTreeSet<String>) =
         vector::all_files().into_iter().partition(|path| path.starts_with("guest/"));
     assert_eq!(files, read, "files that are there and files that are read");

@@ -47,7 +47,7 @@ pub enum Event {
         /// The advert.
         bytes: Vec<u8>,
     },
-    /// A peer opened a blob stream. Dropping the stream resets it.
+    /// A peer opened a blob stream, perhaps before it was up. Dropping the stream resets it.
     BlobRequest {
         /// Who.
         peer: PeerId,
@@ -105,7 +105,8 @@ pub struct PeerInfo {
     pub id: PeerId,
     /// The other end of the oldest connection, as seen from here.
     pub address: String,
-    /// Program name and version as the peer tells it; printable, at most 128 characters.
+    /// Program name and version as the peer tells it; printable, at most 128 characters, empty until
+    /// it has been told, which may be shortly after the peer is up.
     pub agent: String,
     /// The last measured round trip.
     pub rtt: Option<Duration>,

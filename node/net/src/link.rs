@@ -28,8 +28,8 @@ use crate::{
 
 /// Time for the stream to be negotiated and for the other side's greeting to come.
 const GREETING: Duration = Duration::from_secs(15);
-/// Time to write what is queued when this peer shuts down.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// Time to write what is queued when this peer shuts down, and for the other side to take it.
+const FAREWELL: Duration = Duration::from_millis(1500);
 
 /// Where the stream comes from.
 pub(crate) enum Origin {
@@ -103,7 +103,7 @@ impl Link {
         self.outboxes.remove(&peer);
         if reason == DownReason::Shutdown {
             // Best effort: the other side may be gone as well.
-            let _ = timeout(FAREWELL, say_goodbye(&mut queue, &mut writer)).await;
+            let _ = timeout(FAREWELL, say_goodbye(&mut queue, &mut writer, &mut reader)).await;
         }
         tracing::info!(peer = %peer.short(), %reason, "peer down");
         drop((reader, writer));
@@ -176,8 +176,13 @@ async fn write_all(queue: &mut Queue, writer: &mut Writer<WriteHalf<Stream>>) ->
     DownReason::Lost
 }
 
-/// Writes what is queued and ends the stream in order.
-async fn say_goodbye(queue: &mut Queue, writer: &mut Writer<WriteHalf<Stream>>) -> io::Result<()> {
+/// Writes what is queued, ends the stream in order and waits for the other side to end it as well:
+/// a connection that is closed sooner takes along what it has not delivered yet.
+async fn say_goodbye(
+    queue: &mut Queue,
+    writer: &mut Writer<WriteHalf<Stream>>,
+    reader: &mut Reader,
+) -> io::Result<()> {
     writer.flush().await?;
     while let Some(frame) = queue.try_next() {
         writer.gather(&frame);
@@ -187,5 +192,7 @@ async fn say_goodbye(queue: &mut Queue, writer: &mut Writer<WriteHalf<Stream>>) 
     }
     writer.gather(&[]);
     writer.flush().await?;
-    writer.close().await
+    writer.close().await?;
+    // What the other side still says comes too late to be dealt with.
+    futures::io::copy(reader, &mut futures::io::sink()).await.map(drop)
 }

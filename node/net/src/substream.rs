@@ -211,11 +211,7 @@ impl ConnectionHandler for Handler {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
                 protocol, ..
-            }) => {
-                if self.arrived.len() < MAX_WAITING {
-                    self.arrived.push_back(protocol);
-                }
-            }
+            }) if self.arrived.len() < MAX_WAITING => self.arrived.push_back(protocol),
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
                 protocol,
                 info,

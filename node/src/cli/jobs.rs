@@ -40,7 +40,7 @@ pub(super) fn list(context: &Context) -> anyhow::Result<Code> {
         rows.extend(jobs.iter().map(|job| {
             vec![
                 job.job.short(),
-                shortened(&job.name),
+                text::printable(&job.name, 40),
                 state(job).to_owned(),
                 job.settled.to_string(),
                 job.tasks.to_string(),
@@ -154,7 +154,7 @@ fn describe(view: &JobView, session: &Session) -> String {
     };
     let mut lines = vec![
         format!("job        {}", view.job),
-        format!("name       {}", shortened(&view.name)),
+        format!("name       {}", text::printable(&view.name, 256)),
         format!("state      {}", state(view)),
         format!("settled    {} of {}, {} failed", view.settled, text::count(view.tasks, "task", "tasks"), view.failed),
         format!("rule       {policy}"),
@@ -174,10 +174,4 @@ fn describe(view: &JobView, session: &Session) -> String {
         ));
     }
     format!("{}\n{}", lines.join("\n"), workers(view))
-}
-
-/// A name fit for a line.
-fn shortened(name: &str) -> String {
-    let printable = name.chars().map(|one| if one.is_control() { '\u{fffd}' } else { one });
-    if name.chars().count() > 40 { printable.take(39).chain(['…']).collect() } else { printable.collect() }
 }

@@ -1,7 +1,7 @@
 //! `bayan node`: one peer, until it is stopped.
 
 use std::{
-    thread,
+    io, thread,
     time::{Duration, Instant},
 };
 
@@ -43,6 +43,9 @@ pub(super) struct NodeArgs {
     /// Return wrong results: for tests of the network's defence, on loopback only
     #[arg(long, hide = true)]
     sabotage: bool,
+    /// End when standard input does: for a parent that must leave no peer behind
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -86,6 +89,13 @@ pub(super) fn run(context: &Context, args: &NodeArgs) -> anyhow::Result<Code> {
     let config = args.config(context)?;
     let node = Node::start(&context.data_dir, config.clone(), true).map_err(advise)?;
     let stopper = node.stopper();
+    if args.until_stdin_closes {
+        let stopper = stopper.clone();
+        thread::spawn(move || {
+            let _ = io::copy(&mut io::stdin(), &mut io::sink());
+            stopper.stop();
+        });
+    }
     signals::on_interrupt(move || stopper.stop())?;
     let client = Client::new(node.api(), node.token());
     let info = listening(&client, config.listen_addresses().len())?;

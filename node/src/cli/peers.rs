@@ -91,13 +91,13 @@ fn describe(info: &PeerInfo) -> String {
         let connection = connections.get(&neighbour.peer);
         let rtt = connection.and_then(|connection| connection.rtt_micros);
         let note = match &neighbour.refused {
-            Some(why) => format!("does not work for this peer: {why}"),
+            Some(why) => format!("does not work for this peer: {}", text::printable(why, 80)),
             None if !neighbour.foreign_profiles.is_empty() => "has other engines".to_owned(),
             None => String::new(),
         };
         vec![
             neighbour.peer.short(),
-            neighbour.agent.clone().unwrap_or_default(),
+            text::printable(neighbour.agent.as_deref().unwrap_or_default(), 24),
             neighbour.slots.to_string(),
             rtt.map_or_else(String::new, |micros| format!("{:.1} ms", micros as f64 / 1000.0)),
             connection.map_or_else(String::new, |connection| connection.transport.clone()),

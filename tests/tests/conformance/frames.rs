@@ -13,8 +13,10 @@ use serde_bytes::ByteBuf;
 use crate::{notation, vector::Case};
 
 /// Every kind of frame of version 1 (spec WIRE-5).
-pub(crate) const KINDS: [&str; 11] =
-    ["ack", "ask", "cancel", "commit", "credit", "hello", "lease", "offer", "refuse", "renew", "reveal"];
+pub(crate) const KINDS: [&str; 11] = [
+    "ack", "ask", "cancel", "commit", "credit", "hello", "lease", "offer", "refuse", "renew",
+    "reveal",
+];
 
 /// Whole frames up to this length are tried with every single byte cut off.
 const CUT: usize = 2048;
@@ -37,7 +39,10 @@ pub(crate) fn canonical(case: &Case) -> Option<String> {
 }
 
 /// The error that reading `bytes` ends in.
-pub(crate) fn judge<T: Debug>(bytes: &[u8], read: fn(&[u8]) -> Result<T, DecodeError>) -> Option<String> {
+pub(crate) fn judge<T: Debug>(
+    bytes: &[u8],
+    read: fn(&[u8]) -> Result<T, DecodeError>,
+) -> Option<String> {
     read(bytes).err().map(|error| match error {
         DecodeError::Malformed => "malformed".into(),
         DecodeError::NotCanonical => "not-canonical".into(),
@@ -66,7 +71,12 @@ pub(crate) fn frame(case: &Case) -> Option<String> {
     check_value(case, &bytes);
     let again = frame.encode();
     assert_eq!(again == bytes, case.flag("canonical"), "{}: whether it is written so", case.name());
-    assert_eq!(Frame::decode(&again).as_ref(), Ok(&frame), "{}: reading what was written", case.name());
+    assert_eq!(
+        Frame::decode(&again).as_ref(),
+        Ok(&frame),
+        "{}: reading what was written",
+        case.name()
+    );
     let kind = match notation::json(&again).expect("frames are plain CBOR") {
         serde_json::Value::String(kind) => kind,
         serde_json::Value::Object(map) => map.keys().next().expect("one entry").clone(),

@@ -47,14 +47,20 @@ pub(crate) fn leaf(case: &Case) -> Option<String> {
 pub(crate) fn commitment(case: &Case) -> Option<String> {
     let (output, nonce) = (case.hash("output"), case.hash("nonce"));
     let commit = output_commit(&output, &nonce.0);
-    assert_eq!(blake3::derive_key(COMMIT, &[output.0, nonce.0].concat()), commit.0, "{}", case.name());
+    assert_eq!(
+        blake3::derive_key(COMMIT, &[output.0, nonce.0].concat()),
+        commit.0,
+        "{}",
+        case.name()
+    );
     (commit != case.hash("commit")).then(|| "opening".into())
 }
 
 pub(crate) fn tree(case: &Case) -> Option<String> {
     if case.has("leaf") {
         let (index, count) = (case.number("index"), case.number("count"));
-        let root = merkle::root_of_proof(case.hash("leaf"), index, count, &hashes(case.field("siblings")));
+        let root =
+            merkle::root_of_proof(case.hash("leaf"), index, count, &hashes(case.field("siblings")));
         return (root != Some(case.hash("root"))).then(|| "root".into());
     }
     let leaves = hashes(case.field("leaves"));
@@ -89,7 +95,9 @@ fn by_the_book(leaves: &[Hash]) -> Hash {
 }
 
 pub(crate) fn batch(case: &Case) -> Option<String> {
-    let frame = |name| Frame::decode(&case.bytes(name)).unwrap_or_else(|e| panic!("{}: {name}: {e}", case.name()));
+    let frame = |name| {
+        Frame::decode(&case.bytes(name)).unwrap_or_else(|e| panic!("{}: {name}: {e}", case.name()))
+    };
     let (Frame::Commit(commit), Frame::Reveal(reveal)) = (frame("commit"), frame("reveal")) else {
         panic!("{} is not a commit and a reveal", case.name());
     };
@@ -113,7 +121,9 @@ pub(crate) fn proof(case: &Case) -> Option<String> {
 }
 
 pub(crate) fn ack(case: &Case) -> Option<String> {
-    let Ok(Frame::Ack(ack)) = Frame::decode(&case.bytes("bytes")) else { panic!("{} is no ack", case.name()) };
+    let Ok(Frame::Ack(ack)) = Frame::decode(&case.bytes("bytes")) else {
+        panic!("{} is no ack", case.name())
+    };
     let submitter = PeerId(hash(case.field("submitter")).0);
     ack.check(&submitter).err().map(|_| "signature".into())
 }

@@ -21,13 +21,16 @@ pub(crate) struct Case {
 
 /// The cases of a file, in order.
 pub(crate) fn read(path: &str) -> Vec<Case> {
-    let text = fs::read_to_string(specs().join("vectors").join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let text = fs::read_to_string(specs().join("vectors").join(path))
+        .unwrap_or_else(|e| panic!("{path}: {e}"));
     let mut file: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}"));
     let file = file.as_object_mut().unwrap_or_else(|| panic!("{path} is no object"));
     let keys: Vec<&String> = file.keys().collect();
     assert_eq!(keys.len(), 3, "{path} has fields other than what, rules, cases: {keys:?}");
     assert!(file["what"].as_str().is_some_and(|what| !what.is_empty()), "{path} says what it is");
-    let Some(Value::Array(cases)) = file.get_mut("cases").map(Value::take) else { panic!("{path} has no cases") };
+    let Some(Value::Array(cases)) = file.get_mut("cases").map(Value::take) else {
+        panic!("{path} has no cases")
+    };
     assert!(!cases.is_empty(), "{path} has no cases");
     cases.into_iter().map(|fields| Case { path: path.to_owned(), fields }).collect()
 }
@@ -59,7 +62,13 @@ impl Case {
     /// The error that the case must end in; none if it is valid.
     pub(crate) fn error(&self) -> Option<&str> {
         let valid = self.field("valid").as_bool().expect("valid is true or false");
-        assert_eq!(valid, !self.has("error"), "{}: {}: an error, and only of invalid cases", self.path, self.name());
+        assert_eq!(
+            valid,
+            !self.has("error"),
+            "{}: {}: an error, and only of invalid cases",
+            self.path,
+            self.name()
+        );
         self.has("error").then(|| self.text("error"))
     }
 
@@ -68,7 +77,9 @@ impl Case {
     }
 
     pub(crate) fn field(&self, name: &str) -> &Value {
-        self.fields.get(name).unwrap_or_else(|| panic!("{}: {} has no {name}", self.path, self.fields["name"]))
+        self.fields
+            .get(name)
+            .unwrap_or_else(|| panic!("{}: {} has no {name}", self.path, self.fields["name"]))
     }
 
     pub(crate) fn text(&self, name: &str) -> &str {
@@ -76,12 +87,17 @@ impl Case {
     }
 
     pub(crate) fn number(&self, name: &str) -> usize {
-        let number = self.field(name).as_u64().unwrap_or_else(|| panic!("{}: {name} is no number", self.path));
+        let number = self
+            .field(name)
+            .as_u64()
+            .unwrap_or_else(|| panic!("{}: {name} is no number", self.path));
         usize::try_from(number).expect("a small number")
     }
 
     pub(crate) fn flag(&self, name: &str) -> bool {
-        self.field(name).as_bool().unwrap_or_else(|| panic!("{}: {name} is not true or false", self.path))
+        self.field(name)
+            .as_bool()
+            .unwrap_or_else(|| panic!("{}: {name} is not true or false", self.path))
     }
 
     /// Bytes, with folded runs unfolded.

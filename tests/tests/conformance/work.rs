@@ -19,7 +19,8 @@ use crate::{
 const CONTEXT: &str = "bayan 2026-11-21 task id v1";
 
 fn parse(case: &Case) -> Program {
-    serde_json::from_value(case.field("program").clone()).unwrap_or_else(|e| panic!("{}: {e}", case.name()))
+    serde_json::from_value(case.field("program").clone())
+        .unwrap_or_else(|e| panic!("{}: {e}", case.name()))
 }
 
 pub(crate) fn program(case: &Case) -> Option<String> {
@@ -51,7 +52,12 @@ pub(crate) fn task_id(case: &Case) -> Option<String> {
     assert_eq!(id, TaskId(case.hash("task").0), "{}", case.name());
     let preimage = case.bytes("preimage");
     assert_eq!(blake3::derive_key(CONTEXT, &preimage), id.0, "{}", case.name());
-    assert_eq!(notation::json(&preimage), Ok(array(case.field("program"), &stdin)), "{}", case.name());
+    assert_eq!(
+        notation::json(&preimage),
+        Ok(array(case.field("program"), &stdin)),
+        "{}",
+        case.name()
+    );
     None
 }
 
@@ -59,7 +65,8 @@ pub(crate) fn task_id(case: &Case) -> Option<String> {
 fn array(program: &Value, stdin: &Hash) -> Value {
     let bytes = |digits: &Value| json!(format!("h'{}'", digits.as_str().expect("digits")));
     let files = program["data"].as_array().expect("a list");
-    let data: Vec<Value> = files.iter().map(|file| json!([file["name"], bytes(&file["hash"])])).collect();
+    let data: Vec<Value> =
+        files.iter().map(|file| json!([file["name"], bytes(&file["hash"])])).collect();
     let limits = &program["limits"];
     json!([
         1,
@@ -79,6 +86,11 @@ pub(crate) fn check_distinct(cases: &[Case]) {
     let mut known: BTreeMap<Hash, &str> = BTreeMap::new();
     for case in cases {
         let earlier = known.insert(case.hash("task"), case.name());
-        assert_eq!(earlier.is_some(), case.name().ends_with("the same id"), "{} and {earlier:?}", case.name());
+        assert_eq!(
+            earlier.is_some(),
+            case.name().ends_with("the same id"),
+            "{} and {earlier:?}",
+            case.name()
+        );
     }
 }

@@ -216,7 +216,7 @@ impl Driver {
                 kad.add_address(&peer_id, address.clone());
             }
         }
-        if self.book.learn(name, addresses, true, now) || before.is_empty() {
+        if self.book.learn(name, addresses, true, now) {
             let known = self.known();
             self.walks.news(now, known);
         }

@@ -18,7 +18,7 @@ use crate::{
     substream::Kind,
 };
 
-/// A stream that lasted this long was a success: the next one is opened without back-off.
+/// A stream that lasted this long was a success: back-off starts over.
 const LASTING: Duration = Duration::from_secs(10);
 
 /// The place of a peer's work stream.
@@ -35,13 +35,14 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Ends the running stream and forgets the waiting one.
-    pub(super) fn end(&mut self, reason: DownReason) {
+    /// Ends the running stream and forgets the waiting one. Tells whether nothing ran.
+    pub(super) fn end(&mut self, reason: DownReason) -> bool {
         self.next = None;
         self.retry = None;
         if let Some(stop) = &self.running {
             stop.set(reason);
         }
+        self.running.is_none()
     }
 }
 

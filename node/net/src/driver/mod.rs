@@ -219,6 +219,8 @@ impl Driver {
             }
         };
         self.end().await;
+        // Whoever hears of the end finds the sockets closed and every command refused.
+        drop(self);
         if let Some(reply) = asked {
             // Whoever asked may have stopped waiting.
             let _ = reply.send(());
@@ -364,8 +366,12 @@ impl Driver {
     /// Closes all connections with a peer and refuses new ones for a while.
     fn refuse(&mut self, peer: PeerId, reason: String) {
         tracing::info!(peer = %peer.short(), reason, "peer refused");
-        if let Some(slot) = self.slots.get_mut(&peer) {
-            slot.end(DownReason::Disconnected(reason));
+        let void = self
+            .slots
+            .get_mut(&peer)
+            .is_some_and(|slot| slot.end(DownReason::Disconnected(reason)));
+        if void {
+            self.slots.remove(&peer);
         }
         if self.refused.len() >= MAX_REFUSED
             && let Some(soonest) =
@@ -375,7 +381,10 @@ impl Driver {
             self.swarm.behaviour_mut().refused.unblock_peer(names::to_libp2p(&soonest));
         }
         self.refused.insert(peer, Instant::now() + self.settings.refuse_for);
-        self.swarm.behaviour_mut().refused.block_peer(names::to_libp2p(&peer));
+        let (id, behaviour) = (names::to_libp2p(&peer), self.swarm.behaviour_mut());
+        // Nor is it passed on to others.
+        behaviour.kad.remove_peer(&id);
+        behaviour.refused.block_peer(id);
     }
 
     fn peer_infos(&self) -> Vec<PeerInfo> {

@@ -10,7 +10,7 @@ use bayan_protocol::id::PeerId;
 use tokio::{sync::mpsc, time::timeout};
 
 /// Long enough for a busy machine; nothing waits this long when all is well.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running peer. Every event that passes through is checked for order.
 pub(crate) struct Node {

@@ -15,7 +15,7 @@ async fn frames_come_back_in_order(first: Config, second: Config) {
     for number in 0..10_000_u32 {
         assert_eq!(one.frame(other).await, number.to_be_bytes());
     }
-    let long: Vec<u8> = (0..MAX_FRAME).map(|index| (index * index >> 7) as u8).collect();
+    let long: Vec<u8> = (0..MAX_FRAME).map(|index| ((index * index) >> 7) as u8).collect();
     one.handle.send(other, long.clone()).expect("room");
     one.handle.send(other, b"last".to_vec()).expect("room");
     assert!(one.frame(other).await == long, "the longest frame comes back as it was");

@@ -64,9 +64,9 @@ async fn a_port_in_use_is_named_whoever_uses_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_of_another_machine_cannot_be_listened_on() {
-    // 192.0.2.0/24 is set aside for documentation: no machine has it.
+    // 240.0.0.0/4 is reserved for the future: no machine has it.
     for listen in
-        ["/ip4/192.0.2.1/tcp/0", "/ip4/192.0.2.1/tcp/4001", "/ip4/192.0.2.1/udp/0/quic-v1"]
+        ["/ip4/240.0.0.1/tcp/0", "/ip4/240.0.0.1/tcp/4001", "/ip4/240.0.0.1/udp/0/quic-v1"]
     {
         let error = start_error(with_listen(listen)).await;
         assert!(

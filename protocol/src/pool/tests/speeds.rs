@@ -223,7 +223,7 @@ fn zz_experiment() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
     let mut runner = TestRunner::deterministic();
     let (mut bad, mut worst, mut leases, mut copies, mut slowdown) = (0, 0.0_f64, 0, 0, 0.0);
-    let n = 150000;
+    let n = 4000;
     let mut ideal = 0.0;
     for _ in 0..n {
         let case = case().new_tree(&mut runner).unwrap().current();
@@ -248,12 +248,11 @@ fn zz_experiment() {
 fn zy_trace() {
     extern crate std;
     let o = |slots, w, joins| Spec { slots, window: w, task: 500, joins };
-    let s = Spec { slots: 3, window: 49, task: 50_000, joins: 4812 };
-    let mut m = Model::new(93, 10_000, &[o(1, 121, 750), o(2, 39, 1000)]);
-    m.trace = true;
-    m.run();
+    let s = Spec { slots: 3, window: 150, task: 50_000, joins: 9187 };
+    let mut m = Model::new(162, 0, &[o(1, 147, 0), o(1, 67, 1750)]);
+    std::println!("{}", m.run());
     std::println!("with");
-    let mut m = Model::new(93, 10_000, &[s, o(1, 121, 750), o(2, 39, 1000)]);
+    let mut m = Model::new(162, 0, &[s, o(1, 147, 0), o(1, 67, 1750)]);
     m.trace = true;
     m.run();
 }

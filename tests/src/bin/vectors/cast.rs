@@ -79,7 +79,9 @@ pub(crate) fn lease(program: Program, inputs: Vec<Input>) -> Lease {
 
 /// The worker's result number `place`: the square of the input.
 pub(crate) fn opened(place: u32) -> Opened {
-    let output = Output::Inline(ByteBuf::from(format!("{}\n", u64::from(place) * u64::from(place)).into_bytes()));
+    let output = Output::Inline(ByteBuf::from(
+        format!("{}\n", u64::from(place) * u64::from(place)).into_bytes(),
+    ));
     result(place, Status::Exited(0), output)
 }
 

@@ -52,7 +52,12 @@ pub(crate) struct File {
 }
 
 impl File {
-    pub(crate) fn new(path: &'static str, what: &'static str, rules: &[&'static str], cases: Vec<Case>) -> Self {
+    pub(crate) fn new(
+        path: &'static str,
+        what: &'static str,
+        rules: &[&'static str],
+        cases: Vec<Case>,
+    ) -> Self {
         Self { path, what, rules: rules.to_vec(), cases }
     }
 
@@ -77,7 +82,8 @@ impl File {
 }
 
 fn render(case: &Case) -> String {
-    let fields: Vec<String> = case.0.iter().map(|(name, value)| format!("      {}: {value}", json!(name))).collect();
+    let fields: Vec<String> =
+        case.0.iter().map(|(name, value)| format!("      {}: {value}", json!(name))).collect();
     format!("    {{\n{}\n    }}", fields.join(",\n"))
 }
 

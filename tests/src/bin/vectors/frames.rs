@@ -28,8 +28,8 @@ pub(crate) fn files() -> Vec<File> {
             "wire/frames.json",
             "Frames of every kind that must be read. Where `canonical` is true, writing the value gives the same bytes.",
             &[
-                "WIRE-5", "WIRE-7", "WIRE-10", "WIRE-11", "WIRE-12", "WIRE-13", "WIRE-14", "WIRE-15", "WIRE-16",
-                "WIRE-17", "WIRE-18", "WIRE-19", "WIRE-20",
+                "WIRE-5", "WIRE-7", "WIRE-10", "WIRE-11", "WIRE-12", "WIRE-13", "WIRE-14",
+                "WIRE-15", "WIRE-16", "WIRE-17", "WIRE-18", "WIRE-19", "WIRE-20",
             ],
             frames(),
         ),
@@ -143,15 +143,25 @@ fn maps() -> Vec<Case> {
         change(&mut entries);
         map(&entries)
     };
-    let case = |name, error, bytes: Vec<u8>| Case::invalid(name, error).with("type", "advert").bytes("bytes", &bytes);
+    let case = |name, error, bytes: Vec<u8>| {
+        Case::invalid(name, error).with("type", "advert").bytes("bytes", &bytes)
+    };
     let mut endless = map(&entries());
     endless[0] = 0xbf;
     endless.push(0xff);
     vec![
         Case::valid("a map in order").with("type", "advert").encoded(&map(&entries())),
         case("entries in another order", "not-canonical", changed(&|all| all.swap(2, 3))),
-        case("entries sorted by key", "not-canonical", changed(&|all| all.sort_by_key(|(key, _)| *key))),
-        case("an entry that is not known", "not-canonical", changed(&|all| all.push(("z", vec![0])))),
+        case(
+            "entries sorted by key",
+            "not-canonical",
+            changed(&|all| all.sort_by_key(|(key, _)| *key)),
+        ),
+        case(
+            "an entry that is not known",
+            "not-canonical",
+            changed(&|all| all.push(("z", vec![0]))),
+        ),
         case("a map of indefinite length", "not-canonical", endless),
         case("an entry twice", "malformed", changed(&|all| all.push(("s", vec![4])))),
         case("an entry missing", "malformed", changed(&|all| drop(all.pop()))),
@@ -228,7 +238,11 @@ fn frames() -> Vec<Case> {
 }
 
 fn leases() -> Vec<Case> {
-    let inputs = vec![cast::inline(b"0\n"), cast::inline(b""), Input::Blob { hash: Hash::of(b"big"), len: 1 << 20 }];
+    let inputs = vec![
+        cast::inline(b"0\n"),
+        cast::inline(b""),
+        Input::Blob { hash: Hash::of(b"big"), len: 1 << 20 },
+    ];
     let mut relayed = cast::lease(cast::full(), inputs);
     relayed.path.push(cast::stranger().peer_id());
     relayed.lasts_ms = 20_000;
@@ -243,7 +257,10 @@ fn leases() -> Vec<Case> {
         .with("canonical", true)
         .with("bytes", repeated(&[head, vec![0x99, 0x02, 0x00]].concat(), &task, 512));
     vec![
-        frame("lease of one task", &Frame::Lease(cast::lease(cast::bare(), vec![cast::inline(b"0\n")]))),
+        frame(
+            "lease of one task",
+            &Frame::Lease(cast::lease(cast::bare(), vec![cast::inline(b"0\n")])),
+        ),
         frame("lease of three tasks through a relay", &Frame::Lease(relayed)),
         frame("lease with the longest path", &Frame::Lease(deep)),
         frame("lease with the longest inline input", &Frame::Lease(longest)),
@@ -270,9 +287,17 @@ fn refusals() -> Vec<Case> {
         Reason::Protocol,
         Reason::UnknownFrame,
     ];
-    let of_job = |reason| matches!(reason, Reason::Version | Reason::Protocol | Reason::UnknownFrame);
-    let refusal = |reason| Refuse { job: (!of_job(reason)).then_some(cast::JOB), reason, text: format!("{reason}") };
-    reasons.iter().map(|reason| frame(&format!("refusal: {reason}"), &Frame::Refuse(refusal(*reason)))).collect()
+    let of_job =
+        |reason| matches!(reason, Reason::Version | Reason::Protocol | Reason::UnknownFrame);
+    let refusal = |reason| Refuse {
+        job: (!of_job(reason)).then_some(cast::JOB),
+        reason,
+        text: format!("{reason}"),
+    };
+    reasons
+        .iter()
+        .map(|reason| frame(&format!("refusal: {reason}"), &Frame::Refuse(refusal(*reason))))
+        .collect()
 }
 
 fn batches() -> Vec<Case> {
@@ -297,7 +322,8 @@ fn batches() -> Vec<Case> {
         .collect();
     let mut logged = cast::opened(1);
     logged.log = ByteBuf::from(&b"warning: rounding\n"[..]);
-    let big = cast::result(2, Status::Exited(0), Output::Blob { hash: Hash::of(b"big"), len: 1 << 20 });
+    let big =
+        cast::result(2, Status::Exited(0), Output::Blob { hash: Hash::of(b"big"), len: 1 << 20 });
     let three = vec![cast::opened(0), logged, big];
     let commit = Commit::sign(&key, cast::JOB, cast::SEQUENCE, &three);
     cases.push(frame("commit", &Frame::Commit(commit.clone())));
@@ -342,8 +368,16 @@ fn lenient() -> Vec<Case> {
     let result = bytes.iter().rposition(|byte| *byte == 0xa4).expect("a map of four entries");
     bytes[result] = 0xa3;
     vec![
-        case("an entry of a later version", "credit", &credit(&[("tasks", &[7]), ("later", &unknown)])),
-        case("an entry of a later version, first", "credit", &credit(&[("later", &unknown), ("tasks", &[7])])),
+        case(
+            "an entry of a later version",
+            "credit",
+            &credit(&[("tasks", &[7]), ("later", &unknown)]),
+        ),
+        case(
+            "an entry of a later version, first",
+            "credit",
+            &credit(&[("later", &unknown), ("tasks", &[7])]),
+        ),
         case("a result without its duration", "reveal", &bytes),
     ]
 }
@@ -354,7 +388,10 @@ fn adverts() -> Vec<Case> {
     let good = seal(&key, &advert(&key));
     let body = cbor::encode(&advert(&key));
     let valid = |name, bytes: &[u8], body: &[u8]| {
-        Case::valid(name).encoded(bytes).bytes("body", body).with("advert", crate::notation::json(body).expect("CBOR"))
+        Case::valid(name)
+            .encoded(bytes)
+            .bytes("body", body)
+            .with("advert", crate::notation::json(body).expect("CBOR"))
     };
     let invalid = |name, error, bytes: &[u8]| Case::invalid(name, error).bytes("bytes", bytes);
     let sealed = |body: &[u8]| {

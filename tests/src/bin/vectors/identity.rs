@@ -12,8 +12,8 @@ use crate::{
 
 /// The order of Ed25519's base point, little-endian.
 const ORDER: [u8; 32] = [
-    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0, 0,
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
 ];
 /// Scalar that makes the neutral element as R a solution of the plain equation, for the worker's key,
 /// the advert domain and the message "m".
@@ -52,7 +52,8 @@ fn libp2p(peer: &PeerId) -> Vec<u8> {
 fn peers() -> Vec<Case> {
     let mut example = [0; 32];
     hex::decode_to_slice(LIBP2P_SEED, &mut example).expect("64 digits");
-    let seeds = [("zeros", [0; 32]), ("ones", [1; 32]), ("twos", [2; 32]), ("libp2p's example", example)];
+    let seeds =
+        [("zeros", [0; 32]), ("ones", [1; 32]), ("twos", [2; 32]), ("libp2p's example", example)];
     let mut cases: Vec<Case> = seeds
         .iter()
         .map(|(name, seed)| {
@@ -92,7 +93,9 @@ fn ids() -> Vec<Case> {
     let mut cases: Vec<Case> = contents
         .iter()
         .map(|(name, content)| {
-            Case::valid(name).bytes("content", content).with("digest", Hash::of(content).to_string())
+            Case::valid(name)
+                .bytes("content", content)
+                .with("digest", Hash::of(content).to_string())
         })
         .collect();
     let text = Hash::of(b"bayan").to_string();
@@ -110,7 +113,13 @@ fn ids() -> Vec<Case> {
     cases
 }
 
-fn signed(case: Case, signer: &PeerId, domain: Domain, message: &[u8], signature: &Signature) -> Case {
+fn signed(
+    case: Case,
+    signer: &PeerId,
+    domain: Domain,
+    message: &[u8],
+    signature: &Signature,
+) -> Case {
     case.with("signer", signer.to_string())
         .with("domain", domain.text())
         .bytes("message", message)
@@ -135,9 +144,17 @@ fn signatures() -> Vec<Case> {
     let mut cases = Vec::new();
     let domains = [Domain::ResultBatch, Domain::Ack, Domain::Advert];
     for domain in domains {
-        for (what, message) in [("an empty message", &b""[..]), ("a message", b"m"), ("a long message", &[7; 300])] {
+        for (what, message) in
+            [("an empty message", &b""[..]), ("a message", b"m"), ("a long message", &[7; 300])]
+        {
             let name = format!("{what} under {}", domain.text());
-            cases.push(signed(Case::valid(&name), &me, domain, message, &key.sign(domain, message)));
+            cases.push(signed(
+                Case::valid(&name),
+                &me,
+                domain,
+                message,
+                &key.sign(domain, message),
+            ));
         }
     }
     let good = key.sign(Domain::Ack, b"m");
@@ -168,7 +185,12 @@ fn signatures() -> Vec<Case> {
         ack("a bit of R flipped", &me, b"m", &bent),
         ack("a bit of the scalar flipped", &me, b"m", &bent_scalar),
         ack("a scalar not below the order (malleable)", &me, b"m", &stretched(&good)),
-        ack("a key of small order (the neutral element), which a lax check accepts", &PeerId(neutral), b"m", &of_small_order),
+        ack(
+            "a key of small order (the neutral element), which a lax check accepts",
+            &PeerId(neutral),
+            b"m",
+            &of_small_order,
+        ),
         ack("a key of order four", &PeerId([0; 32]), b"m", &of_small_order),
         ack("a key that is no point", &PeerId([2; 32]), b"m", &good),
         ack("all zeros", &me, b"m", &Signature([0; 64])),

@@ -19,11 +19,16 @@ fn item(rest: &mut &[u8], depth: usize) -> Result<Value, &'static str> {
         0 => Ok(json!(argument)),
         2 => Ok(json!(format!("h'{}'", hex::encode(take(rest, argument)?)))),
         3 => Ok(json!(std::str::from_utf8(take(rest, argument)?).map_err(|_| "not UTF-8")?)),
-        4 => (0..argument).map(|_| item(rest, depth + 1)).collect::<Result<Vec<_>, _>>().map(Value::Array),
+        4 => (0..argument)
+            .map(|_| item(rest, depth + 1))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Value::Array),
         5 => {
             let mut map = Map::new();
             for _ in 0..argument {
-                let Value::String(key) = item(rest, depth + 1)? else { return Err("a key that is no text") };
+                let Value::String(key) = item(rest, depth + 1)? else {
+                    return Err("a key that is no text");
+                };
                 if map.insert(key, item(rest, depth + 1)?).is_some() {
                     return Err("a key twice");
                 }
@@ -39,7 +44,9 @@ fn head(rest: &mut &[u8]) -> Result<(u8, u64), &'static str> {
     let first = take(rest, 1)?[0];
     let argument = match first & 0x1f {
         small @ 0..=23 => u64::from(small),
-        size @ 24..=27 => take(rest, 1 << (size - 24))?.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+        size @ 24..=27 => {
+            take(rest, 1 << (size - 24))?.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+        }
         _ => return Err("an indefinite length"),
     };
     Ok((first >> 5, argument))

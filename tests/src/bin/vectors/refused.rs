@@ -54,7 +54,13 @@ fn map(entries: &[(&str, &[u8])]) -> Vec<u8> {
 fn malformed() -> Vec<Case> {
     let hello = Frame::Hello(hello()).encode();
     let ask = Frame::Ask.encode();
-    let two = [&[0xa2][..], &cbor::encode(&"ask"), &[0xf6], &cbor::encode(&"credit"), &map(&[("tasks", &[1])])];
+    let two = [
+        &[0xa2][..],
+        &cbor::encode(&"ask"),
+        &[0xf6],
+        &cbor::encode(&"credit"),
+        &map(&[("tasks", &[1])]),
+    ];
     let mut nested = vec![0x81; 300];
     nested.push(0x80);
     let deep = wrapped("credit", &map(&[("tasks", &[1]), ("later", &nested)]));
@@ -88,7 +94,9 @@ fn wrong_fields() -> Vec<Case> {
     let malformed = |name, bytes: &[u8]| case(name, "malformed", bytes);
     let credit = |value: &[u8]| wrapped("credit", &map(&[("tasks", value)]));
     let renew = |id: &[u8]| wrapped("renew", &map(&[("leases", &[&[0x81], id].concat())]));
-    let refuse = |reason: &[u8]| wrapped("refuse", &map(&[("job", &[0xf6]), ("reason", reason), ("text", &[0x60])]));
+    let refuse = |reason: &[u8]| {
+        wrapped("refuse", &map(&[("job", &[0xf6]), ("reason", reason), ("text", &[0x60])]))
+    };
     let full = hello();
     let versions = |versions: &[u8]| {
         let entries: &[(&str, &[u8])] = &[
@@ -150,12 +158,16 @@ fn unknown() -> Vec<Case> {
 
 fn oversized() -> Vec<Case> {
     let whole = MAX_FRAME + 1;
-    let noise = Case::invalid("a frame of zeros", "oversized").with("bytes", json!([{ "repeat": "00", "times": whole }]));
+    let noise = Case::invalid("a frame of zeros", "oversized")
+        .with("bytes", json!([{ "repeat": "00", "times": whole }]));
     // {"later": bytes}, were it not for the size.
     let mut head = wrapped("later", &[0x5a]);
     let body = whole - head.len() - 4;
     head.extend_from_slice(&u32::try_from(body).expect("32 bits").to_be_bytes());
-    vec![noise, Case::invalid("an unknown kind", "oversized").with("bytes", repeated(&head, &[0], body))]
+    vec![
+        noise,
+        Case::invalid("an unknown kind", "oversized").with("bytes", repeated(&head, &[0], body)),
+    ]
 }
 
 fn reveal(opened: Vec<Opened>) -> Reveal {
@@ -164,7 +176,8 @@ fn reveal(opened: Vec<Opened>) -> Reveal {
 }
 
 fn bounds() -> Vec<Case> {
-    let bounds = |name, field: &str, frame: &Frame| case(name, &format!("bounds: {field}"), &frame.encode());
+    let bounds =
+        |name, field: &str, frame: &Frame| case(name, &format!("bounds: {field}"), &frame.encode());
     let listed = |name, field: &str, empty: &Frame, item: &[u8]| {
         let mut head = empty.encode();
         assert_eq!(head.pop(), Some(0x80), "the list comes last, and it is empty");
@@ -186,19 +199,33 @@ fn bounds() -> Vec<Case> {
     assert_eq!(many.pop(), Some(0x80), "the results come last");
     many.extend([0x98, 65]);
     vec![
-        bounds("17 versions", "versions", &Frame::Hello(Hello { versions: vec![1; 17], ..hello() })),
-        bounds("17 profiles", "profiles", &Frame::Hello(Hello { profiles: vec!["p".into(); 17], ..hello() })),
-        bounds("a profile's name too long", "profiles", &Frame::Hello(Hello {
-            profiles: vec![PROFILE_V1.into(), "p".repeat(257)],
-            ..hello()
-        })),
-        bounds("an agent's name too long", "agent", &Frame::Hello(Hello { agent: "a".repeat(257), ..hello() })),
+        bounds(
+            "17 versions",
+            "versions",
+            &Frame::Hello(Hello { versions: vec![1; 17], ..hello() }),
+        ),
+        bounds(
+            "17 profiles",
+            "profiles",
+            &Frame::Hello(Hello { profiles: vec!["p".into(); 17], ..hello() }),
+        ),
+        bounds(
+            "a profile's name too long",
+            "profiles",
+            &Frame::Hello(Hello { profiles: vec![PROFILE_V1.into(), "p".repeat(257)], ..hello() }),
+        ),
+        bounds(
+            "an agent's name too long",
+            "agent",
+            &Frame::Hello(Hello { agent: "a".repeat(257), ..hello() }),
+        ),
         bounds("an offer's profile too long", "profile", &Frame::Offer(offer)),
         bounds("a refusal's text too long", "text", &Frame::Refuse(refuse)),
         bounds("a commit to nothing", "count", &Frame::Commit(commit(0))),
         bounds("a commit to 65 results", "count", &Frame::Commit(commit(65))),
         bounds("a reveal of nothing", "opened", &Frame::Reveal(nothing)),
-        Case::invalid("a reveal of 65 results", "bounds: opened").with("bytes", repeated(&many, &result, 65)),
+        Case::invalid("a reveal of 65 results", "bounds: opened")
+            .with("bytes", repeated(&many, &result, 65)),
         listed(
             "a renewal of 513 leases",
             "leases",
@@ -215,8 +242,9 @@ fn bounds() -> Vec<Case> {
 }
 
 fn lease_bounds() -> Vec<Case> {
-    let bounds =
-        |name: &str, field: &str, lease: Lease| case(name, &format!("bounds: {field}"), &Frame::Lease(lease).encode());
+    let bounds = |name: &str, field: &str, lease: Lease| {
+        case(name, &format!("bounds: {field}"), &Frame::Lease(lease).encode())
+    };
     let of = |program: Program| cast::lease(program, vec![cast::inline(b"0\n")]);
     let bare = cast::bare();
     let empty = cast::lease(bare.clone(), Vec::new());
@@ -231,20 +259,28 @@ fn lease_bounds() -> Vec<Case> {
     let env = vec![(String::from("A"), String::new()); items];
     let mut cases = vec![
         bounds("a lease of nothing", "tasks", empty),
-        Case::invalid("a lease of 513 tasks", "bounds: tasks").with("bytes", repeated(&head, &task, 513)),
+        Case::invalid("a lease of 513 tasks", "bounds: tasks")
+            .with("bytes", repeated(&head, &task, 513)),
         bounds("a lease without a path", "path", pathless),
         bounds("a path of nine hops", "path", deep),
         bounds("an inline input too long", "input", long),
         bounds("an input too large", "input", cast::lease(bare.clone(), vec![huge])),
-        bounds("257 arguments", "args", of(Program { args: vec![String::new(); items], ..bare.clone() })),
+        bounds(
+            "257 arguments",
+            "args",
+            of(Program { args: vec![String::new(); items], ..bare.clone() }),
+        ),
         bounds("257 variables", "env", of(Program { env, ..bare.clone() })),
         bounds("257 data files", "data", of(Program { data: files, ..bare.clone() })),
-        bounds("64 KiB of program and a byte", "program", of(Program {
-            args: vec!["a".repeat(MAX_PROGRAM_BYTES + 1)],
-            ..bare
-        })),
+        bounds(
+            "64 KiB of program and a byte",
+            "program",
+            of(Program { args: vec!["a".repeat(MAX_PROGRAM_BYTES + 1)], ..bare }),
+        ),
     ];
     let small = tasks::out_of_bounds().into_iter();
-    cases.extend(small.map(|(name, field, program)| bounds(&format!("a program with {name}"), field, of(program))));
+    cases.extend(small.map(|(name, field, program)| {
+        bounds(&format!("a program with {name}"), field, of(program))
+    }));
     cases
 }

@@ -19,7 +19,12 @@ use crate::{
 
 pub(crate) fn files() -> Vec<File> {
     vec![
-        File::new("results/leaves.json", "Leaves and their digests; bytes that are no leaf.", &["RES-1", "RES-2"], leaves()),
+        File::new(
+            "results/leaves.json",
+            "Leaves and their digests; bytes that are no leaf.",
+            &["RES-1", "RES-2"],
+            leaves(),
+        ),
         File::new(
             "results/output-commits.json",
             "Output digests, nonces and the commitment; openings that do not fit.",
@@ -39,7 +44,12 @@ pub(crate) fn files() -> Vec<File> {
             batches(),
         ),
         File::new("results/proofs.json", "Proofs of one result each.", &["RES-9"], proofs()),
-        File::new("results/acks.json", "Ack frames as received from `submitter`.", &["RES-8"], acks()),
+        File::new(
+            "results/acks.json",
+            "Ack frames as received from `submitter`.",
+            &["RES-8"],
+            acks(),
+        ),
     ]
 }
 
@@ -91,7 +101,11 @@ fn leaves() -> Vec<Case> {
         ("cut short", "malformed", good[..good.len() - 1].to_vec()),
         ("a byte after the leaf", "malformed", [&good[..], &[0]].concat()),
         ("a status that is not known", "malformed", changed(exit, b"\x64done")),
-        ("an exit code over 32 bits", "malformed", changed(exit, b"\xa1\x64exit\x1b\0\0\0\x01\0\0\0\0")),
+        (
+            "an exit code over 32 bits",
+            "malformed",
+            changed(exit, b"\xa1\x64exit\x1b\0\0\0\x01\0\0\0\0"),
+        ),
         ("an exit code in two bytes", "not-canonical", changed(exit, b"\xa1\x64exit\x18\x00")),
         ("the version in two bytes", "not-canonical", changed(&[0x89, 1], &[0x89, 0x18, 1])),
         ("an array of indefinite length", "malformed", [&[0x9f][..], &good[1..], &[0xff]].concat()),
@@ -105,7 +119,9 @@ fn commitments() -> Vec<Case> {
     let (empty, word) = (Hash::of(b""), Hash::of(b"42\n"));
     let (zero, nonce) = (Hash([0; 32]), Hash::of(b"nonce 0"));
     let fields = |case: Case, output: &Hash, nonce: &Hash, commit: &Hash| {
-        case.with("output", output.to_string()).with("nonce", nonce.to_string()).with("commit", commit.to_string())
+        case.with("output", output.to_string())
+            .with("nonce", nonce.to_string())
+            .with("commit", commit.to_string())
     };
     let mut cases = Vec::new();
     for (name, output, nonce) in [
@@ -197,7 +213,12 @@ struct Batch {
 fn batch(key: &Keypair, opened: Vec<Opened>) -> Batch {
     let commit = Commit::sign(key, cast::JOB, cast::SEQUENCE, &opened);
     let reveal = Reveal { root: commit.root, opened };
-    Batch { commit, reveal, worker: cast::worker().peer_id(), submitter: cast::submitter().peer_id() }
+    Batch {
+        commit,
+        reveal,
+        worker: cast::worker().peer_id(),
+        submitter: cast::submitter().peer_id(),
+    }
 }
 
 fn three() -> Vec<Opened> {
@@ -231,7 +252,8 @@ fn batches() -> Vec<Case> {
         all.reveal.opened[0].log = ByteBuf::from(&b"other words"[..]);
         all.reveal.opened[1].micros = 1;
     });
-    let large = cast::result(0, Status::Exited(0), Output::Blob { hash: Hash::of(b"big"), len: 1 << 20 });
+    let large =
+        cast::result(0, Status::Exited(0), Output::Blob { hash: Hash::of(b"big"), len: 1 << 20 });
     for (name, batch) in [
         ("one result", batch(&cast::worker(), vec![cast::opened(0)])),
         ("three results", batch(&cast::worker(), three())),
@@ -240,11 +262,14 @@ fn batches() -> Vec<Case> {
         ("an attempt without a conclusion", batch(&cast::worker(), vec![blank(Status::HostFault)])),
         ("log and duration are no part of it", talkative),
         ("the sequence is not signed", bent(|all| all.commit.sequence += 1)),
-        ("the longest log and output", signed(|all| {
-            let output = Output::Inline(ByteBuf::from(vec![0; 16 << 10]));
-            all[0] = cast::result(0, Status::Exited(0), output);
-            all[0].log = ByteBuf::from(vec![b'.'; 4 << 10]);
-        })),
+        (
+            "the longest log and output",
+            signed(|all| {
+                let output = Output::Inline(ByteBuf::from(vec![0; 16 << 10]));
+                all[0] = cast::result(0, Status::Exited(0), output);
+                all[0].log = ByteBuf::from(vec![b'.'; 4 << 10]);
+            }),
+        ),
     ] {
         cases.push(received(Case::valid(name), &batch));
     }
@@ -256,7 +281,8 @@ fn batches() -> Vec<Case> {
 
 fn wrong_batches() -> Vec<(&'static str, &'static str, Batch)> {
     let (other, job) = (cast::stranger().peer_id(), cast::OTHER_JOB);
-    let message = |batch: &Batch| cbor::encode(&(1_u8, batch.commit.root, batch.commit.count, batch.worker));
+    let message =
+        |batch: &Batch| cbor::encode(&(1_u8, batch.commit.root, batch.commit.count, batch.worker));
     let mut elsewhere = bent(|_| {});
     elsewhere.commit.signature = cast::worker().sign(Domain::Ack, &message(&elsewhere));
     let mut counted = bent(|all| all.commit.count = 2);
@@ -276,20 +302,32 @@ fn wrong_batches() -> Vec<(&'static str, &'static str, Batch)> {
         ("other fuel", "root", bent(|all| all.reveal.opened[2].leaf.fuel += 1)),
         ("another root in the reveal", "root", bent(|all| all.reveal.root = Hash([9; 32]))),
         ("another nonce", "opening", bent(|all| all.reveal.opened[1].nonce.0[0] ^= 1)),
-        ("another output", "opening", bent(|all| {
-            all.reveal.opened[1].output = Output::Inline(ByteBuf::from(&b"43\n"[..]));
-        })),
+        (
+            "another output",
+            "opening",
+            bent(|all| {
+                all.reveal.opened[1].output = Output::Inline(ByteBuf::from(&b"43\n"[..]));
+            }),
+        ),
         ("another job's commit", "foreign", bent(|all| all.commit.job = job)),
         ("a leaf of another job", "foreign", signed(|all| all[1].leaf.job = job)),
         ("a leaf of another worker", "foreign", signed(|all| all[1].leaf.worker = other)),
         ("a leaf for another submitter", "foreign", signed(|all| all[1].leaf.submitter = other)),
-        ("a log too long", "too-long", bent(|all| {
-            all.reveal.opened[0].log = ByteBuf::from(vec![b'.'; (4 << 10) + 1]);
-        })),
-        ("an inline output too long", "too-long", signed(|all| {
-            let output = Output::Inline(ByteBuf::from(vec![0; (16 << 10) + 1]));
-            all[0] = cast::result(0, Status::Exited(0), output);
-        })),
+        (
+            "a log too long",
+            "too-long",
+            bent(|all| {
+                all.reveal.opened[0].log = ByteBuf::from(vec![b'.'; (4 << 10) + 1]);
+            }),
+        ),
+        (
+            "an inline output too long",
+            "too-long",
+            signed(|all| {
+                let output = Output::Inline(ByteBuf::from(vec![0; (16 << 10) + 1]));
+                all[0] = cast::result(0, Status::Exited(0), output);
+            }),
+        ),
     ]
 }
 
@@ -302,7 +340,9 @@ fn proofs() -> Vec<Case> {
     let mut cases = Vec::new();
     for (count, index) in [(1, 0), (3, 0), (3, 2), (64, 40)] {
         let proof = whole(count).proof(index).expect("in range");
-        cases.push(Case::valid(&format!("result {index} of {count}")).encoded(&cbor::encode(&proof)));
+        cases.push(
+            Case::valid(&format!("result {index} of {count}")).encoded(&cbor::encode(&proof)),
+        );
     }
     let good = whole(6).proof(2).expect("in range");
     let mut wrong = |name, error, change: &dyn Fn(&mut bayan_protocol::result::Proof)| {
@@ -330,7 +370,8 @@ fn acks() -> Vec<Case> {
     let root = batch(&cast::worker(), three()).commit.root;
     let good = Ack::sign(&key, cast::JOB, root, cast::SEQUENCE);
     let case = |case: Case, ack: &Ack| {
-        case.with("submitter", key.peer_id().to_string()).bytes("bytes", &Frame::Ack(ack.clone()).encode())
+        case.with("submitter", key.peer_id().to_string())
+            .bytes("bytes", &Frame::Ack(ack.clone()).encode())
     };
     let refused = |name, ack: Ack| case(Case::invalid(name, "signature"), &ack);
     let message = cbor::encode(&(1_u8, cast::JOB, root, cast::SEQUENCE));
@@ -340,11 +381,17 @@ fn acks() -> Vec<Case> {
         case(Case::valid("an acknowledgement"), &good),
         case(Case::valid("of batch 0"), &Ack::sign(&key, cast::JOB, root, 0)),
         case(Case::valid("of the last number"), &Ack::sign(&key, cast::JOB, root, u64::MAX)),
-        refused("signed by the worker", Ack::sign(&cast::worker(), cast::JOB, root, cast::SEQUENCE)),
+        refused(
+            "signed by the worker",
+            Ack::sign(&cast::worker(), cast::JOB, root, cast::SEQUENCE),
+        ),
         refused("another job", Ack { job: cast::OTHER_JOB, ..good.clone() }),
         refused("another root", Ack { root: Hash([9; 32]), ..good.clone() }),
         refused("a higher number", Ack { highest: cast::SEQUENCE + 1, ..good.clone() }),
         refused("a bit of the signature flipped", bent),
-        refused("signed under another domain", Ack { signature: key.sign(Domain::ResultBatch, &message), ..good }),
+        refused(
+            "signed under another domain",
+            Ack { signature: key.sign(Domain::ResultBatch, &message), ..good },
+        ),
     ]
 }

@@ -20,7 +20,12 @@ pub(crate) fn files() -> Vec<File> {
             &["WORK-2", "WORK-3"],
             ids(),
         ),
-        File::new("work/programs.json", "Programs within their bounds and beyond.", &["WORK-2"], programs()),
+        File::new(
+            "work/programs.json",
+            "Programs within their bounds and beyond.",
+            &["WORK-2"],
+            programs(),
+        ),
     ]
 }
 
@@ -30,10 +35,20 @@ fn program(program: &Program) -> Value {
 
 fn id(name: &str, of: &Program, input: &Input) -> Case {
     let stdin = input.hash();
-    let data: Vec<(&str, &Hash)> = of.data.iter().map(|file| (file.name.as_str(), &file.hash)).collect();
+    let data: Vec<(&str, &Hash)> =
+        of.data.iter().map(|file| (file.name.as_str(), &file.hash)).collect();
     let limits = (of.limits.memory, of.limits.fuel, of.limits.output);
-    let preimage =
-        cbor::encode(&(1_u8, &of.module, &of.args, &of.env, &stdin, data, limits, of.profile.as_str(), &of.salt));
+    let preimage = cbor::encode(&(
+        1_u8,
+        &of.module,
+        &of.args,
+        &of.env,
+        &stdin,
+        data,
+        limits,
+        of.profile.as_str(),
+        &of.salt,
+    ));
     let input = match input {
         Input::Inline(bytes) => json!({ "inline": hex::encode(bytes) }),
         Input::Blob { hash, len } => json!({ "blob": { "hash": hash, "len": len } }),
@@ -55,7 +70,10 @@ fn ids() -> Vec<Case> {
     longer.data[1].len += 1;
     let mut reversed = full.clone();
     reversed.env.reverse();
-    let arguments = |args: &[&str]| Program { args: args.iter().map(|arg| (*arg).into()).collect(), ..bare.clone() };
+    let arguments = |args: &[&str]| Program {
+        args: args.iter().map(|arg| (*arg).into()).collect(),
+        ..bare.clone()
+    };
     vec![
         id("a bare program", &bare, &zero),
         id("the same input by digest: the same id", &bare, &blob),
@@ -64,10 +82,18 @@ fn ids() -> Vec<Case> {
         id("something of everything", &full, &zero),
         id("other lengths of files: the same id", &longer, &zero),
         id("the environment in another order", &reversed, &zero),
-        id("another length of the module: the same id", &Program { module_len: 7, ..bare.clone() }, &zero),
+        id(
+            "another length of the module: the same id",
+            &Program { module_len: 7, ..bare.clone() },
+            &zero,
+        ),
         id("another salt", &Program { salt: Hash([0x5b; 32]), ..bare.clone() }, &zero),
         id("another profile", &Program { profile: "other".into(), ..bare.clone() }, &zero),
-        id("another wall time: the same id", &limits(Limits { wall_ms: 1, ..Limits::default() }), &zero),
+        id(
+            "another wall time: the same id",
+            &limits(Limits { wall_ms: 1, ..Limits::default() }),
+            &zero,
+        ),
         id("more memory", &limits(Limits { memory: 512 << 20, ..Limits::default() }), &zero),
         id("more fuel", &limits(Limits { fuel: u64::MAX, ..Limits::default() }), &zero),
         id("more output", &limits(Limits { output: 0, ..Limits::default() }), &zero),
@@ -88,7 +114,10 @@ fn programs() -> Vec<Case> {
         valid("an empty argument", &Program { args: vec![String::new()], ..bare.clone() }),
         valid("an empty value, and the same name twice", &with_env(&[("A", ""), ("A", "=")])),
         valid("the largest module", &Program { module_len: 64 << 20, ..bare.clone() }),
-        valid("any limits", &Program { limits: Limits { memory: 0, fuel: 0, output: 0, wall_ms: 0 }, ..bare }),
+        valid(
+            "any limits",
+            &Program { limits: Limits { memory: 0, fuel: 0, output: 0, wall_ms: 0 }, ..bare },
+        ),
     ];
     let invalid = |(name, field, program): (&str, &str, Program)| {
         Case::invalid(name, &format!("bounds: {field}")).with("program", self::program(&program))
@@ -102,7 +131,10 @@ fn with_data(names: &[&str]) -> Program {
 }
 
 fn with_env(env: &[(&str, &str)]) -> Program {
-    Program { env: env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(), ..cast::bare() }
+    Program {
+        env: env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        ..cast::bare()
+    }
 }
 
 /// Small programs that break one bound each; large ones are among the refused frames.
@@ -113,7 +145,11 @@ pub(crate) fn out_of_bounds() -> Vec<(&'static str, &'static str, Program)> {
     vec![
         ("no module", "module", Program { module_len: 0, ..bare.clone() }),
         ("a module too large", "module", Program { module_len: (64 << 20) + 1, ..bare.clone() }),
-        ("a profile's name too long", "profile", Program { profile: "p".repeat(257), ..bare.clone() }),
+        (
+            "a profile's name too long",
+            "profile",
+            Program { profile: "p".repeat(257), ..bare.clone() },
+        ),
         ("a NUL in an argument", "args", Program { args: vec!["a\0b".into()], ..bare }),
         ("a variable without a name", "env", with_env(&[("", "x")])),
         ("an equals sign in a variable's name", "env", with_env(&[("A=B", "x")])),

@@ -1,0 +1,436 @@
+//! Where a job's outputs go: a directory, one file in the order of the inputs, or standard output.
+//!
+//! Results come in any order and may come again from the beginning in a later process. What is
+//! visible under its final name is always whole.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use super::{inputs::is_taken, text};
+use crate::{api::types::TaskResult, client::Client};
+
+/// The file of a directory of outputs that says how each came about.
+const RESULTS: &str = "results.jsonl";
+
+/// Takes results.
+pub(super) trait Sink {
+    /// Takes one result. On an error it has not been taken and may be given again.
+    fn put(&mut self, result: &TaskResult, client: &Client) -> anyhow::Result<()>;
+    /// Makes what was taken visible to others.
+    fn flush(&mut self) -> anyhow::Result<()>;
+    /// Completes everything, after the last result.
+    fn finish(&mut self) -> anyhow::Result<()>;
+    /// Where the outputs are, for people.
+    fn place(&self) -> Option<PathBuf>;
+}
+
+/// Where outputs are to go.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Destination {
+    /// A file for each input in this directory.
+    Directory(PathBuf),
+    /// All in this file.
+    File(PathBuf),
+    /// Standard output, in order.
+    Stdout,
+    /// As events on standard output.
+    Events,
+}
+
+impl Destination {
+    /// Refuses to write over anything.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        let path = match self {
+            Self::Stdout | Self::Events => return Ok(()),
+            Self::Directory(path) if is_taken(path) => path,
+            Self::File(path) if path.exists() => path,
+            Self::Directory(_) => return Ok(()),
+            Self::File(path) => {
+                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let parent = parent.unwrap_or(Path::new("."));
+                ensure!(parent.is_dir(), "there is no directory {} for the outputs", parent.display());
+                return Ok(());
+            }
+        };
+        bail!("{} exists already; choose another place for the outputs, or write over it with --force", path.display())
+    }
+
+    /// Opens it. `names` are those of the outputs, if they have any.
+    pub(super) fn open(&self, names: Vec<String>) -> anyhow::Result<Box<dyn Sink>> {
+        Ok(match self {
+            Self::Directory(path) => Box::new(Directory::open(path.clone(), names)?),
+            Self::File(path) => Box::new(OneFile::open(path.clone())?),
+            Self::Stdout => Box::new(Stdout { ordered: Ordered::new()? }),
+            Self::Events => Box::new(Events),
+        })
+    }
+}
+
+/// Whether the output is the user's: a failing guest's is not.
+fn counts(result: &TaskResult) -> bool {
+    result.status.is_some_and(|status| status.is_success())
+}
+
+/// Writes the result's output, from the result itself or from the peer.
+fn content(result: &TaskResult, client: &Client, to: &mut dyn Write) -> anyhow::Result<u64> {
+    match (&result.inline, &result.output) {
+        (Some(text), _) => {
+            let bytes = hex::decode(text).context("the peer's answer is not in order")?;
+            to.write_all(&bytes)?;
+            Ok(bytes.len() as u64)
+        }
+        (None, Some(hash)) => Ok(client.open_blob(hash)?.copy_to(to)?),
+        (None, None) => Ok(0),
+    }
+}
+
+/// The line of a result in `results.jsonl`.
+fn record(result: &TaskResult, files: &[String]) -> serde_json::Value {
+    json!({
+        "places": result.places,
+        "files": files,
+        "task": result.task,
+        "status": result.status,
+        "output": result.output,
+        "output_len": result.output_len,
+        "fuel": result.fuel,
+        "verified": result.verified,
+        "by": result.by,
+    })
+}
+
+fn write_record(to: &mut impl Write, result: &TaskResult, files: &[String]) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(&record(result, files))?;
+    line.push(b'\n');
+    to.write_all(&line).context("cannot write the list of results")
+}
+
+/// A file for each input.
+struct Directory {
+    path: PathBuf,
+    names: Vec<String>,
+    results: BufWriter<File>,
+}
+
+impl Directory {
+    fn open(path: PathBuf, names: Vec<String>) -> anyhow::Result<Self> {
+        fs::create_dir_all(&path).with_context(|| format!("cannot make the directory {}", path.display()))?;
+        let list = path.join(RESULTS);
+        let results = File::create(&list).with_context(|| format!("cannot write {}", list.display()))?;
+        Ok(Self { path, names, results: BufWriter::new(results) })
+    }
+
+    fn name(&self, place: u64) -> String {
+        let given = usize::try_from(place).ok().and_then(|place| self.names.get(place));
+        given.cloned().unwrap_or_else(|| format!("{place:06}.out"))
+    }
+
+    fn write(&self, result: &TaskResult, client: &Client) -> anyhow::Result<Vec<String>> {
+        let names: Vec<String> = result.places.iter().map(|place| self.name(*place)).collect();
+        let Some((first, others)) = names.split_first() else { return Ok(names) };
+        let mut temporary = NamedTempFile::new_in(&self.path)?;
+        content(result, client, temporary.as_file_mut())?;
+        readable(temporary.as_file())?;
+        let target = self.path.join(first);
+        temporary.persist(&target).map_err(|error| error.error)?;
+        for other in others {
+            fs::copy(&target, self.path.join(other))?;
+        }
+        Ok(names)
+    }
+}
+
+impl Sink for Directory {
+    fn put(&mut self, result: &TaskResult, client: &Client) -> anyhow::Result<()> {
+        let files = if counts(result) {
+            self.write(result, client).with_context(|| format!("cannot write into {}", self.path.display()))?
+        } else {
+            Vec::new()
+        };
+        write_record(&mut self.results, result, &files)
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        self.results.flush().context("cannot write the list of results")
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        self.flush()
+    }
+
+    fn place(&self) -> Option<PathBuf> {
+        Some(self.path.clone())
+    }
+}
+
+/// Temporary files are private; outputs are files like any other of the user's.
+#[cfg(unix)]
+fn readable(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn readable(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
+/// All outputs in one file, and the list of results beside it.
+struct OneFile {
+    path: PathBuf,
+    temporary: Option<BufWriter<NamedTempFile>>,
+    results: Option<BufWriter<NamedTempFile>>,
+    ordered: Ordered,
+}
+
+impl OneFile {
+    fn open(path: PathBuf) -> anyhow::Result<Self> {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        let temporary = || {
+            NamedTempFile::new_in(parent)
+                .map(|file| Some(BufWriter::new(file)))
+                .with_context(|| format!("cannot write in {}", parent.display()))
+        };
+        Ok(Self { temporary: temporary()?, results: temporary()?, path, ordered: Ordered::new()? })
+    }
+
+    fn results_path(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".");
+        path.push(RESULTS);
+        path.into()
+    }
+}
+
+impl Sink for OneFile {
+    fn put(&mut self, result: &TaskResult, client: &Client) -> anyhow::Result<()> {
+        let (Some(out), Some(results)) = (&mut self.temporary, &mut self.results) else {
+            bail!("the outputs are complete already");
+        };
+        self.ordered.put(result, client, out)?;
+        write_record(results, result, &[])
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        let list = self.results_path();
+        let files = [(self.temporary.take(), self.path.clone()), (self.results.take(), list)];
+        for (writer, target) in files {
+            let Some(writer) = writer else { continue };
+            let persist = || -> io::Result<()> {
+                let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+                readable(file.as_file())?;
+                file.as_file().sync_all()?;
+                file.persist(&target).map_err(|error| error.error)?;
+                Ok(())
+            };
+            persist().with_context(|| format!("cannot write {}", target.display()))?;
+        }
+        Ok(())
+    }
+
+    fn place(&self) -> Option<PathBuf> {
+        Some(self.path.clone())
+    }
+}
+
+/// Standard output.
+struct Stdout {
+    ordered: Ordered,
+}
+
+impl Sink for Stdout {
+    fn put(&mut self, result: &TaskResult, client: &Client) -> anyhow::Result<()> {
+        self.ordered.put(result, client, &mut ToStdout)
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        io::stdout().flush().map_err(text::closed)
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        self.flush()
+    }
+
+    fn place(&self) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// Standard output as a writer that is never locked for long.
+struct ToStdout;
+
+impl Write for ToStdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stdout().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
+    }
+}
+
+/// Results as events.
+struct Events;
+
+impl Sink for Events {
+    fn put(&mut self, result: &TaskResult, _: &Client) -> anyhow::Result<()> {
+        text::json(&json!({ "event": "result", "result": result }))
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn place(&self) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// Puts outputs into the order of the inputs. What comes too early waits in a temporary file, so
+/// that memory holds two numbers for it.
+struct Ordered {
+    next: u64,
+    spool: File,
+    end: u64,
+    waiting: BTreeMap<u64, (u64, u64)>,
+}
+
+impl Ordered {
+    fn new() -> anyhow::Result<Self> {
+        let spool = tempfile::tempfile().context("cannot make a temporary file")?;
+        Ok(Self { next: 0, spool, end: 0, waiting: BTreeMap::new() })
+    }
+
+    fn put(&mut self, result: &TaskResult, client: &Client, out: &mut dyn Write) -> anyhow::Result<()> {
+        let mut len = 0;
+        if counts(result) {
+            self.spool.seek(SeekFrom::Start(self.end))?;
+            len = content(result, client, &mut self.spool)?;
+        }
+        for place in &result.places {
+            self.waiting.insert(*place, (self.end, len));
+        }
+        self.end += len;
+        self.drain(out).map_err(text::closed)
+    }
+
+    /// Writes what is next for as long as it is there.
+    fn drain(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        while let Some((start, len)) = self.waiting.remove(&self.next) {
+            self.spool.seek(SeekFrom::Start(start))?;
+            let copied = io::copy(&mut (&self.spool).take(len), out)?;
+            if copied < len {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.next += 1;
+        }
+        if self.waiting.is_empty() {
+            self.end = 0;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bayan_protocol::{
+        id::{Hash, TaskId},
+        task::Status,
+    };
+
+    use super::*;
+
+    /// No test here may ask a peer for anything.
+    fn nobody() -> Client {
+        Client::new(([127, 0, 0, 1], 1).into(), "")
+    }
+
+    fn result(places: &[u64], output: &str) -> TaskResult {
+        TaskResult {
+            places: places.to_vec(),
+            task: TaskId([7; 32]),
+            status: Some(Status::Exited(0)),
+            fuel: 1,
+            output: Some(Hash::of(output.as_bytes())),
+            output_len: output.len() as u64,
+            inline: Some(hex::encode(output)),
+            verified: "2 peers agree".to_owned(),
+            by: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn outputs_come_in_the_order_of_inputs_whatever_the_order_of_results() {
+        let mut ordered = Ordered::new().unwrap();
+        let mut out = Vec::new();
+        let mut failed = result(&[1], "not the user's");
+        failed.status = Some(Status::Exited(3));
+        for (one, seen) in [
+            (result(&[2, 4], "c"), ""),
+            (result(&[0], "a"), "a"),
+            (failed, "ac"),
+            (result(&[3], "ddd"), "acdddc"),
+            (result(&[5], "e"), "acdddce"),
+        ] {
+            ordered.put(&one, &nobody(), &mut out).unwrap();
+            assert_eq!(String::from_utf8_lossy(&out), seen);
+        }
+        assert_eq!(ordered.end, 0, "the spool is used again");
+    }
+
+    #[test]
+    fn a_directory_gets_a_file_for_every_place_and_a_list() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out");
+        let destination = Destination::Directory(path.clone());
+        destination.check().unwrap();
+        let mut sink = destination.open(vec!["x.out".to_owned()]).unwrap();
+        sink.put(&result(&[0, 2], "a"), &nobody()).unwrap();
+        sink.put(&TaskResult { status: None, ..result(&[1], "b") }, &nobody()).unwrap();
+        sink.finish().unwrap();
+        assert_eq!(fs::read_to_string(path.join("x.out")).unwrap(), "a");
+        assert_eq!(fs::read_to_string(path.join("000002.out")).unwrap(), "a");
+        assert!(!path.join("000001.out").exists());
+        let list = fs::read_to_string(path.join(RESULTS)).unwrap();
+        let lines: Vec<serde_json::Value> =
+            list.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines[0]["files"], json!(["x.out", "000002.out"]));
+        assert_eq!(lines[1]["status"], json!(null));
+        assert!(destination.check().unwrap_err().to_string().contains("--force"));
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 3, "no temporary file stays");
+    }
+
+    #[test]
+    fn one_file_appears_when_it_is_complete() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("all.txt");
+        let mut sink = Destination::File(path.clone()).open(Vec::new()).unwrap();
+        sink.put(&result(&[1], "b\n"), &nobody()).unwrap();
+        sink.put(&result(&[0], "a\n"), &nobody()).unwrap();
+        assert!(!path.exists());
+        sink.finish().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a\nb\n");
+        let list = fs::read_to_string(directory.path().join("all.txt.results.jsonl")).unwrap();
+        assert_eq!(list.lines().count(), 2);
+        assert!(Destination::File(path).check().is_err());
+        assert!(Destination::File(directory.path().join("no/where")).check().is_err());
+    }
+}

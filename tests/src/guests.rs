@@ -1,0 +1,84 @@
+//! Small guests with one habit each, as WebAssembly text; tests compile them with `wat`.
+
+/// Imports and memory that most of them have. `$buffer` starts at 1024.
+const HEAD: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 2)
+  (func $take (result i32)
+    (i32.store (i32.const 0) (i32.const 1024))
+    (i32.store (i32.const 4) (i32.const 65536))
+    (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (i32.load (i32.const 8)))
+  (func $say (param $count i32)
+    (i32.store (i32.const 0) (i32.const 1024))
+    (i32.store (i32.const 4) (local.get $count))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+"#;
+
+fn guest(start: &str) -> String {
+    format!("{HEAD}(func (export \"_start\")\n{start}))")
+}
+
+/// Writes what it reads.
+pub fn echo() -> String {
+    guest("(call $say (call $take))")
+}
+
+/// Writes the first bytes of what it reads, as many as the first byte says beyond `0`; then traps
+/// on an input that begins with `t`, loops for ever on `l`, floods on `o`, eats memory on `m`, ends
+/// with code 7 on `e`, and with code 0 on everything else.
+pub fn moody() -> String {
+    guest(
+        r#"(local $first i32)
+    (drop (call $take))
+    (local.set $first (i32.load8_u (i32.const 1024)))
+    (call $say (i32.const 1))
+    (if (i32.eq (local.get $first) (i32.const 116)) (then (unreachable)))
+    (if (i32.eq (local.get $first) (i32.const 108)) (then (loop $for_ever (br $for_ever))))
+    (if (i32.eq (local.get $first) (i32.const 111))
+      (then (loop $flood (call $say (i32.const 60000)) (br $flood))))
+    (if (i32.eq (local.get $first) (i32.const 109))
+      (then (loop $more
+        (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then (unreachable)))
+        (i32.store (i32.sub (i32.mul (memory.size) (i32.const 65536)) (i32.const 8)) (i32.const 1))
+        (br $more))))
+    (if (i32.eq (local.get $first) (i32.const 101)) (then (call $exit (i32.const 7))))"#,
+    )
+}
+
+/// Works for a while, then writes what it read: `steps` turns of an empty loop.
+pub fn slow_echo(steps: u64) -> String {
+    guest(&format!(
+        r#"(local $left i64) (local $count i32)
+    (local.set $count (call $take))
+    (local.set $left (i64.const {steps}))
+    (loop $turn
+      (local.set $left (i64.sub (local.get $left) (i64.const 1)))
+      (br_if $turn (i64.ne (local.get $left) (i64.const 0))))
+    (call $say (local.get $count))"#
+    ))
+}
+
+/// Asks for something that guests are not given.
+pub fn socket() -> String {
+    r#"(module
+  (import "wasi_snapshot_preview1" "sock_open" (func (param i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start")))"#
+        .to_owned()
+}
+
+/// Writes `count` bytes for any input, which it repeats.
+pub fn long(count: u32) -> String {
+    guest(&format!(
+        r#"(local $left i32)
+    (drop (call $take))
+    (local.set $left (i32.const {count}))
+    (loop $more
+      (call $say (i32.const 1))
+      (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+      (br_if $more (local.get $left)))"#
+    ))
+}
