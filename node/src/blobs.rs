@@ -4,7 +4,12 @@
 //! the bao encoding of the range. Every chunk group is verified against the digest as it arrives, so
 //! it does not matter whom a range comes from.
 
-use std::{io, ops::Range, sync::Arc, time::Duration};
+use std::{
+    io,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bayan_net::{ByteStream, Handle};
 use bayan_protocol::{
@@ -24,6 +29,8 @@ use crate::core::Message;
 
 /// Bytes of one range at most, and a multiple of the chunk group.
 const MAX_RANGE: u64 = 2 << 20;
+/// Bytes of the first range asked for; later ones grow with the link's speed.
+const FIRST_RANGE: u64 = 256 << 10;
 /// Bytes of a request or answer header.
 const MAX_HEADER: usize = 1024;
 /// A peer that is silent for this long in the middle of an exchange has failed.
@@ -148,9 +155,12 @@ impl BlobService {
     async fn get(&self, hash: Hash, len: u64, from: PeerId) -> Result<(), FetchError> {
         let receiving = Arc::new(self.blobs.receive(hash, len, MAX_BLOB)?);
         let mut stream = self.net.open_blob(from).await?;
+        let mut step = FIRST_RANGE;
         while let Some(gap) = receiving.missing(1).into_iter().next() {
-            let range = gap.start..gap.end.min(gap.start + MAX_RANGE);
+            let range = gap.start..gap.end.min(gap.start + step);
+            let asked = Instant::now();
             let bytes = ask(&mut stream, hash, len, &range).await?;
+            step = next_range(step, asked.elapsed());
             blocking(&receiving, move |receiving| Ok(receiving.accept(range, bytes.as_slice())?)).await?;
         }
         let _ = stream.shutdown().await;
@@ -159,6 +169,17 @@ impl BlobService {
             Ok(())
         })
         .await
+    }
+}
+
+/// Ranges that take neither long nor no time: each is verified and kept, so a slow link loses little.
+fn next_range(step: u64, took: Duration) -> u64 {
+    if took < SILENCE / 30 {
+        (step * 2).min(MAX_RANGE)
+    } else if took > SILENCE / 6 {
+        (step / 2).max(GROUP)
+    } else {
+        step
     }
 }
 

@@ -1,12 +1,15 @@
 //! The one encoding: CBOR with definite lengths and shortest integers.
 //!
-//! Canonical values are written as arrays, so that encoding is a function of the value alone; a
-//! decoder of canonical bytes re-encodes and compares (spec WIRE-2).
+//! Canonical values are written with their fields in one fixed order, so that encoding is a function
+//! of the value alone; a decoder of canonical bytes re-encodes and compares (spec WIRE-2).
 
 use alloc::vec::Vec;
 
 use cbor4ii::core::{dec::Read, utils::SliceReader};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize as _, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 /// Bytes that are not the CBOR of the expected shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +29,13 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// Decodes exactly one value that spans all of `bytes`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    // One well-formed item and nothing after it; what the typed decoder then reads cannot run past
+    // the item it believes to be in.
+    let mut reader = SliceReader::new(bytes);
+    IgnoredAny::deserialize(&mut cbor4ii::serde::Deserializer::new(&mut reader)).map_err(|_| DecodeError::Malformed)?;
+    if reader.fill(1).map_or(true, |rest| !rest.as_ref().is_empty()) {
+        return Err(DecodeError::Malformed);
+    }
     let mut reader = SliceReader::new(bytes);
     let mut from = cbor4ii::serde::Deserializer::new(&mut reader);
     let value = T::deserialize(&mut from).map_err(|_| DecodeError::Malformed)?;

@@ -40,7 +40,7 @@ pub const MAX_REDUNDANCY: u32 = 15;
 pub const MAX_NEIGHBOURS: usize = 160;
 /// Foreign jobs that a worker keeps records of at once.
 pub const MAX_FOREIGN_JOBS: usize = 256;
-/// Unacknowledged batches that a worker keeps for one source before it stops computing for it.
+/// Unacknowledged batches that a worker keeps for one job before it stops computing for it.
 pub const MAX_UNACKED_BATCHES: usize = 256;
 /// A lease that hears nothing of its worker for this long has lapsed.
 pub const LEASE: Duration = Duration::from_secs(30);

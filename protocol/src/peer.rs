@@ -367,7 +367,10 @@ impl Peer {
     }
 
     fn join(&mut self, now: Timestamp, job: JobId, peer: PeerId) {
-        let Some(source) = self.sources.get(&job).filter(|source| source.is_running()) else { return };
+        let Some(source) = self.sources.get(&job) else { return };
+        if !source.is_running() && (peer == self.me || !source.knows(&peer)) {
+            return;
+        }
         let Some(hello) = self.neighbours.get(&peer).and_then(|n| n.hello.as_ref()) else { return };
         if hello.profiles.contains(&source.manifest().program.profile) && hello.slots > 0 {
             let slots = hello.slots;
@@ -421,7 +424,7 @@ impl Peer {
                 Ok(()) => self.worker(now, worker::Input::Ack { peer, job: ack.job, highest: ack.highest }),
                 Err(_) => self.violation(peer, "an acknowledgement that it did not sign"),
             },
-            Frame::Ask => self.asked(peer),
+            Frame::Ask => self.asked(now, peer),
             Frame::Credit(credit) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                     neighbour.window = credit.tasks;
@@ -468,7 +471,13 @@ impl Peer {
         }
     }
 
-    fn asked(&mut self, peer: PeerId) {
+    fn asked(&mut self, now: Timestamp, peer: PeerId) {
+        // A job that the peer refused while it was busy is offered anew.
+        for job in self.job_ids() {
+            if self.sources.get(&job).is_some_and(|source| source.is_running() && !source.works_with(&peer)) {
+                self.join(now, job, peer);
+            }
+        }
         let offers: Vec<Frame> =
             self.sources.values().filter(|s| s.works_with(&peer)).map(|s| Frame::Offer(s.offer())).collect();
         for offer in offers {

@@ -285,6 +285,12 @@ impl Pool {
         self.out
     }
 
+    /// Whether `worker` holds `task` under `lease` now.
+    pub fn is_held(&self, worker: &PeerId, lease: &LeaseId, task: TaskIndex) -> bool {
+        let copy = self.tasks.get(task as usize).and_then(|task| task.copy_of(worker));
+        copy == Some(Copy::Held(*lease))
+    }
+
     /// Whether `lease` was given to `worker` and holds `task`, current or not.
     pub fn was_leased(&self, worker: &PeerId, lease: &LeaseId, task: TaskIndex) -> bool {
         self.leases.get(lease).is_some_and(|l| l.worker == *worker && l.tasks.contains(&task))

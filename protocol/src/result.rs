@@ -11,7 +11,7 @@ use crate::{
     cbor,
     crypto::{self, BadSignature, Domain, Keypair, Signature},
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
-    limits::{MAX_BATCH, MAX_INLINE, MAX_LOG},
+    limits::{MAX_BATCH, MAX_BLOB, MAX_INLINE, MAX_LOG},
     merkle,
     task::Status,
 };
@@ -140,7 +140,7 @@ pub struct Commit {
     /// The job of every leaf.
     #[serde(rename = "j")]
     pub job: JobId,
-    /// 1, 2, 3, ... per worker and job.
+    /// Grows by one per batch of a worker for a job, from its clock's microseconds at the first.
     #[serde(rename = "q")]
     pub sequence: u64,
     /// Merkle root of the leaves' digests.
@@ -265,7 +265,7 @@ impl VerifiedBatch {
             if leaf.worker != *worker || leaf.job != commit.job || leaf.submitter != *submitter {
                 return Err(BatchError::Foreign);
             }
-            if one.log.len() > MAX_LOG || matches!(&one.output, Output::Inline(bytes) if bytes.len() > MAX_INLINE) {
+            if matches!(one.output, Output::Blob { len, .. } if len > MAX_BLOB) || one.log.len() > MAX_LOG || matches!(&one.output, Output::Inline(bytes) if bytes.len() > MAX_INLINE) {
                 return Err(BatchError::TooLong);
             }
             if output_commit(&one.output.hash(), &one.nonce.0) != leaf.output_commit {
@@ -323,6 +323,9 @@ pub struct Proof {
 impl Proof {
     /// Checks everything that can be checked without running the task again.
     pub fn check(&self) -> Result<(), BatchError> {
+        if self.count == 0 || self.count as usize > MAX_BATCH {
+            return Err(BatchError::Count);
+        }
         let root = merkle::root_of_proof(
             self.leaf.digest(),
             self.index as usize,

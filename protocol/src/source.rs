@@ -368,6 +368,11 @@ impl Source {
         self.is_running() && self.workers.get(peer).is_some_and(|stats| stats.joined)
     }
 
+    /// Whether `peer` took part, and so may still hold tasks of the job from before it was away.
+    pub fn knows(&self, peer: &PeerId) -> bool {
+        self.workers.contains_key(peer)
+    }
+
     /// The window that `peer` has for this job.
     pub fn window_of(&self, peer: &PeerId) -> Option<u32> {
         self.workers.get(peer).filter(|stats| stats.joined).map(|stats| stats.window)
@@ -401,10 +406,13 @@ impl Source {
         stats.connected = true;
         stats.slots = slots;
         let waits = own && self.manifest.local != Local::Always;
-        if self.state != JobState::Running || slots == 0 || waits {
-            return;
+        if self.state != JobState::Running {
+            let over = Frame::Cancel(Cancel { job: self.job, tasks: Vec::new() });
+            return self.out.effects.push(Effect::Send(worker, over));
         }
-        self.enter(now, worker);
+        if slots > 0 && !waits {
+            self.enter(now, worker);
+        }
     }
 
     /// Lets a connected worker into the pool and offers it the job.
@@ -452,10 +460,21 @@ impl Source {
             };
             indices.push(index);
         }
+        let longest = self.manifest.program.limits.output;
+        if batch.opened().iter().any(|one| matches!(one.output, Output::Blob { len, .. } if len > longest)) {
+            self.out.effects.push(Effect::Violation(worker, "an output longer than the job allows"));
+            return;
+        }
         let mut missing = BTreeSet::new();
         for (at, (one, task)) in batch.opened().iter().zip(indices).enumerate() {
             if !one.leaf.status.is_conclusive() {
-                self.inconclusive(now, worker, task, one);
+                // Said twice, it counts once: the first time ends the worker's hold of the task.
+                if self.pool.is_held(&worker, &one.leaf.lease, task) {
+                    self.inconclusive(now, worker, task, one);
+                }
+                continue;
+            }
+            if self.verifier.has_voted(task, &worker) {
                 continue;
             }
             let Some(proof) = batch.proof(at) else { continue };
@@ -472,6 +491,8 @@ impl Source {
             }
         }
         let deferred = Deferred { worker, root: commit.root, sequence: commit.sequence, missing };
+        let stats = self.workers.entry(worker).or_default();
+        stats.heard = stats.heard.max(deferred.sequence);
         if deferred.missing.is_empty() {
             self.acknowledge(&deferred);
         } else {
@@ -479,10 +500,11 @@ impl Source {
         }
     }
 
+    /// Says that everything up to the first batch with a missing output is stored.
     fn acknowledge(&mut self, what: &Deferred) {
-        let stats = self.workers.entry(what.worker).or_default();
-        stats.heard = stats.heard.max(what.sequence);
-        let highest = stats.heard;
+        let heard = self.workers.get(&what.worker).map_or(0, |stats| stats.heard);
+        let waiting = self.deferred.iter().filter(|one| one.worker == what.worker).map(|one| one.sequence);
+        let highest = waiting.min().map_or(heard, |first| heard.min(first.saturating_sub(1)));
         let heard = Record::Heard { job: self.job, worker: what.worker, highest };
         self.out.records.push(Change::Put(heard));
         let ack = Ack::sign(&self.key, self.job, what.root, highest);

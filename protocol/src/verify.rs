@@ -95,6 +95,11 @@ impl Verifier {
         self.policy
     }
 
+    /// Whether `worker` has voted on an unsettled `task`.
+    pub fn has_voted(&self, task: TaskIndex, worker: &PeerId) -> bool {
+        self.open.get(&task).is_some_and(|votes| votes.iter().any(|vote| vote.worker == *worker))
+    }
+
     /// Counts a vote. A second vote of one peer for one task replaces nothing and changes nothing.
     pub fn vote(&mut self, task: TaskIndex, vote: Vote) -> Verdict {
         if let Some(outcome) = self.settled.get(&task) {

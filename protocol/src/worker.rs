@@ -366,6 +366,14 @@ impl Worker {
         if held + lease.tasks.len() > 2 * MAX_CREDIT as usize {
             return self.out.effects.push(Effect::Violation(peer, "more tasks than credit was given for"));
         }
+        let known = self.jobs.get(&(peer, lease.job));
+        if known.is_some_and(|job| job.program.as_deref().is_some_and(|program| *program != lease.program)) {
+            return self.out.effects.push(Effect::Violation(peer, "a lease whose program is not its job's"));
+        }
+        let distinct: BTreeSet<TaskId> = lease.tasks.iter().map(|task| task.task).collect();
+        if distinct.len() < lease.tasks.len() || known.is_some_and(|job| job.has_lease(&lease.lease)) {
+            return self.out.effects.push(Effect::Violation(peer, "a lease or task that is given twice"));
+        }
         if self.jobs.len() >= MAX_FOREIGN_JOBS && !self.jobs.contains_key(&(peer, lease.job)) {
             return self.refuse(peer, Some(lease.job), Reason::Busy);
         }

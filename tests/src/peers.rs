@@ -5,7 +5,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::ExitStatus,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -40,7 +40,6 @@ pub struct Node {
     pub api: SocketAddr,
     /// Its data directory.
     pub dir: PathBuf,
-    ip: String,
     args: Vec<String>,
 }
 
@@ -48,7 +47,7 @@ impl Node {
     /// Starts a peer on `dir`, listening on an address of its own, with further arguments.
     pub fn start(dir: &Path, args: &[&str]) -> anyhow::Result<Self> {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Self::start_at(dir, &address(), args)
+        Self::start_at(dir, SocketAddr::new(address().parse()?, 0), args)
     }
 
     /// Starts a peer with one slot that joins the network of another.
@@ -58,14 +57,10 @@ impl Node {
         Self::start(dir, &all)
     }
 
-    fn start_at(dir: &Path, ip: &str, args: Vec<String>) -> anyhow::Result<Self> {
+    fn start_at(dir: &Path, listen: SocketAddr, args: Vec<String>) -> anyhow::Result<Self> {
         let mut command = bayan(dir);
         command.args(["node", "--json", "--no-mdns", "--no-quic"]);
-        command.args(["--listen", &format!("/ip4/{ip}/tcp/0")]).args(&args);
-        Self::start_command(command, dir, ip, args)
-    }
-
-    fn start_command(mut command: Command, dir: &Path, ip: &str, args: Vec<String>) -> anyhow::Result<Self> {
+        command.args(["--listen", &format!("/ip4/{}/tcp/{}", listen.ip(), listen.port())]).args(&args);
         command.env("BAYAN_LOG", std::env::var("BAYAN_LOG").unwrap_or_else(|_| "info".to_owned()));
         let mut program = Program::spawn(command)?;
         let ready = program
@@ -78,17 +73,16 @@ impl Node {
             dial: text(&ready["listening"][0])?,
             api: text(&ready["api"])?.parse()?,
             dir: dir.to_path_buf(),
-            ip: ip.to_owned(),
             args,
         })
     }
 
-    /// Starts it again on its directory, after it has ended or been told to.
+    /// Starts it again on its directory and address, after it has ended or been told to.
     pub fn restart(mut self) -> anyhow::Result<Self> {
         self.end()?;
-        let (dir, ip, args) = (self.dir.clone(), self.ip.clone(), self.args.clone());
+        let (dir, args, socket) = (self.dir.clone(), self.args.clone(), self.socket()?);
         drop(self);
-        Self::start_at(&dir, &ip, args)
+        Self::start_at(&dir, socket, args)
     }
 
     /// Its process id.

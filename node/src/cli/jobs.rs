@@ -3,7 +3,7 @@
 use bayan_protocol::{record::JobState, source::JobView, verify::Policy};
 use clap::Args;
 
-use super::{Context, exit::Code, session::Session, text};
+use super::{Context, exit::Code, notes::Note, session::Session, text};
 use crate::{api::types::Removal, client::Client};
 
 /// Show how a job stands
@@ -72,7 +72,9 @@ pub(super) fn cancel(context: &Context, args: &CancelArgs) -> anyhow::Result<Cod
     let session = Session::look(&context.data_dir)?;
     let view = resolve(session.client(), &args.job)?;
     let removed = if args.forget {
-        session.client().forget(view.job)?
+        let removed = session.client().forget(view.job)?;
+        Note::remove(&context.data_dir, view.job);
+        removed
     } else if view.state == JobState::Running {
         session.client().cancel(view.job)?
     } else {

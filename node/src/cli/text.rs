@@ -86,7 +86,12 @@ pub(super) fn duration(span: Duration) -> String {
 
 /// How long ago.
 pub(super) fn ago(at: Timestamp) -> String {
-    format!("{} ago", duration(Duration::from_secs(now().since(at).as_secs())))
+    let seconds = now().since(at).as_secs();
+    match seconds {
+        0 => "just now".to_owned(),
+        1..60 => format!("{seconds} s ago"),
+        _ => format!("{} ago", duration(Duration::from_secs(seconds))),
+    }
 }
 
 /// How long a job has taken, or did take.

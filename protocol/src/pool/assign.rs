@@ -1,7 +1,7 @@
 //! Who gets what: every step ends with handing out all that may be handed out.
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     vec::Vec,
 };
 use core::cmp::Reverse;
@@ -18,11 +18,13 @@ use crate::{
 const USUAL: f64 = 1e-6;
 
 /// What is known of a task that is out, as a candidate for a further copy.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     /// Workers that hold it.
     copies: u32,
     /// Microseconds until the first of them is expected to return it.
-    due: u64,
+    due: Reverse<u64>,
+    index: TaskIndex,
 }
 
 impl Pool {
@@ -89,11 +91,11 @@ impl Pool {
         if worker.own {
             let untouched = |index: &TaskIndex| tasks[*index as usize].copies.is_empty();
             let back: Vec<TaskIndex> =
-                self.ring.from_back().map(|(_, index)| index).take(count * 4 + 16).filter(untouched).take(count).collect();
+                self.ring.backwards().map(|(_, index)| index).take(count * 4 + 16).filter(untouched).take(count).collect();
             if back.len() == count {
                 return back;
             }
-            return self.ring.from_back().map(|(_, index)| index).filter(|index| may(*index)).take(count).collect();
+            return self.ring.backwards().map(|(_, index)| index).filter(|index| may(*index)).take(count).collect();
         }
         let mut batch = Vec::new();
         let mut cursor = worker.cursor;
@@ -116,55 +118,63 @@ impl Pool {
     /// slots: one for each empty slot whatever it helps (those with the fewest copies first, among
     /// these the one expected last), and ahead of that those which it promises to return before
     /// anyone who has them, the one expected last first.
-    fn further_copies(&mut self, now: Timestamp, peer: &PeerId, batch: &mut Vec<TaskIndex>, idle: usize, most: usize, share: f64) {
+    fn further_copies(
+        &mut self,
+        now: Timestamp,
+        peer: &PeerId,
+        batch: &mut Vec<TaskIndex>,
+        idle: usize,
+        most: usize,
+        share: f64,
+    ) {
         let Some(worker) = self.workers.get(peer) else { return };
-        if worker.dry == Some(self.stirred) {
+        let forced = idle.saturating_sub(batch.len());
+        if worker.dry == Some(self.stirred) || (forced == 0 && now < worker.rests) {
             return;
         }
-        let mut candidates: Vec<(u32, Reverse<u64>, TaskIndex)> = self
-            .candidates(now, peer, batch)
-            .into_iter()
-            .map(|(index, candidate)| (candidate.copies, Reverse(candidate.due), index))
-            .collect();
+        let mut candidates = self.candidates(now, peer, batch);
+        let none = candidates.is_empty();
         candidates.sort_unstable();
-        let forced = idle.saturating_sub(batch.len()).min(candidates.len());
-        let mut rest = candidates.split_off(forced);
-        let most = most.min(batch.len() + forced + libm::ceil(rest.len() as f64 * share) as usize);
-        batch.extend(candidates.into_iter().map(|(_, _, index)| index));
+        let mut rest = candidates.split_off(forced.min(candidates.len()));
+        batch.extend(candidates.into_iter().map(|one| one.index));
         if batch.len() < idle {
             let retries: Vec<TaskIndex> = self.retries(peer, batch).take(idle - batch.len()).collect();
             batch.extend(retries);
         }
-        rest.sort_unstable_by_key(|(_, due, index)| (*due, *index));
-        for (_, Reverse(due), index) in rest {
-            let sooner = worker.promise(batch.len()).is_some_and(|promise| promise < due);
+        let most = most.min(batch.len() + libm::ceil(rest.len() as f64 * share) as usize);
+        rest.sort_unstable_by_key(|one| (one.due, one.index));
+        for one in rest {
+            let sooner = worker.promise(batch.len()).is_some_and(|promise| promise < one.due.0);
             if batch.len() >= most || !sooner {
                 break;
             }
-            batch.push(index);
+            batch.push(one.index);
         }
-        let dry = batch.is_empty() && false;let dry = dry.then_some(self.stirred);
+        let dry = (none && batch.is_empty()).then_some(self.stirred);
+        let rests = if batch.is_empty() { now + worker.pause() } else { now };
         if let Some(worker) = self.workers.get_mut(peer) {
-            worker.dry = dry;
+            (worker.dry, worker.rests) = (dry, rests);
         }
     }
 
     /// The tasks out with others of which `peer` has no copy and had none.
-    fn candidates(&self, now: Timestamp, peer: &PeerId, but: &[TaskIndex]) -> BTreeMap<TaskIndex, Candidate> {
+    fn candidates(&self, now: Timestamp, peer: &PeerId, but: &[TaskIndex]) -> Vec<Candidate> {
         let mut candidates: BTreeMap<TaskIndex, Candidate> = BTreeMap::new();
-        let but: BTreeSet<TaskIndex> = but.iter().copied().collect();
         for (_, holder) in self.workers.iter().filter(|(holder, _)| *holder != peer) {
             for (place, index) in holder.queue().enumerate() {
-                if but.contains(&index) || self.tasks[index as usize].copy_of(peer).is_some() {
+                if self.tasks[index as usize].copy_of(peer).is_some() {
                     continue;
                 }
-                let due = holder.due(now, place);
-                let candidate = candidates.entry(index).or_insert(Candidate { copies: 0, due });
+                let due = Reverse(holder.due(now, place));
+                let candidate = candidates.entry(index).or_insert(Candidate { copies: 0, due, index });
                 candidate.copies += 1;
-                candidate.due = candidate.due.min(due);
+                candidate.due = candidate.due.max(due);
             }
         }
-        candidates
+        for index in but {
+            candidates.remove(index);
+        }
+        candidates.into_values().collect()
     }
 
     /// Tasks on the ring that `peer` failed to conclude and that no other worker could take.

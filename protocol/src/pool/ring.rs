@@ -33,7 +33,7 @@ impl Ring {
         self.places.range(place..).map(|(place, index)| (*place, *index))
     }
 
-    pub(super) fn from_back(&self) -> impl Iterator<Item = (u64, TaskIndex)> + '_ {
+    pub(super) fn backwards(&self) -> impl Iterator<Item = (u64, TaskIndex)> + '_ {
         self.places.iter().rev().map(|(place, index)| (*place, *index))
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Worker {
     pub(super) cursor: u64,
     /// The pool's count of changes at which there was no further copy for this worker to make.
     pub(super) dry: Option<u64>,
+    /// It is not considered for further copies ahead of need again before this.
+    pub(super) rests: Timestamp,
     /// Results measured, and the busy microseconds they took: a peer's own judgement, so floats.
     results: f64,
     busy: f64,
@@ -43,6 +45,7 @@ impl Worker {
             next: 0,
             cursor: 0,
             dry: None,
+            rests: Timestamp(0),
             results: 0.0,
             busy: 0.0,
             mark: Timestamp(0),
@@ -156,6 +159,11 @@ impl Worker {
             Some(interval) => (interval * tasks).max(silence) as u64,
             None => (silence * tasks) as u64,
         }
+    }
+
+    /// How long to leave it alone when no further copy was worth making: a part of its task's time.
+    pub(super) fn pause(&self) -> Duration {
+        Duration::from_micros((self.interval().unwrap_or(0.0) / 16.0) as u64)
     }
 
     /// Microseconds until it would return the task that it got as its `more`-th (from 0) on top of

@@ -67,6 +67,10 @@ impl Foreign {
         self.open.keys().copied()
     }
 
+    pub(super) fn has_lease(&self, lease: &LeaseId) -> bool {
+        self.open.contains_key(lease)
+    }
+
     /// Takes back a stored batch.
     pub(super) fn keep(&mut self, commit: Commit, opened: Vec<Opened>) {
         self.sequence = self.sequence.max(commit.sequence + 1);

@@ -223,7 +223,7 @@ fn zz_experiment() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
     let mut runner = TestRunner::deterministic();
     let (mut bad, mut worst, mut leases, mut copies, mut slowdown) = (0, 0.0_f64, 0, 0, 0.0);
-    let n = 4000;
+    let n = 30000;
     let mut ideal = 0.0;
     for _ in 0..n {
         let case = case().new_tree(&mut runner).unwrap().current();
