@@ -93,7 +93,7 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
         depth: options.depth,
         ..Settings::default()
     };
-    let picture = Picture::new(settings.clone()).map_err(|failure| anyhow::anyhow!("{}", failure.message()))?;
+    let picture = Picture::new(settings).map_err(|failure| anyhow::anyhow!("{}", failure.message()))?;
     let interrupted = watch_interrupt()?;
     let dir = tempfile::Builder::new().prefix("bayan-demo-").tempdir().context("cannot make a temporary directory")?;
     let mut screen = Screen::new(options.json);

@@ -177,7 +177,9 @@ impl Shared {
         // Called on the core's thread as well, which must not wait for itself.
         if let Err(mpsc::error::TrySendError::Full(message)) = self.outbox.try_send(message) {
             let outbox = self.outbox.clone();
-            std::thread::spawn(move || outbox.blocking_send(message));
+            std::thread::spawn(move || {
+                let _ = outbox.blocking_send(message);
+            });
         }
     }
 }

@@ -60,7 +60,9 @@ impl Stopper {
         let (reply, _) = oneshot::channel();
         let sender = self.0.clone();
         // The queue may be full, and callers may be inside a runtime or a signal's thread.
-        std::thread::spawn(move || sender.blocking_send(Message::Command(Command::Stop(reply))));
+        std::thread::spawn(move || {
+            let _ = sender.blocking_send(Message::Command(Command::Stop(reply)));
+        });
     }
 }
 

@@ -32,14 +32,19 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     // One well-formed item and nothing after it; what the typed decoder then reads cannot run past
     // the item it believes to be in.
     let mut reader = SliceReader::new(bytes);
-    IgnoredAny::deserialize(&mut cbor4ii::serde::Deserializer::new(&mut reader)).map_err(|_| DecodeError::Malformed)?;
+    IgnoredAny::deserialize(&mut cbor4ii::serde::Deserializer::new(&mut reader))
+        .map_err(|_| DecodeError::Malformed)?;
     if reader.fill(1).map_or(true, |rest| !rest.as_ref().is_empty()) {
         return Err(DecodeError::Malformed);
     }
     let mut reader = SliceReader::new(bytes);
     let mut from = cbor4ii::serde::Deserializer::new(&mut reader);
     let value = T::deserialize(&mut from).map_err(|_| DecodeError::Malformed)?;
-    if reader.fill(1).map_or(true, |rest| rest.as_ref().is_empty()) { Ok(value) } else { Err(DecodeError::Malformed) }
+    if reader.fill(1).map_or(true, |rest| rest.as_ref().is_empty()) {
+        Ok(value)
+    } else {
+        Err(DecodeError::Malformed)
+    }
 }
 
 /// Decodes a value whose bytes must be their own canonical form.

@@ -70,9 +70,16 @@ impl Keypair {
 }
 
 /// Checks that `signer` signed `message` for `domain`; strict Ed25519 (no malleable or small-order keys).
-pub fn verify(signer: &PeerId, domain: Domain, message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+pub fn verify(
+    signer: &PeerId,
+    domain: Domain,
+    message: &[u8],
+    signature: &Signature,
+) -> Result<(), BadSignature> {
     VerifyingKey::from_bytes(signer.as_bytes())
-        .and_then(|key| key.verify_strict(&domain.frame(message), &DalekSignature::from_bytes(&signature.0)))
+        .and_then(|key| {
+            key.verify_strict(&domain.frame(message), &DalekSignature::from_bytes(&signature.0))
+        })
         .map_err(|_| BadSignature)
 }
 

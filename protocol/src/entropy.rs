@@ -7,7 +7,11 @@ pub struct Entropy(blake3::OutputReader);
 impl Entropy {
     /// A stream that is a function of `seed` alone.
     pub fn new(seed: &[u8; 32]) -> Self {
-        Self(blake3::Hasher::new_derive_key("bayan 2026-11-21 entropy v1").update(seed).finalize_xof())
+        Self(
+            blake3::Hasher::new_derive_key("bayan 2026-11-21 entropy v1")
+                .update(seed)
+                .finalize_xof(),
+        )
     }
 
     /// The next 32 bytes.

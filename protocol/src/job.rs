@@ -31,7 +31,9 @@ impl Inputs {
     /// How many tasks were asked for.
     pub fn count(&self) -> u64 {
         match self {
-            Self::Range { from, to } => u64::try_from(i128::from(*to) - i128::from(*from)).unwrap_or(0),
+            Self::Range { from, to } => {
+                u64::try_from(i128::from(*to) - i128::from(*from)).unwrap_or(0)
+            }
             Self::List(list) => list.len() as u64,
         }
     }

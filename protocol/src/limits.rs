@@ -52,6 +52,7 @@ pub const MAX_INCONCLUSIVE: u32 = 5;
 pub const MAX_ADVERT: usize = 512;
 
 const _: () = assert!(MAX_BATCH * (MAX_INLINE + MAX_LOG + 1024) < MAX_FRAME);
-const _: () = assert!(MAX_LEASE_BYTES + MAX_INLINE + MAX_PROGRAM_BYTES + MAX_LEASE_TASKS * 64 < MAX_FRAME);
+const _: () =
+    assert!(MAX_LEASE_BYTES + MAX_INLINE + MAX_PROGRAM_BYTES + MAX_LEASE_TASKS * 64 < MAX_FRAME);
 const _: () = assert!(MAX_LEASE_TASKS <= MAX_CREDIT as usize);
 const _: () = assert!(RENEW.as_micros() * 2 < LEASE.as_micros());

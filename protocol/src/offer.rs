@@ -87,7 +87,16 @@ mod tests {
 
     #[test]
     fn near_and_far_addresses() {
-        for near in ["127.3.0.1", "10.1.2.3", "192.168.0.9", "169.254.1.1", "::1", "fe80::1", "fd00::1", "::ffff:10.0.0.1"] {
+        for near in [
+            "127.3.0.1",
+            "10.1.2.3",
+            "192.168.0.9",
+            "169.254.1.1",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "::ffff:10.0.0.1",
+        ] {
             assert_eq!(Proximity::of(near.parse().unwrap()), Proximity::Lan, "{near}");
         }
         for far in ["8.8.8.8", "2001:db8::1", "172.32.0.1", "::ffff:8.8.8.8"] {
@@ -97,7 +106,8 @@ mod tests {
 
     #[test]
     fn each_rule_refuses_by_its_own_name() {
-        let lending = Lending { slots: 1, memory: 100, accept: Accept::Lan, profiles: vec!["p".into()] };
+        let lending =
+            Lending { slots: 1, memory: 100, accept: Accept::Lan, profiles: vec!["p".into()] };
         assert_eq!(lending.takes(Proximity::Lan, "p", 100), Ok(()));
         assert_eq!(lending.takes(Proximity::Own, "p", 100), Ok(()));
         assert_eq!(lending.takes(Proximity::Wide, "p", 100), Err(Reason::NotAccepted));

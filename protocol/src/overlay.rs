@@ -37,11 +37,12 @@ pub enum AdvertError {
     Signature,
 }
 
-/// Encodes and signs an advert.
-pub fn seal(key: &Keypair, advert: &Advert) -> Vec<u8> {
+/// Encodes and signs an advert; none if receivers would refuse it as too long.
+pub fn seal(key: &Keypair, advert: &Advert) -> Option<Vec<u8>> {
     let body = cbor::encode(advert);
     let signature = key.sign(Domain::Advert, &body);
-    cbor::encode(&(serde_bytes::ByteBuf::from(body), signature))
+    let sealed = cbor::encode(&(serde_bytes::ByteBuf::from(body), signature));
+    (sealed.len() <= MAX_ADVERT).then_some(sealed)
 }
 
 /// Checks a sealed advert.
@@ -49,13 +50,16 @@ pub fn open(bytes: &[u8]) -> Result<Advert, AdvertError> {
     if bytes.len() > MAX_ADVERT {
         return Err(AdvertError::Malformed);
     }
-    let (body, signature) =
-        cbor::decode::<(serde_bytes::ByteBuf, Signature)>(bytes).map_err(|_| AdvertError::Malformed)?;
+    let (body, signature) = cbor::decode::<(serde_bytes::ByteBuf, Signature)>(bytes)
+        .map_err(|_| AdvertError::Malformed)?;
     let advert = cbor::decode_canonical::<Advert>(&body).map_err(|_| AdvertError::Malformed)?;
-    if advert.profiles.len() > MAX_HELLO_ITEMS || advert.profiles.iter().any(|name| name.len() > MAX_TEXT) {
+    if advert.profiles.len() > MAX_HELLO_ITEMS
+        || advert.profiles.iter().any(|name| name.len() > MAX_TEXT)
+    {
         return Err(AdvertError::Malformed);
     }
-    crypto::verify(&advert.peer, Domain::Advert, &body, &signature).map_err(|_| AdvertError::Signature)?;
+    crypto::verify(&advert.peer, Domain::Advert, &body, &signature)
+        .map_err(|_| AdvertError::Signature)?;
     Ok(advert)
 }
 
@@ -109,15 +113,22 @@ mod tests {
     #[test]
     fn a_sealed_advert_opens_and_a_changed_one_does_not() {
         let key = Keypair::from_seed(&[3; 32]);
-        let sealed = seal(&key, &advert(&key, 5));
+        let sealed = seal(&key, &advert(&key, 5)).unwrap();
         assert_eq!(open(&sealed), Ok(advert(&key, 5)));
         for at in 0..sealed.len() {
             let mut bent = sealed.clone();
             bent[at] ^= 1;
             assert!(open(&bent).is_err(), "bit flipped at {at}");
         }
-        let other = seal(&Keypair::from_seed(&[4; 32]), &advert(&key, 5));
+        let other = seal(&Keypair::from_seed(&[4; 32]), &advert(&key, 5)).unwrap();
         assert_eq!(open(&other), Err(AdvertError::Signature));
+    }
+
+    #[test]
+    fn an_advert_that_receivers_would_refuse_is_not_sealed() {
+        let key = Keypair::from_seed(&[3; 32]);
+        let long = Advert { profiles: vec!["p".repeat(256), "q".repeat(256)], ..advert(&key, 5) };
+        assert_eq!(seal(&key, &long), None);
     }
 
     #[test]

@@ -191,7 +191,8 @@ impl Peer {
     /// A peer without a past.
     pub fn new(key: Keypair, config: Config, seed: &[u8; 32], now: Timestamp) -> Self {
         let mut entropy = Entropy::new(seed);
-        let worker = Worker::new(key.clone(), config.lending.clone(), Entropy::new(&entropy.draw()));
+        let worker =
+            Worker::new(key.clone(), config.lending.clone(), Entropy::new(&entropy.draw()));
         let mut peer = Self {
             me: key.peer_id(),
             key,
@@ -236,15 +237,19 @@ impl Peer {
                 Record::Job { manifest, .. } => Some(*manifest),
                 _ => None,
             });
-            let Some((hash, found)) = hash.and_then(|hash| Some((hash, manifest(&hash)?))) else { continue };
+            let Some((hash, found)) = hash.and_then(|hash| Some((hash, manifest(&hash)?))) else {
+                continue;
+            };
             let entropy = Entropy::new(&self.entropy.draw());
             let config = self.config.source;
-            let source = Source::restore(self.key.clone(), job, hash, found, config, now, entropy, records);
+            let source =
+                Source::restore(self.key.clone(), job, hash, found, config, now, entropy, records);
             self.sources.insert(job, source);
         }
         let batch = self.worker.restore(now, worker);
         self.worker_batch(batch);
-        let running: Vec<JobId> = self.sources.values().filter(|s| s.is_running()).map(Source::id).collect();
+        let running: Vec<JobId> =
+            self.sources.values().filter(|s| s.is_running()).map(Source::id).collect();
         for job in running {
             self.introduce(now, job);
         }
@@ -270,7 +275,10 @@ impl Peer {
             Input::Forget(job) => self.forget(job),
             Input::Blob { hash, here } => self.blob(now, hash, here),
             Input::Executed { attempt, status, output, fuel, log, micros } => {
-                self.worker(now, worker::Input::Executed { attempt, status, output, fuel, log, micros });
+                self.worker(
+                    now,
+                    worker::Input::Executed { attempt, status, output, fuel, log, micros },
+                );
             }
             Input::Pause => self.worker(now, worker::Input::Pause),
             Input::Resume => self.worker(now, worker::Input::Resume),
@@ -289,7 +297,8 @@ impl Peer {
 
     fn tick(&mut self, now: Timestamp) {
         self.worker(now, worker::Input::Tick);
-        let running: Vec<JobId> = self.sources.values().filter(|s| s.is_running()).map(Source::id).collect();
+        let running: Vec<JobId> =
+            self.sources.values().filter(|s| s.is_running()).map(Source::id).collect();
         for job in running {
             self.source(now, job, source::Input::Tick);
         }
@@ -319,7 +328,7 @@ impl Peer {
             memory: self.config.lending.memory,
             profiles: self.config.lending.profiles.clone(),
         };
-        self.out.effects.push(Effect::Advertise(overlay::seal(&self.key, &advert)));
+        self.out.effects.extend(overlay::seal(&self.key, &advert).map(Effect::Advertise));
     }
 
     fn up(&mut self, peer: PeerId, proximity: Proximity) {
@@ -379,7 +388,9 @@ impl Peer {
     }
 
     fn forget(&mut self, job: JobId) {
-        let Some(source) = self.sources.get(&job).filter(|source| !source.is_running()) else { return };
+        let Some(source) = self.sources.get(&job).filter(|source| !source.is_running()) else {
+            return;
+        };
         for key in source.keys() {
             self.out.records.push(Change::Delete(key));
         }
@@ -400,7 +411,8 @@ impl Peer {
             Ok(frame) => frame,
             Err(WireError::UnknownKind) if neighbour.unknown < MAX_UNKNOWN => {
                 neighbour.unknown += 1;
-                let refuse = Refuse { job: None, reason: Reason::UnknownFrame, text: String::new() };
+                let refuse =
+                    Refuse { job: None, reason: Reason::UnknownFrame, text: String::new() };
                 return self.out.effects.push(Effect::Send(peer, Frame::Refuse(refuse)));
             }
             Err(error) => return self.violation(peer, &alloc::format!("{error}")),
@@ -421,7 +433,8 @@ impl Peer {
             Frame::Lease(lease) => self.worker(now, worker::Input::Lease { peer, lease }),
             Frame::Cancel(cancel) => self.worker(now, worker::Input::Cancel { peer, cancel }),
             Frame::Ack(ack) => match ack.check(&peer) {
-                Ok(()) => self.worker(now, worker::Input::Ack { peer, job: ack.job, highest: ack.highest }),
+                Ok(()) => self
+                    .worker(now, worker::Input::Ack { peer, job: ack.job, highest: ack.highest }),
                 Err(_) => self.violation(peer, "an acknowledgement that it did not sign"),
             },
             Frame::Ask => self.asked(now, peer),
@@ -435,7 +448,11 @@ impl Peer {
             Frame::Refuse(refuse) => self.refused(now, peer, &refuse),
             Frame::Renew(renew) => {
                 for job in self.job_ids() {
-                    self.source(now, job, source::Input::Renew { worker: peer, leases: renew.leases.clone() });
+                    self.source(
+                        now,
+                        job,
+                        source::Input::Renew { worker: peer, leases: renew.leases.clone() },
+                    );
                 }
             }
             Frame::Commit(commit) => {
@@ -452,7 +469,8 @@ impl Peer {
 
     fn revealed(&mut self, now: Timestamp, peer: PeerId, reveal: crate::result::Reveal) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
-        let Some(at) = neighbour.commits.iter().position(|commit| commit.root == reveal.root) else {
+        let Some(at) = neighbour.commits.iter().position(|commit| commit.root == reveal.root)
+        else {
             return self.violation(peer, "a reveal without a commit");
         };
         let Some(commit) = neighbour.commits.remove(at) else { return };
@@ -474,12 +492,20 @@ impl Peer {
     fn asked(&mut self, now: Timestamp, peer: PeerId) {
         // A job that the peer refused while it was busy is offered anew.
         for job in self.job_ids() {
-            if self.sources.get(&job).is_some_and(|source| source.is_running() && !source.works_with(&peer)) {
+            if self
+                .sources
+                .get(&job)
+                .is_some_and(|source| source.is_running() && !source.works_with(&peer))
+            {
                 self.join(now, job, peer);
             }
         }
-        let offers: Vec<Frame> =
-            self.sources.values().filter(|s| s.works_with(&peer)).map(|s| Frame::Offer(s.offer())).collect();
+        let offers: Vec<Frame> = self
+            .sources
+            .values()
+            .filter(|s| s.works_with(&peer))
+            .map(|s| Frame::Offer(s.offer()))
+            .collect();
         for offer in offers {
             self.send(peer, offer);
         }
@@ -496,13 +522,19 @@ impl Peer {
 
     /// Divides each worker's window among the running jobs.
     fn share_credit(&mut self, now: Timestamp) {
-        let running: Vec<JobId> = self.sources.values().filter(|s| s.is_running()).map(Source::id).collect();
+        let running: Vec<JobId> =
+            self.sources.values().filter(|s| s.is_running()).map(Source::id).collect();
         let count = u32::try_from(running.len()).unwrap_or(u32::MAX).max(1);
-        let windows: Vec<(PeerId, u32)> = self.neighbours.iter().map(|(peer, n)| (*peer, n.window)).collect();
+        let windows: Vec<(PeerId, u32)> =
+            self.neighbours.iter().map(|(peer, n)| (*peer, n.window)).collect();
         for job in running {
             for (peer, window) in &windows {
                 let tasks = window.div_ceil(count);
-                if self.sources.get(&job).is_some_and(|source| source.window_of(peer) != Some(tasks)) {
+                if self
+                    .sources
+                    .get(&job)
+                    .is_some_and(|source| source.window_of(peer) != Some(tasks))
+                {
                     self.source(now, job, source::Input::Credit { worker: *peer, tasks });
                 }
             }
@@ -571,7 +603,9 @@ impl Peer {
         for effect in batch.effects {
             match effect {
                 worker::Effect::Send(peer, frame) => self.send(peer, frame),
-                worker::Effect::Fetch { hash, len, from } => self.out.effects.push(Effect::Fetch { hash, len, from }),
+                worker::Effect::Fetch { hash, len, from } => {
+                    self.out.effects.push(Effect::Fetch { hash, len, from })
+                }
                 worker::Effect::Run { attempt, program, task, input } => {
                     self.out.effects.push(Effect::Run { attempt, program, task, input });
                 }
@@ -598,6 +632,9 @@ impl Peer {
 
     /// Jobs that ended and are not forgotten.
     pub fn ended_jobs(&self) -> impl Iterator<Item = (JobId, JobState)> {
-        self.sources.values().map(|source| (source.id(), source.view().state)).filter(|(_, s)| *s != JobState::Running)
+        self.sources
+            .values()
+            .map(|source| (source.id(), source.view().state))
+            .filter(|(_, s)| *s != JobState::Running)
     }
 }

@@ -314,7 +314,9 @@ impl Pool {
             return None;
         }
         let starved = |(index, task): &(TaskIndex, &Task)| {
-            task.need > 0 && task.voters() > eligible && self.eligible_for(*index) < task.need as usize
+            task.need > 0
+                && task.voters() > eligible
+                && self.eligible_for(*index) < task.need as usize
         };
         (0..).zip(&self.tasks).find(starved).map(|(index, _)| index)
     }
@@ -344,7 +346,9 @@ impl Pool {
     }
 
     fn credit(&mut self, peer: &PeerId, tasks: u32) {
-        let Some(worker) = self.workers.get_mut(peer).filter(|worker| worker.connected) else { return };
+        let Some(worker) = self.workers.get_mut(peer).filter(|worker| worker.connected) else {
+            return;
+        };
         worker.window = tasks.min(MAX_CREDIT);
         self.stirred += 1;
     }
@@ -498,7 +502,8 @@ impl Pool {
 
     fn restored(&mut self, now: Timestamp, peer: PeerId, lease: LeaseId, tasks: Vec<TaskIndex>) {
         let count = self.tasks.len();
-        let tasks: Vec<TaskIndex> = tasks.into_iter().filter(|index| (*index as usize) < count).collect();
+        let tasks: Vec<TaskIndex> =
+            tasks.into_iter().filter(|index| (*index as usize) < count).collect();
         // Known, so that its results are taken; not held, so that nobody waits for a worker that may
         // never come back.
         self.leases.insert(lease, LeaseState { worker: peer, tasks, deadline: now, open: 0 });

@@ -228,7 +228,8 @@ impl Commit {
         let digests: Vec<Hash> = opened.iter().map(|one| one.leaf.digest()).collect();
         let root = merkle::root(&digests).expect("a batch is closed only when it holds a result");
         let count = u32::try_from(digests.len()).expect("a batch is bounded");
-        let signature = key.sign(Domain::ResultBatch, &commit_message(&root, count, &key.peer_id()));
+        let signature =
+            key.sign(Domain::ResultBatch, &commit_message(&root, count, &key.peer_id()));
         Self { job, sequence, root, count, signature }
     }
 
@@ -251,7 +252,12 @@ pub struct VerifiedBatch {
 
 impl VerifiedBatch {
     /// Checks that `reveal` opens `commit` as results of `worker` for `submitter`.
-    pub fn check(commit: Commit, reveal: Reveal, worker: &PeerId, submitter: &PeerId) -> Result<Self, BatchError> {
+    pub fn check(
+        commit: Commit,
+        reveal: Reveal,
+        worker: &PeerId,
+        submitter: &PeerId,
+    ) -> Result<Self, BatchError> {
         commit.check(worker)?;
         if reveal.opened.len() != commit.count as usize {
             return Err(BatchError::Count);
@@ -265,7 +271,10 @@ impl VerifiedBatch {
             if leaf.worker != *worker || leaf.job != commit.job || leaf.submitter != *submitter {
                 return Err(BatchError::Foreign);
             }
-            if matches!(one.output, Output::Blob { len, .. } if len > MAX_BLOB) || one.log.len() > MAX_LOG || matches!(&one.output, Output::Inline(bytes) if bytes.len() > MAX_INLINE) {
+            if matches!(one.output, Output::Blob { len, .. } if len > MAX_BLOB)
+                || one.log.len() > MAX_LOG
+                || matches!(&one.output, Output::Inline(bytes) if bytes.len() > MAX_INLINE)
+            {
                 return Err(BatchError::TooLong);
             }
             if output_commit(&one.output.hash(), &one.nonce.0) != leaf.output_commit {

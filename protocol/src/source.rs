@@ -258,7 +258,10 @@ impl Source {
     }
 
     /// A job from before a restart, out of its stored records (in any order).
-    #[expect(clippy::too_many_arguments, reason = "a restart has all of these at hand and nothing to group them by")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a restart has all of these at hand and nothing to group them by"
+    )]
     pub fn restore(
         key: Keypair,
         job: JobId,
@@ -300,7 +303,9 @@ impl Source {
             let stats = source.workers.entry(worker).or_default();
             stats.returned += 1;
             stats.micros = stats.micros.saturating_add(micros);
-            if let Verdict::Wanted(need) = source.verifier.vote(task, Vote { worker, outcome: proof.outcome(), own }) {
+            if let Verdict::Wanted(need) =
+                source.verifier.vote(task, Vote { worker, outcome: proof.outcome(), own })
+            {
                 let _ = source.pool.step(now, pool::Input::Returned { worker, task, need });
             }
         }
@@ -452,17 +457,27 @@ impl Source {
         for one in batch.opened() {
             let index = self.by_id.get(&one.leaf.task).copied();
             let leased = |index: &TaskIndex| {
-                self.state != JobState::Running || self.pool.was_leased(&worker, &one.leaf.lease, *index)
+                self.state != JobState::Running
+                    || self.pool.was_leased(&worker, &one.leaf.lease, *index)
             };
             let Some(index) = index.filter(leased) else {
-                self.out.effects.push(Effect::Violation(worker, "a result for a task that was not leased to it"));
+                self.out.effects.push(Effect::Violation(
+                    worker,
+                    "a result for a task that was not leased to it",
+                ));
                 return;
             };
             indices.push(index);
         }
         let longest = self.manifest.program.limits.output;
-        if batch.opened().iter().any(|one| matches!(one.output, Output::Blob { len, .. } if len > longest)) {
-            self.out.effects.push(Effect::Violation(worker, "an output longer than the job allows"));
+        if batch
+            .opened()
+            .iter()
+            .any(|one| matches!(one.output, Output::Blob { len, .. } if len > longest))
+        {
+            self.out
+                .effects
+                .push(Effect::Violation(worker, "an output longer than the job allows"));
             return;
         }
         let mut missing = BTreeSet::new();
@@ -481,7 +496,9 @@ impl Source {
             let pending = Pending { task, proof, opened: one.clone() };
             match one.output {
                 // The submitter's own outputs are stored already; a finished job fetches nothing.
-                Output::Blob { hash, len } if worker != self.me && self.state == JobState::Running => {
+                Output::Blob { hash, len }
+                    if worker != self.me && self.state == JobState::Running =>
+                {
                     missing.insert(hash);
                     let waiting = self.pending.entry(hash).or_default();
                     waiting.push(pending);
@@ -503,7 +520,8 @@ impl Source {
     /// Says that everything up to the first batch with a missing output is stored.
     fn acknowledge(&mut self, what: &Deferred) {
         let heard = self.workers.get(&what.worker).map_or(0, |stats| stats.heard);
-        let waiting = self.deferred.iter().filter(|one| one.worker == what.worker).map(|one| one.sequence);
+        let waiting =
+            self.deferred.iter().filter(|one| one.worker == what.worker).map(|one| one.sequence);
         let highest = waiting.min().map_or(heard, |first| heard.min(first.saturating_sub(1)));
         let heard = Record::Heard { job: self.job, worker: what.worker, highest };
         self.out.records.push(Change::Put(heard));
@@ -596,7 +614,12 @@ impl Source {
         }
         self.inconclusive.remove(&task);
         self.settled.push((task, acceptance.clone()));
-        self.out.records.push(Change::Put(Record::Settled { job: self.job, task, place, acceptance }));
+        self.out.records.push(Change::Put(Record::Settled {
+            job: self.job,
+            task,
+            place,
+            acceptance,
+        }));
         self.pool(now, pool::Input::Demand { task, need: 0 });
     }
 
@@ -615,7 +638,8 @@ impl Source {
 
     fn may_supply(&self) -> bool {
         let own = self.workers.get(&self.me);
-        self.manifest.local == Local::Reserve && own.is_some_and(|own| own.connected && !own.joined && own.slots > 0)
+        self.manifest.local == Local::Reserve
+            && own.is_some_and(|own| own.connected && !own.joined && own.slots > 0)
     }
 
     fn end(&mut self, now: Timestamp, state: JobState) {
@@ -656,7 +680,12 @@ impl Source {
                 pool::Effect::Lease { worker, lease, tasks } => {
                     let frame = self.lease_frame(lease, &tasks);
                     self.leased.push(Key::leased(&self.job, &lease));
-                    self.out.records.push(Change::Put(Record::Leased { job: self.job, lease, worker, tasks }));
+                    self.out.records.push(Change::Put(Record::Leased {
+                        job: self.job,
+                        lease,
+                        worker,
+                        tasks,
+                    }));
                     self.out.effects.push(Effect::Send(worker, frame));
                 }
                 pool::Effect::Cancel { worker, tasks } => {

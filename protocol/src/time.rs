@@ -8,7 +8,9 @@ use core::{
 use serde::{Deserialize, Serialize};
 
 /// Microseconds since the Unix epoch, as the node's clock tells them; never decreasing in one run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {

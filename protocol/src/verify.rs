@@ -114,14 +114,16 @@ impl Verifier {
         let quorum = self.policy.quorum();
         let outcome = match own {
             Some(outcome) => outcome,
-            None if most >= quorum => {
-                votes.iter().find(|one| count(votes, &one.outcome) == most).map_or(vote.outcome, |one| one.outcome)
-            }
+            None if most >= quorum => votes
+                .iter()
+                .find(|one| count(votes, &one.outcome) == most)
+                .map_or(vote.outcome, |one| one.outcome),
             None => return Verdict::Wanted(quorum - most),
         };
         let votes = self.open.remove(&task).unwrap_or_default();
         self.settled.insert(task, outcome);
-        let (agreed, outvoted): (Vec<&Vote>, Vec<&Vote>) = votes.iter().partition(|one| one.outcome == outcome);
+        let (agreed, outvoted): (Vec<&Vote>, Vec<&Vote>) =
+            votes.iter().partition(|one| one.outcome == outcome);
         Verdict::Accepted(Acceptance {
             outcome,
             agreed: agreed.iter().map(|one| one.worker).collect(),
@@ -200,7 +202,9 @@ mod tests {
         assert_eq!(verifier.vote(0, vote(1, 7)), Verdict::Wanted(2));
         assert_eq!(verifier.vote(0, vote(2, 7)), Verdict::Wanted(1));
         let own = Vote { own: true, ..vote(9, 8) };
-        let Verdict::Accepted(accepted) = verifier.vote(0, own) else { panic!("own result must settle") };
+        let Verdict::Accepted(accepted) = verifier.vote(0, own) else {
+            panic!("own result must settle")
+        };
         assert_eq!(accepted.outcome, outcome(8));
         assert_eq!(accepted.outvoted, vec![PeerId([1; 32]), PeerId([2; 32])]);
         assert!(accepted.own);

@@ -10,8 +10,8 @@ use crate::{
     cbor,
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
     limits::{
-        MAX_BATCH, MAX_BLOB, MAX_FRAME, MAX_HELLO_ITEMS, MAX_INLINE, MAX_LEASE_TASKS, MAX_MODULE, MAX_PATH,
-        MAX_PROGRAM_BYTES, MAX_PROGRAM_ITEMS, MAX_TEXT,
+        MAX_BATCH, MAX_BLOB, MAX_FRAME, MAX_HELLO_ITEMS, MAX_INLINE, MAX_LEASE_TASKS, MAX_MODULE,
+        MAX_PATH, MAX_PROGRAM_BYTES, MAX_PROGRAM_ITEMS, MAX_TEXT,
     },
     result::{Ack, Commit, Reveal},
     task::{Input, Program},
@@ -181,8 +181,10 @@ pub enum Frame {
 }
 
 /// The kinds of version 1, as they stand on the wire.
-const KINDS: [&str; 11] =
-    ["hello", "offer", "ask", "credit", "lease", "refuse", "renew", "commit", "reveal", "ack", "cancel"];
+const KINDS: [&str; 11] = [
+    "hello", "offer", "ask", "credit", "lease", "refuse", "renew", "commit", "reveal", "ack",
+    "cancel",
+];
 
 /// Bytes that are not a frame of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -229,8 +231,12 @@ impl Frame {
             Self::Lease(lease) => lease.check_bounds(),
             Self::Refuse(refuse) => bound(refuse.text.len() <= MAX_TEXT, "text"),
             Self::Renew(renew) => bound(renew.leases.len() <= MAX_LEASE_TASKS, "leases"),
-            Self::Reveal(reveal) => bound(!reveal.opened.is_empty() && reveal.opened.len() <= MAX_BATCH, "opened"),
-            Self::Commit(commit) => bound(commit.count > 0 && commit.count as usize <= MAX_BATCH, "count"),
+            Self::Reveal(reveal) => {
+                bound(!reveal.opened.is_empty() && reveal.opened.len() <= MAX_BATCH, "opened")
+            }
+            Self::Commit(commit) => {
+                bound(commit.count > 0 && commit.count as usize <= MAX_BATCH, "count")
+            }
             Self::Cancel(cancel) => bound(cancel.tasks.len() <= MAX_LEASE_TASKS, "tasks"),
             Self::Ask | Self::Credit(_) | Self::Ack(_) => Ok(()),
         }
@@ -277,7 +283,11 @@ impl Program {
 
 /// Whether `name` can stand under `/data`: 1 to 255 bytes, no slash, no NUL, not `.` or `..`.
 pub fn is_data_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 255 && !name.contains(['/', '\0']) && name != "." && name != ".."
+    !name.is_empty()
+        && name.len() <= 255
+        && !name.contains(['/', '\0'])
+        && name != "."
+        && name != ".."
 }
 
 fn bound(holds: bool, what: &'static str) -> Result<(), WireError> {
@@ -361,7 +371,11 @@ mod tests {
     fn every_kind_is_listed() {
         let frame = Frame::Ask.encode();
         assert_eq!(text_prefix(&frame), Some("ask"));
-        assert_eq!(unreadable(&frame), WireError::Malformed, "a known kind is never reported as unknown");
+        assert_eq!(
+            unreadable(&frame),
+            WireError::Malformed,
+            "a known kind is never reported as unknown"
+        );
     }
 
     #[test]

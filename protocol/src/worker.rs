@@ -242,7 +242,8 @@ impl Worker {
             match record {
                 Record::Held { source, lease } => leases.push((source, lease)),
                 Record::Batch { source, commit, opened } => {
-                    let job = self.jobs.entry((source, commit.job)).or_insert_with(|| Foreign::new(now));
+                    let job =
+                        self.jobs.entry((source, commit.job)).or_insert_with(|| Foreign::new(now));
                     job.keep(commit, opened);
                     self.neighbours.entry(source).or_insert_with(|| Neighbour::away(now));
                 }
@@ -283,7 +284,8 @@ impl Worker {
 
     /// When the worker next wants a tick, and what for.
     pub fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
-        let close = self.jobs.values().filter_map(Foreign::closes_at).min().map(|at| (at, "batch close"));
+        let close =
+            self.jobs.values().filter_map(Foreign::closes_at).min().map(|at| (at, "batch close"));
         let renew = (!self.jobs.is_empty()).then(|| (self.renewed + RENEW, "lease renewal"));
         let ask = self.is_idle().then(|| (self.asked + ASK, "ask for work"));
         close.into_iter().chain(renew).chain(ask).min()
@@ -303,12 +305,16 @@ impl Worker {
     }
 
     fn is_idle(&self) -> bool {
-        !self.paused && self.lending.slots > 0 && self.running.is_empty() && self.jobs.values().all(Foreign::is_idle)
+        !self.paused
+            && self.lending.slots > 0
+            && self.running.is_empty()
+            && self.jobs.values().all(Foreign::is_idle)
     }
 
     fn up(&mut self, now: Timestamp, peer: PeerId, proximity: offer::Proximity) {
         let neighbour = self.neighbours.entry(peer).or_insert_with(|| Neighbour::away(now));
-        (neighbour.connected, neighbour.proximity, neighbour.told, neighbour.seen) = (true, proximity, 0, now);
+        (neighbour.connected, neighbour.proximity, neighbour.told, neighbour.seen) =
+            (true, proximity, 0, now);
         // What was never acknowledged is said again, in order.
         let mut again = Vec::new();
         for ((_, _), job) in self.jobs.range((peer, JobId([0; 32]))..=(peer, JobId([255; 32]))) {
@@ -348,31 +354,54 @@ impl Worker {
 
     fn leased(&mut self, now: Timestamp, peer: PeerId, lease: Lease) {
         let Some(neighbour) = self.neighbours.get(&peer) else { return };
-        if let Err(reason) =
-            self.lending.takes(neighbour.proximity, &lease.program.profile, lease.program.limits.memory)
-        {
+        if let Err(reason) = self.lending.takes(
+            neighbour.proximity,
+            &lease.program.profile,
+            lease.program.limits.memory,
+        ) {
             return self.refuse(peer, Some(lease.job), reason);
         }
         let loops = peer != self.me && lease.path.contains(&self.me);
-        if loops || lease.path.first() != Some(&lease.submitter) || lease.path.last() != Some(&peer) {
-            return self.out.effects.push(Effect::Violation(peer, "a lease with an impossible path"));
+        if loops || lease.path.first() != Some(&lease.submitter) || lease.path.last() != Some(&peer)
+        {
+            return self
+                .out
+                .effects
+                .push(Effect::Violation(peer, "a lease with an impossible path"));
         }
-        let named = |task: &crate::wire::LeasedTask| lease.program.task_id(&task.input.hash()) == task.task;
+        let named =
+            |task: &crate::wire::LeasedTask| lease.program.task_id(&task.input.hash()) == task.task;
         if !lease.tasks.iter().all(named) {
-            return self.out.effects.push(Effect::Violation(peer, "a lease whose task ids are not its tasks'"));
+            return self
+                .out
+                .effects
+                .push(Effect::Violation(peer, "a lease whose task ids are not its tasks'"));
         }
         let of_peer = self.jobs.range((peer, JobId([0; 32]))..=(peer, JobId([255; 32])));
         let held: usize = of_peer.map(|(_, job)| job.queue.len()).sum();
         if held + lease.tasks.len() > 2 * MAX_CREDIT as usize {
-            return self.out.effects.push(Effect::Violation(peer, "more tasks than credit was given for"));
+            return self
+                .out
+                .effects
+                .push(Effect::Violation(peer, "more tasks than credit was given for"));
         }
         let known = self.jobs.get(&(peer, lease.job));
-        if known.is_some_and(|job| job.program.as_deref().is_some_and(|program| *program != lease.program)) {
-            return self.out.effects.push(Effect::Violation(peer, "a lease whose program is not its job's"));
+        if known.is_some_and(|job| {
+            job.program.as_deref().is_some_and(|program| *program != lease.program)
+        }) {
+            return self
+                .out
+                .effects
+                .push(Effect::Violation(peer, "a lease whose program is not its job's"));
         }
         let distinct: BTreeSet<TaskId> = lease.tasks.iter().map(|task| task.task).collect();
-        if distinct.len() < lease.tasks.len() || known.is_some_and(|job| job.has_lease(&lease.lease)) {
-            return self.out.effects.push(Effect::Violation(peer, "a lease or task that is given twice"));
+        if distinct.len() < lease.tasks.len()
+            || known.is_some_and(|job| job.has_lease(&lease.lease))
+        {
+            return self
+                .out
+                .effects
+                .push(Effect::Violation(peer, "a lease or task that is given twice"));
         }
         if self.jobs.len() >= MAX_FOREIGN_JOBS && !self.jobs.contains_key(&(peer, lease.job)) {
             return self.refuse(peer, Some(lease.job), Reason::Busy);
@@ -392,11 +421,15 @@ impl Worker {
             if let task::Input::Blob { hash, len } = task.input {
                 needs.push((hash, len));
             }
-            let held = Held { task: task.task, lease: lease.lease, submitter: lease.submitter, input: task.input };
-            let runs = self
-                .running
-                .values_mut()
-                .find(|one| one.source == peer && one.job == lease.job && one.held.task == held.task);
+            let held = Held {
+                task: task.task,
+                lease: lease.lease,
+                submitter: lease.submitter,
+                input: task.input,
+            };
+            let runs = self.running.values_mut().find(|one| {
+                one.source == peer && one.job == lease.job && one.held.task == held.task
+            });
             if let Some(running) = runs {
                 job.release(&running.held.lease, &mut self.out.records, peer);
                 running.held.lease = lease.lease;
@@ -542,9 +575,12 @@ impl Worker {
         if self.asked + ASK <= now {
             self.asked = now;
             if self.is_idle() {
-                let peers = self.neighbours.iter().filter(|(peer, n)| n.connected && **peer != self.me);
+                let peers =
+                    self.neighbours.iter().filter(|(peer, n)| n.connected && **peer != self.me);
                 let asked: Vec<PeerId> = peers.map(|(peer, _)| *peer).take(ASKED).collect();
-                self.out.effects.extend(asked.into_iter().map(|peer| Effect::Send(peer, Frame::Ask)));
+                self.out
+                    .effects
+                    .extend(asked.into_iter().map(|peer| Effect::Send(peer, Frame::Ask)));
             }
         }
     }
@@ -569,7 +605,12 @@ impl Worker {
             .map(|(peer, _)| *peer)
             .collect();
         for peer in gone {
-            let jobs: Vec<JobId> = self.jobs.keys().filter(|(source, _)| *source == peer).map(|(_, job)| *job).collect();
+            let jobs: Vec<JobId> = self
+                .jobs
+                .keys()
+                .filter(|(source, _)| *source == peer)
+                .map(|(_, job)| *job)
+                .collect();
             for job in jobs {
                 self.cancelled(peer, &Cancel { job, tasks: Vec::new() });
             }
@@ -586,8 +627,10 @@ impl Worker {
             let Some(key) = self.next_job() else { return };
             self.turn = key.0;
             let here = &self.here;
-            let Some((foreign, held)) =
-                self.jobs.get_mut(&key).and_then(|job| job.take_ready(here).map(|held| (&*job, held)))
+            let Some((foreign, held)) = self
+                .jobs
+                .get_mut(&key)
+                .and_then(|job| job.take_ready(here).map(|held| (&*job, held)))
             else {
                 return;
             };
@@ -615,9 +658,12 @@ impl Worker {
         let idle = self.running.len() < self.lending.slots as usize;
         for ((source, job), foreign) in &mut self.jobs {
             let due = foreign.closes_at().is_some_and(|at| at <= now);
-            while foreign.open_results() >= MAX_BATCH || ((due || idle) && foreign.open_results() > 0) {
+            while foreign.open_results() >= MAX_BATCH
+                || ((due || idle) && foreign.open_results() > 0)
+            {
                 let connected = self.neighbours.get(source).is_some_and(|n| n.connected);
-                let (commit, reveal) = foreign.close(now, &self.key, *job, &mut self.out.records, *source);
+                let (commit, reveal) =
+                    foreign.close(now, &self.key, *job, &mut self.out.records, *source);
                 if connected {
                     self.out.effects.push(Effect::Send(*source, Frame::Commit(commit)));
                     self.out.effects.push(Effect::Send(*source, reveal));
@@ -628,9 +674,11 @@ impl Worker {
 
     /// Tells each source how much it may hand over, when that has changed by a quarter or to or from 0.
     fn tell_credit(&mut self) {
-        let sources = self.neighbours.values().filter(|n| n.connected && !n.offers.is_empty()).count().max(1);
+        let sources =
+            self.neighbours.values().filter(|n| n.connected && !n.offers.is_empty()).count().max(1);
         let total = self.window();
-        let each = (total / u32::try_from(sources).unwrap_or(1)).max(u32::from(total > 0) * self.lending.slots);
+        let each = (total / u32::try_from(sources).unwrap_or(1))
+            .max(u32::from(total > 0) * self.lending.slots);
         for (peer, neighbour) in &mut self.neighbours {
             if !neighbour.connected {
                 continue;

@@ -8,3 +8,4 @@ pub mod native;
 pub mod outputs;
 pub mod peers;
 pub mod program;
+pub mod runs;

@@ -14,6 +14,7 @@ use anyhow::{Context as _, ensure};
 use bayan::client::Client;
 use bayan_protocol::id::PeerId;
 
+pub use crate::native::module;
 use crate::program::{Program, bayan};
 
 /// A peer that is not ready within this time never will be.
@@ -59,7 +60,7 @@ impl Node {
 
     fn start_at(dir: &Path, listen: SocketAddr, args: Vec<String>) -> anyhow::Result<Self> {
         let mut command = bayan(dir);
-        command.args(["node", "--json", "--no-mdns", "--no-quic"]);
+        command.args(["node", "--json", "--no-mdns"]);
         command.args(["--listen", &format!("/ip4/{}/tcp/{}", listen.ip(), listen.port())]).args(&args);
         command.env("BAYAN_LOG", std::env::var("BAYAN_LOG").unwrap_or_else(|_| "info".to_owned()));
         let mut program = Program::spawn(command)?;

@@ -19,6 +19,8 @@ use crate::{client::Client, config::Config, node::Node};
 
 /// A holder that does not answer for this long, or a directory that stays locked, is an error.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Time that a supervisor may take to start a peer again.
+const RESTART: Duration = Duration::from_secs(5);
 /// Between two looks at the directory.
 const LOOK: Duration = Duration::from_millis(50);
 const TOKEN_FILE: &str = "api_token";
@@ -77,6 +79,8 @@ pub(super) struct Session {
     config: Config,
     client: Client,
     with: With,
+    /// Whether a peer in this process would be there to look only, and not to work.
+    looks: bool,
 }
 
 enum With {
@@ -92,7 +96,7 @@ impl Session {
     /// Attaches to the holder of `data_dir`, or starts a peer with `config` inside this process.
     pub(super) fn open(data_dir: &Path, config: Config) -> anyhow::Result<Self> {
         let (client, with) = take(data_dir, &config)?;
-        Ok(Self { data_dir: data_dir.to_path_buf(), config, client, with })
+        Ok(Self { data_dir: data_dir.to_path_buf(), config, client, with, looks: false })
     }
 
     /// As [`Self::open`], but a peer inside this process computes nothing and meets nobody: to look
@@ -112,7 +116,7 @@ impl Session {
             slots: Some(0),
             ..Config::default()
         };
-        Self::open(data_dir, config)
+        Ok(Self { looks: true, ..Self::open(data_dir, config)? })
     }
 
     /// The client of the peer.
@@ -133,7 +137,7 @@ impl Session {
         }
     }
 
-    /// After the peer went away: finds the next holder, or takes over.
+    /// After the peer went away: finds the next holder, or takes over unless it is only to look.
     ///
     /// # Errors
     /// Why the peer in this process could not go on, if it was that.
@@ -145,7 +149,7 @@ impl Session {
             node.stop()?;
             bail!("the peer of this run was stopped; its jobs are kept");
         }
-        (self.client, self.with) = take(&self.data_dir, &self.config)?;
+        (self.client, self.with) = if self.looks { next(&self.data_dir)? } else { take(&self.data_dir, &self.config)? };
         Ok(())
     }
 
@@ -173,6 +177,20 @@ fn take(data_dir: &Path, config: &Config) -> anyhow::Result<(Client, With)> {
             Err(error) if is_held(&error) && started.elapsed() < PATIENCE => thread::sleep(LOOK),
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// The next holder, which may be the same one started again.
+fn next(data_dir: &Path) -> anyhow::Result<(Client, With)> {
+    let started = Instant::now();
+    loop {
+        if let Some(Attached { client, pid, daemon }) = attach(data_dir)? {
+            return Ok((client, With::Other { pid, daemon }));
+        }
+        if started.elapsed() > RESTART {
+            bail!("the peer on {} went away and is not back; start it again with `bayan node`", data_dir.display());
+        }
+        thread::sleep(LOOK);
     }
 }
 

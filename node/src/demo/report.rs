@@ -141,7 +141,9 @@ impl Figures {
             "\n{:<8} {:<10} {:>8} {:>8} {:>9} {:>6}  {}\n",
             "peer", "id", "returned", "agreed", "outvoted", "late", ""
         );
-        for worker in &outcome.job.workers {
+        let mut workers: Vec<&WorkerView> = outcome.job.workers.iter().collect();
+        workers.sort_by_key(|worker| roles.get(&worker.peer).map(|role| role.number));
+        for worker in workers {
             text.push_str(&row(worker, roles));
         }
         let percent = 100.0 * self.efficiency;

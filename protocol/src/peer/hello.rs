@@ -13,7 +13,14 @@ use crate::{
 
 impl Neighbour {
     pub(super) fn new(proximity: Proximity) -> Self {
-        Self { proximity, hello: None, window: 0, commits: VecDeque::new(), unknown: 0, refused: None }
+        Self {
+            proximity,
+            hello: None,
+            window: 0,
+            commits: VecDeque::new(),
+            unknown: 0,
+            refused: None,
+        }
     }
 }
 

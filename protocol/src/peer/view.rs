@@ -61,19 +61,24 @@ impl Peer {
     /// The peer's standing now.
     pub fn view(&self) -> PeerView {
         let Load { slots, free, speed, queued, paused, executed } = self.worker.load();
-        let neighbours = self.neighbours.iter().filter(|(peer, _)| **peer != self.me).map(|(peer, neighbour)| {
-            let hello = neighbour.hello.as_ref();
-            let foreign = hello.filter(|hello| !hello.profiles.iter().any(|name| name == PROFILE_V1));
-            NeighbourView {
-                peer: *peer,
-                agent: hello.map(|hello| hello.agent.clone()),
-                slots: hello.map_or(0, |hello| hello.slots),
-                near: neighbour.proximity <= Proximity::Lan,
-                credit: neighbour.window,
-                refused: neighbour.refused.map(|reason| alloc::format!("{reason}")),
-                foreign_profiles: foreign.map(|hello| hello.profiles.clone()).unwrap_or_default(),
-            }
-        });
+        let neighbours = self.neighbours.iter().filter(|(peer, _)| **peer != self.me).map(
+            |(peer, neighbour)| {
+                let hello = neighbour.hello.as_ref();
+                let foreign =
+                    hello.filter(|hello| !hello.profiles.iter().any(|name| name == PROFILE_V1));
+                NeighbourView {
+                    peer: *peer,
+                    agent: hello.map(|hello| hello.agent.clone()),
+                    slots: hello.map_or(0, |hello| hello.slots),
+                    near: neighbour.proximity <= Proximity::Lan,
+                    credit: neighbour.window,
+                    refused: neighbour.refused.map(|reason| alloc::format!("{reason}")),
+                    foreign_profiles: foreign
+                        .map(|hello| hello.profiles.clone())
+                        .unwrap_or_default(),
+                }
+            },
+        );
         PeerView {
             peer: self.me,
             slots,

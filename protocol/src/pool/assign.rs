@@ -1,11 +1,7 @@
 //! Who gets what: every step ends with handing out all that may be handed out.
 
-use alloc::{
-    collections::BTreeMap,
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, vec::Vec};
 use core::cmp::Reverse;
-
 
 use super::{Copy, Effect, LeaseState, Pool, Task, TaskIndex};
 use crate::{
@@ -14,7 +10,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// Tasks a microsecond and slot while nobody has shown any speed.
+/// Tasks a microsecond and slot, while nobody has shown any speed.
 const USUAL: f64 = 1e-6;
 
 /// What is known of a task that is out, as a candidate for a further copy.
@@ -27,45 +23,64 @@ struct Candidate {
     index: TaskIndex,
 }
 
+/// All workers taken together, at one moment.
+#[derive(Debug, Default)]
+struct Crowd {
+    /// Tasks a microsecond and slot, where that is known.
+    usual: f64,
+    /// Tasks a microsecond that are expected of all.
+    speed: f64,
+    /// Copies held.
+    held: f64,
+}
+
 impl Pool {
     pub(super) fn assign_all(&mut self, now: Timestamp) {
         if self.unfinished == 0 {
             return;
         }
+        let crowd = self.crowd(now);
+        // Emptier workers first, so that near the end nobody prefetches what another could start.
+        let with_room =
+            self.workers.iter().filter(|(_, worker)| worker.is_active() && worker.room() > 0);
+        let mut order: Vec<(u64, PeerId)> =
+            with_room.map(|(peer, worker)| (worker.fill(), *peer)).collect();
+        order.sort_unstable();
+        for (_, peer) in order {
+            self.assign(now, peer, &crowd);
+        }
+    }
+
+    fn crowd(&self, now: Timestamp) -> Crowd {
+        let active = || self.workers.values().filter(|worker| worker.is_active());
         let (mut shown, mut slots) = (0.0, 0.0);
-        for worker in self.workers.values().filter(|w| w.is_active()) {
+        for worker in active() {
             if let Some(speed) = worker.shown() {
                 shown += speed;
                 slots += f64::from(worker.slots);
             }
         }
-        let usual = if shown > 0.0 { shown / slots } else { USUAL };
-        // Emptier workers first, so that near the end nobody prefetches what another could start.
-        let mut order: Vec<(u64, PeerId)> = Vec::new();
-        let (mut total, mut held) = (0.0, 0);
-        for (peer, worker) in self.workers.iter().filter(|(_, w)| w.is_active()) {
-            if worker.room() > 0 {
-                order.push((worker.fill(), *peer));
-            }
-            held += worker.held_count();
-            total += worker.speed(now, usual);
+        let usual = if slots > 0.0 { shown / slots } else { USUAL };
+        let mut crowd = Crowd { usual, ..Crowd::default() };
+        for worker in active() {
+            crowd.speed += worker.speed(now, usual);
+            crowd.held += f64::from(worker.held_count());
         }
-        order.sort_unstable();
-        for (_, peer) in order {
-            self.assign(now, peer, usual, total, held);
-        }
+        crowd
     }
 
-    fn assign(&mut self, now: Timestamp, peer: PeerId, usual: f64, total: f64, all_held: u32) {
+    /// Hands `peer` what it should hold, in as many leases as that takes: work for the target time,
+    /// but no more than its share, by speed, of all that is unfinished, so that all end together.
+    fn assign(&mut self, now: Timestamp, peer: PeerId, crowd: &Crowd) {
         let most = self.config.most.clamp(1, MAX_LEASE_TASKS as u32) as usize;
         loop {
             let Some(worker) = self.workers.get(&peer) else { return };
             let (held, idle) = (worker.held_count(), worker.idle());
-            let share = worker.speed(now, usual) / total;
-            let fair = libm::ceil((self.ring.len() as f64 + f64::from(all_held)) * share) as u32;
+            let share = worker.speed(now, crowd.usual) / crowd.speed;
+            let fair = libm::ceil((self.ring.len() as f64 + crowd.held) * share) as u32;
             let level = worker.level(self.config.target).min(fair);
             if idle == 0 && held > level - level / 4 {
-                return;
+                return; // a lease for every single result would be a frame for every task
             }
             let want = (level.saturating_sub(held).max(idle) as usize).min(most);
             let mut batch = self.fresh(&peer, want);
@@ -90,12 +105,24 @@ impl Pool {
         let may = |index: TaskIndex| tasks[index as usize].copy_of(peer).is_none();
         if worker.own {
             let untouched = |index: &TaskIndex| tasks[*index as usize].copies.is_empty();
-            let back: Vec<TaskIndex> =
-                self.ring.backwards().map(|(_, index)| index).take(count * 4 + 16).filter(untouched).take(count).collect();
+            let back: Vec<TaskIndex> = self
+                .ring
+                .backwards()
+                .map(|(_, index)| index)
+                .take(count * 4 + 16)
+                .filter(untouched)
+                .take(count)
+                .collect();
             if back.len() == count {
                 return back;
             }
-            return self.ring.backwards().map(|(_, index)| index).filter(|index| may(*index)).take(count).collect();
+            return self
+                .ring
+                .backwards()
+                .map(|(_, index)| index)
+                .filter(|index| may(*index))
+                .take(count)
+                .collect();
         }
         let mut batch = Vec::new();
         let mut cursor = worker.cursor;
@@ -114,10 +141,11 @@ impl Pool {
         batch
     }
 
-    /// Fills `batch` with further copies of tasks that are out with others, for a worker with empty
-    /// slots: one for each empty slot whatever it helps (those with the fewest copies first, among
-    /// these the one expected last), and ahead of that those which it promises to return before
-    /// anyone who has them, the one expected last first.
+    /// Fills `batch` with further copies of tasks that are out with others: one for each of `idle`
+    /// slots whatever it helps (those with the fewest copies first, among these the one expected
+    /// last), and, of the rest, up to the worker's `share` of those that it promises to return before
+    /// anyone who has them, the one expected last first. So what a slow worker has prefetched goes
+    /// to the others as fresh work would, and a late-comer takes over part of what is queued.
     fn further_copies(
         &mut self,
         now: Timestamp,
@@ -138,7 +166,8 @@ impl Pool {
         let mut rest = candidates.split_off(forced.min(candidates.len()));
         batch.extend(candidates.into_iter().map(|one| one.index));
         if batch.len() < idle {
-            let retries: Vec<TaskIndex> = self.retries(peer, batch).take(idle - batch.len()).collect();
+            let retries: Vec<TaskIndex> =
+                self.retries(peer, batch).take(idle - batch.len()).collect();
             batch.extend(retries);
         }
         let most = most.min(batch.len() + libm::ceil(rest.len() as f64 * share) as usize);
@@ -166,7 +195,8 @@ impl Pool {
                     continue;
                 }
                 let due = Reverse(holder.due(now, place));
-                let candidate = candidates.entry(index).or_insert(Candidate { copies: 0, due, index });
+                let candidate =
+                    candidates.entry(index).or_insert(Candidate { copies: 0, due, index });
                 candidate.copies += 1;
                 candidate.due = candidate.due.max(due);
             }
@@ -178,13 +208,22 @@ impl Pool {
     }
 
     /// Tasks on the ring that `peer` failed to conclude and that no other worker could take.
-    fn retries<'a>(&'a self, peer: &'a PeerId, but: &'a [TaskIndex]) -> impl Iterator<Item = TaskIndex> + 'a {
+    fn retries<'a>(
+        &'a self,
+        peer: &'a PeerId,
+        but: &'a [TaskIndex],
+    ) -> impl Iterator<Item = TaskIndex> + 'a {
         let others = move |task: &Task| {
-            self.workers.iter().any(|(id, w)| id != peer && w.is_active() && task.copy_of(id).is_none())
+            self.workers
+                .iter()
+                .any(|(id, w)| id != peer && w.is_active() && task.copy_of(id).is_none())
         };
         let stuck = move |index: &TaskIndex| {
             let task = &self.tasks[*index as usize];
-            task.copy_of(peer) == Some(Copy::Failed) && task.held() == 0 && !others(task) && !but.contains(index)
+            task.copy_of(peer) == Some(Copy::Failed)
+                && task.held() == 0
+                && !others(task)
+                && !but.contains(index)
         };
         self.ring.from(0).map(|(_, index)| index).take(MAX_LEASE_TASKS).filter(stuck)
     }

@@ -30,16 +30,36 @@ fn pool(count: u32, need: u32, most: u32, seed: u8) -> Pool {
 /// One thing that happens; numbers pick among what is possible then.
 #[derive(Debug, Clone)]
 enum Op {
-    Join { worker: u8, slots: u32 },
-    Leave { worker: u8 },
-    Credit { worker: u8, tasks: u32 },
+    Join {
+        worker: u8,
+        slots: u32,
+    },
+    Leave {
+        worker: u8,
+    },
+    Credit {
+        worker: u8,
+        tasks: u32,
+    },
     /// A result that some worker owes arrives, and is owed still if `again`.
-    Result { pick: usize, agrees: bool, again: bool },
-    Inconclusive { pick: usize },
+    Result {
+        pick: usize,
+        agrees: bool,
+        again: bool,
+    },
+    Inconclusive {
+        pick: usize,
+    },
     /// What some worker owes is lost.
-    Lose { pick: usize },
-    Renew { worker: u8 },
-    Pass { millis: u64 },
+    Lose {
+        pick: usize,
+    },
+    Renew {
+        worker: u8,
+    },
+    Pass {
+        millis: u64,
+    },
     /// The source restarts with the leases and results it has stored.
     Crash,
 }
@@ -115,7 +135,10 @@ impl World {
                     assert!(!tasks.is_empty() && tasks.len() <= MAX_LEASE_TASKS);
                     for task in tasks {
                         let unit = &mut self.units[task as usize];
-                        assert!(unit.need == 0 && unit.held.remove(&worker).is_some(), "a cancel of what is wanted");
+                        assert!(
+                            unit.need == 0 && unit.held.remove(&worker).is_some(),
+                            "a cancel of what is wanted"
+                        );
                     }
                 }
             }
@@ -126,21 +149,36 @@ impl World {
     fn leased(&mut self, worker: u8, lease: LeaseId, tasks: Vec<TaskIndex>) {
         let node = &self.nodes[usize::from(worker)];
         assert!(node.connected, "a lease to a worker that is away");
-        assert!(!tasks.is_empty() && tasks.len() <= self.most as usize, "a lease of {} tasks", tasks.len());
+        assert!(
+            !tasks.is_empty() && tasks.len() <= self.most as usize,
+            "a lease of {} tasks",
+            tasks.len()
+        );
         for task in &tasks {
             let unit = &mut self.units[*task as usize];
             assert!(unit.need > 0, "task {task} was finished");
-            assert!(!unit.returned.contains(&worker), "task {task} was returned by {worker} already");
-            assert_eq!(unit.held.insert(worker, lease), None, "task {task} is held by {worker} already");
+            assert!(
+                !unit.returned.contains(&worker),
+                "task {task} was returned by {worker} already"
+            );
+            assert_eq!(
+                unit.held.insert(worker, lease),
+                None,
+                "task {task} is held by {worker} already"
+            );
             self.owed.push((worker, *task));
         }
         assert!(self.held_by(worker) <= node.window, "{worker} holds more than its window");
         let until = self.now + LEASE;
-        assert!(self.leases.insert(lease, (worker, tasks, until)).is_none(), "a lease id was used twice");
+        assert!(
+            self.leases.insert(lease, (worker, tasks, until)).is_none(),
+            "a lease id was used twice"
+        );
     }
 
     fn held_by(&self, worker: u8) -> u32 {
-        u32::try_from(self.units.iter().filter(|unit| unit.held.contains_key(&worker)).count()).unwrap()
+        u32::try_from(self.units.iter().filter(|unit| unit.held.contains_key(&worker)).count())
+            .unwrap()
     }
 
     /// What must be so after every step.
@@ -154,18 +192,30 @@ impl World {
             }
             for (task, unit) in self.units.iter().enumerate().filter(|(_, unit)| unit.need > 0) {
                 let none = |set: &BTreeSet<u8>| !set.contains(&worker);
-                let eligible = !unit.held.contains_key(&worker) && none(&unit.returned) && none(&unit.failed);
+                let eligible =
+                    !unit.held.contains_key(&worker) && none(&unit.returned) && none(&unit.failed);
                 assert!(!eligible, "task {task} waits although {worker} is idle");
-                assert!(!self.only_hope(worker, unit), "task {task} waits although nobody but {worker} is left");
+                assert!(
+                    !self.only_hope(worker, unit),
+                    "task {task} waits although nobody but {worker} is left"
+                );
             }
         }
         let open: Vec<&Unit> = self.units.iter().filter(|unit| unit.need > 0).collect();
         assert_eq!(self.pool.unfinished(), open.len());
         assert_eq!(self.pool.is_finished(), open.is_empty());
         assert_eq!(self.pool.in_flight(), open.iter().filter(|unit| !unit.held.is_empty()).count());
-        let wake = self.leases.iter().filter(|(id, lease)| self.is_open(id, lease)).map(|(_, lease)| lease.2).min();
+        let wake = self
+            .leases
+            .iter()
+            .filter(|(id, lease)| self.is_open(id, lease))
+            .map(|(_, lease)| lease.2)
+            .min();
         assert_eq!(self.pool.next_wake().map(|(at, _)| at), wake);
-        let starved = self.units.iter().position(|unit| unit.need > 0 && self.eligible(unit) < unit.need as usize);
+        let starved = self
+            .units
+            .iter()
+            .position(|unit| unit.need > 0 && self.eligible(unit) < unit.need as usize);
         assert_eq!(self.pool.first_starved().map(|task| task as usize), starved);
     }
 
@@ -290,16 +340,15 @@ impl World {
 
     fn crash(&mut self) {
         self.crashes += 1;
-        self.pool = pool(u32::try_from(self.units.len()).unwrap(), self.need, self.most, self.crashes);
+        self.pool =
+            pool(u32::try_from(self.units.len()).unwrap(), self.need, self.most, self.crashes);
         self.nodes.fill(Node::default());
         for unit in &mut self.units {
             unit.held.clear();
             unit.failed.clear();
         }
-        let restored = |(id, (worker, tasks, _)): (&LeaseId, &(u8, Vec<TaskIndex>, Timestamp))| Input::Restored {
-            worker: peer(*worker),
-            lease: *id,
-            tasks: tasks.clone(),
+        let restored = |(id, (worker, tasks, _)): (&LeaseId, &(u8, Vec<TaskIndex>, Timestamp))| {
+            Input::Restored { worker: peer(*worker), lease: *id, tasks: tasks.clone() }
         };
         let mut inputs: Vec<Input> = self.leases.iter().map(restored).collect();
         for (task, unit) in (0..).zip(&self.units) {
@@ -327,8 +376,10 @@ impl World {
         self.pass(30_000);
         let mut steps = 0;
         while !self.pool.is_finished() {
-            let held = |(task, unit): (u32, &Unit)| unit.held.keys().next().map(|worker| (*worker, task));
-            let (worker, task) = (0..).zip(&self.units).find_map(held).expect("unfinished and held by nobody");
+            let held =
+                |(task, unit): (u32, &Unit)| unit.held.keys().next().map(|worker| (*worker, task));
+            let (worker, task) =
+                (0..).zip(&self.units).find_map(held).expect("unfinished and held by nobody");
             self.result(worker, task, true);
             steps += 1;
             assert!(steps <= self.units.len() * usize::from(WORKERS), "no end in sight");
@@ -366,7 +417,14 @@ fn leased(effects: &[Effect]) -> Vec<(u8, Vec<TaskIndex>)> {
 }
 
 /// Joins a worker with a window and says what it is handed.
-fn enter(pool: &mut Pool, now: Timestamp, worker: u8, slots: u32, window: u32, own: bool) -> Vec<(u8, Vec<TaskIndex>)> {
+fn enter(
+    pool: &mut Pool,
+    now: Timestamp,
+    worker: u8,
+    slots: u32,
+    window: u32,
+    own: bool,
+) -> Vec<(u8, Vec<TaskIndex>)> {
     let worker = peer(worker);
     assert_eq!(pool.step(now, Input::Joined { worker, slots, own }), [], "no credit yet");
     leased(&pool.step(now, Input::Credit { worker, tasks: window }))
@@ -390,7 +448,11 @@ fn a_worker_that_failed_is_asked_again_only_when_nobody_else_is_left() {
     let mut pool = pool(1, 1, 512, 0);
     assert_eq!(enter(&mut pool, now, 1, 1, 1, false), [(1, vec![0])]);
     assert_eq!(enter(&mut pool, now, 2, 1, 1, false), [(2, vec![0])]);
-    assert_eq!(pool.step(now, Input::Inconclusive { worker: peer(1), task: 0 }), [], "the other has it still");
+    assert_eq!(
+        pool.step(now, Input::Inconclusive { worker: peer(1), task: 0 }),
+        [],
+        "the other has it still"
+    );
     let again = pool.step(now, Input::Inconclusive { worker: peer(2), task: 0 });
     assert_eq!(leased(&again).len(), 1, "both failed, so one of them tries again: {again:?}");
 }

@@ -79,9 +79,17 @@ impl Foreign {
 
     /// Queues a task unless its result is already on the way; a task held under an older lease moves
     /// to the newer one. Says whether the lease has this task open.
-    pub(super) fn queue_task(&mut self, held: Held, records: &mut Vec<Change>, source: PeerId) -> bool {
+    pub(super) fn queue_task(
+        &mut self,
+        held: Held,
+        records: &mut Vec<Change>,
+        source: PeerId,
+    ) -> bool {
         let unsent = self.results.iter().any(|one| one.leaf.task == held.task);
-        let unacked = self.unacked.values().any(|(_, opened)| opened.iter().any(|one| one.leaf.task == held.task));
+        let unacked = self
+            .unacked
+            .values()
+            .any(|(_, opened)| opened.iter().any(|one| one.leaf.task == held.task));
         if unsent || unacked {
             return false;
         }
@@ -97,7 +105,13 @@ impl Foreign {
     }
 
     /// Notes how many tasks a lease has open.
-    pub(super) fn hold(&mut self, lease: LeaseId, count: u32, records: &mut Vec<Change>, source: PeerId) {
+    pub(super) fn hold(
+        &mut self,
+        lease: LeaseId,
+        count: u32,
+        records: &mut Vec<Change>,
+        source: PeerId,
+    ) {
         if count == 0 {
             records.push(Change::Delete(Key::held(&source, &lease)));
         } else {
@@ -115,7 +129,12 @@ impl Foreign {
         }
     }
 
-    pub(super) fn drop_tasks(&mut self, tasks: &[TaskId], records: &mut Vec<Change>, source: PeerId) {
+    pub(super) fn drop_tasks(
+        &mut self,
+        tasks: &[TaskId],
+        records: &mut Vec<Change>,
+        source: PeerId,
+    ) {
         let mut dropped = Vec::new();
         self.queue.retain(|held| {
             let hit = tasks.contains(&held.task);
@@ -131,7 +150,8 @@ impl Foreign {
 
     fn program_ready(&self, here: &BTreeSet<Hash>) -> bool {
         self.program.as_ref().is_some_and(|program| {
-            here.contains(&program.module) && program.data.iter().all(|file| here.contains(&file.hash))
+            here.contains(&program.module)
+                && program.data.iter().all(|file| here.contains(&file.hash))
         })
     }
 
@@ -153,12 +173,14 @@ impl Foreign {
 
     /// Takes out the tasks that cannot be computed without `hash`.
     pub(super) fn take_needing(&mut self, hash: &Hash) -> Vec<Held> {
-        let all = self
-            .program
-            .as_ref()
-            .is_some_and(|program| program.module == *hash || program.data.iter().any(|file| file.hash == *hash));
-        let needs = |held: &Held| all || matches!(&held.input, Input::Blob { hash: own, .. } if own == hash);
-        let (taken, kept): (Vec<Held>, Vec<Held>) = core::mem::take(&mut self.queue).into_iter().partition(needs);
+        let all = self.program.as_ref().is_some_and(|program| {
+            program.module == *hash || program.data.iter().any(|file| file.hash == *hash)
+        });
+        let needs = |held: &Held| {
+            all || matches!(&held.input, Input::Blob { hash: own, .. } if own == hash)
+        };
+        let (taken, kept): (Vec<Held>, Vec<Held>) =
+            core::mem::take(&mut self.queue).into_iter().partition(needs);
         self.queue = kept.into();
         taken
     }
@@ -192,7 +214,11 @@ impl Foreign {
         self.since = now;
         let commit = Commit::sign(key, job, self.sequence, &opened);
         self.sequence += 1;
-        records.push(Change::Put(Record::Batch { source, commit: commit.clone(), opened: opened.clone() }));
+        records.push(Change::Put(Record::Batch {
+            source,
+            commit: commit.clone(),
+            opened: opened.clone(),
+        }));
         for one in &opened {
             self.release(&one.leaf.lease, records, source);
         }

@@ -18,7 +18,9 @@ fn run(count: u32, need: u32, workers: u8) -> usize {
             steps += 1;
             for effect in pool.step(now, input) {
                 match effect {
-                    Effect::Lease { worker, tasks, .. } => queues.entry(worker.0[0]).or_default().extend(tasks),
+                    Effect::Lease { worker, tasks, .. } => {
+                        queues.entry(worker.0[0]).or_default().extend(tasks)
+                    }
                     Effect::Cancel { worker, tasks } => {
                         queues.entry(worker.0[0]).or_default().retain(|task| !tasks.contains(task));
                     }
