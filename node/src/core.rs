@@ -22,7 +22,7 @@ use bayan_protocol::{
     verify::Acceptance,
     wire::Frame,
 };
-use bayan_store::{Change, Records, WriteError};
+use bayan_store::{Blobs, Change, Records, WriteError};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::{blobs::BlobService, engine::Engines};
@@ -243,6 +243,7 @@ impl Core {
             let bytes = blobs.get(hash).ok()?;
             bayan_protocol::cbor::decode::<Manifest>(&bytes).ok()
         };
+        drop_unused(&blobs, &records, manifest);
         let batch = self.peer.restore(now, records, manifest);
         self.queue(batch);
         self.commit()
@@ -397,6 +398,22 @@ impl Core {
             Effect::Changed(job) => {
                 let _ = self.changes.send(job);
             }
+        }
+    }
+}
+
+/// Removes the blobs that no record refers to: left by jobs that are over and forgotten. Done at the
+/// start alone, when nobody has uploaded anything for a job to come.
+fn drop_unused(blobs: &Blobs, records: &[Record], manifest: impl Fn(&Hash) -> Option<Manifest>) {
+    let mut used: HashSet<Hash> = records.iter().flat_map(Record::blobs).collect();
+    let jobs = records.iter().filter_map(|record| match record {
+        Record::Job { manifest: hash, .. } => manifest(hash),
+        _ => None,
+    });
+    used.extend(jobs.flat_map(|manifest| manifest.blobs()));
+    for (hash, _) in blobs.list().into_iter().filter(|(hash, _)| !used.contains(hash)) {
+        if let Err(error) = blobs.remove(&hash) {
+            tracing::warn!(blob = %hash.short(), %error, "an unused blob could not be removed");
         }
     }
 }

@@ -86,6 +86,11 @@ impl Node {
             .build()
             .context("cannot start the network threads")?;
         let handle = runtime.handle().clone();
+        // Whatever can be refused comes before the first thread that would have to be stopped again.
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, config.api_port)))
+            .with_context(|| format!("cannot serve the local API on port {}", config.api_port))?;
+        let api = listener.local_addr()?;
         let engine = bayan_sandbox::Engine::new(Some(directory.path().join(CACHE_DIR)))?;
         let (outbox, inbox) = mpsc::channel(core::QUEUE);
         let (changes, _) = broadcast::channel(1024);
@@ -104,10 +109,6 @@ impl Node {
         let shutdown = CancellationToken::new();
         let core = spawn_core(core, shutdown.clone())?;
 
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, config.api_port)))
-            .with_context(|| format!("cannot serve the local API on port {}", config.api_port))?;
-        let api = listener.local_addr()?;
         let shared = api::Shared {
             commands: outbox.clone(),
             changes,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::{
+    id::Hash,
     limits::{MAX_BLOB, MAX_INLINE, MAX_JOB_TASKS, MAX_TEXT},
     task::{Input, Program},
     verify::Policy,
@@ -79,6 +80,15 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Every blob that the job needs: module, data files, inputs.
+    pub fn blobs(&self) -> Vec<Hash> {
+        let inputs = match &self.inputs {
+            Inputs::Range { .. } => &[][..],
+            Inputs::List(list) => list.as_slice(),
+        };
+        self.program.blobs().chain(inputs.iter().filter_map(Input::blob)).collect()
+    }
+
     /// Checks every bound that a job must keep.
     pub fn check_bounds(&self) -> Result<(), WireError> {
         self.program.check_bounds()?;

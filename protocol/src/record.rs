@@ -180,6 +180,25 @@ impl Record {
         }
     }
 
+    /// The blobs that the record is of no use without. Those of a job's manifest are
+    /// [`crate::job::Manifest::blobs`].
+    pub fn blobs(&self) -> Vec<Hash> {
+        let of = |output: &Output| match output {
+            Output::Blob { hash, .. } => Some(*hash),
+            Output::Inline(_) => None,
+        };
+        match self {
+            Self::Job { manifest, .. } => Vec::from([*manifest]),
+            Self::Vote { output, .. } => of(output).into_iter().collect(),
+            Self::Held { lease, .. } => {
+                let inputs = lease.tasks.iter().filter_map(|task| task.input.blob());
+                lease.program.blobs().chain(inputs).collect()
+            }
+            Self::Batch { opened, .. } => opened.iter().filter_map(|one| of(&one.output)).collect(),
+            Self::Leased { .. } | Self::Settled { .. } | Self::Heard { .. } => Vec::new(),
+        }
+    }
+
     /// Its stored form.
     pub fn encode(&self) -> Vec<u8> {
         cbor::encode(self)

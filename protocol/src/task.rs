@@ -88,6 +88,14 @@ pub enum Input {
 }
 
 impl Input {
+    /// The blob that holds it, if it does not travel inline.
+    pub fn blob(&self) -> Option<Hash> {
+        match self {
+            Self::Inline(_) => None,
+            Self::Blob { hash, .. } => Some(*hash),
+        }
+    }
+
     /// Digest of the input's bytes.
     pub fn hash(&self) -> Hash {
         match self {
@@ -112,6 +120,11 @@ struct TaskIdPreimage<'a>(
 );
 
 impl Program {
+    /// The module and the data files.
+    pub fn blobs(&self) -> impl Iterator<Item = Hash> + '_ {
+        core::iter::once(self.module).chain(self.data.iter().map(|file| file.hash))
+    }
+
     /// The id of this program's task with input digest `stdin`.
     pub fn task_id(&self, stdin: &Hash) -> TaskId {
         let preimage = cbor::encode(&TaskIdPreimage(

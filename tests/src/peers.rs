@@ -149,7 +149,7 @@ impl Drop for Node {
         self.kill();
         // Test runners show this only of tests that fail.
         let log = self.log();
-        let from = log.len().saturating_sub(6000);
+        let from = log.len().saturating_sub(2500);
         let from = (from..log.len()).find(|at| log.is_char_boundary(*at)).unwrap_or(log.len());
         println!("--- end of the log of {} ({})\n{}", self.dir.display(), &self.peer[..8], &log[from..]);
     }

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use bayan::{api::types::TaskResult, client::Client};
+use bayan_protocol::record::JobState;
 use bayan_store::Directory;
 use serde_json::Value;
 
@@ -63,20 +64,18 @@ impl Run {
     /// # Errors
     /// If the job ends before, which leaves nothing to be tested.
     pub fn reaches(&mut self, count: u64) -> anyhow::Result<u64> {
-        if self.settled >= count {
-            return Ok(self.settled);
-        }
-        let seen = self.program.wait_for(LIMIT, |line| match line["event"].as_str() {
-            Some("progress") => line["job"]["settled"].as_u64().filter(|settled| *settled >= count).map(|settled| {
-                let over = line["job"]["state"] != "running";
-                (!over).then_some(settled)
-            }),
-            Some("finished" | "error") => Some(None),
-            _ => None,
-        })?;
-        match seen {
-            Some(settled) => self.settled = settled,
-            None => bail!("the job was over before {count} tasks were seen settled; give it more work"),
+        if self.settled < count {
+            let client = self.client()?;
+            for view in client.events(self.job.parse()?)? {
+                let view = view?;
+                if view.state != JobState::Running {
+                    bail!("the job was over before {count} tasks were seen settled; give it more work");
+                }
+                self.settled = view.settled;
+                if view.settled >= count {
+                    break;
+                }
+            }
         }
         Ok(self.settled)
     }

@@ -74,14 +74,14 @@ fn outputs_are_named_by_digest(dir: &Path) -> anyhow::Result<()> {
 
 #[test]
 fn mandelbrot() -> anyhow::Result<()> {
-    let args = ["--width", "400", "--height", "400", "--block", "25", "--depth", "3000"];
+    let args = ["--width", "400", "--height", "400", "--block", "25", "--depth", "8000"];
     let expected = native::range("mandelbrot", "0..256", &args)?;
     survives("mandelbrot", &["--range", "0..256", "--args", &args.join(" ")], 256, &expected)
 }
 
 #[test]
 fn factor() -> anyhow::Result<()> {
-    let args = ["--number", "1234567890123456789", "--packet", "2000000"];
+    let args = ["--number", "1234567890123456789", "--packet", "8000000"];
     let expected = native::range("factor", "0..150", &args)?;
     survives("factor", &["--range", "0..150", "--args", &args.join(" ")], 150, &expected)
 }
@@ -91,7 +91,7 @@ fn sequences(count: usize) -> Vec<u8> {
     let mut chance = Chance::new();
     let mut text = Vec::new();
     for _ in 0..count {
-        let length = usize::try_from(chance.pick(200..30_000)).expect("short");
+        let length = usize::try_from(chance.pick(200..60_000)).expect("short");
         text.extend(chance.garbage(length).iter().map(|byte| b"ACGT"[usize::from(byte % 4)]));
         text.push(b'\n');
     }
@@ -102,7 +102,7 @@ fn sequences(count: usize) -> Vec<u8> {
 fn kmers_of_lines() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let lines = dir.path().join("lines.txt");
-    let text = [sequences(200), fs::read(fixture("lines.txt"))?].concat();
+    let text = [sequences(500), fs::read(fixture("lines.txt"))?].concat();
     fs::write(&lines, &text)?;
     let count = u64::try_from(text.iter().filter(|byte| **byte == b'\n').count())?;
     let expected = native::kmers_of_lines(&text, &["-k", "9"])?;
@@ -113,13 +113,13 @@ fn kmers_of_lines() -> anyhow::Result<()> {
 fn kmers_of_files() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let mut expected = Vec::new();
-    for number in 0..120 {
+    for number in 0..400 {
         let text = [format!(">made up {number}\n").into_bytes(), sequences(1)].concat();
         fs::write(dir.path().join(format!("{number:03}.fa")), &text)?;
         expected.extend(native::kmers(&text, &["-k", "8"])?);
     }
     let pattern = dir.path().join("*.fa").display().to_string();
-    survives("kmers", &["--files", &pattern, "--args", "-k 8"], 120, &expected)
+    survives("kmers", &["--files", &pattern, "--args", "-k 8"], 400, &expected)
 }
 
 #[test]

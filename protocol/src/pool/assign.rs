@@ -20,6 +20,8 @@ struct Candidate {
     copies: u32,
     /// Microseconds until the first of them is expected to return it.
     due: Reverse<u64>,
+    /// And until the last of them is.
+    last: Reverse<u64>,
     index: TaskIndex,
 }
 
@@ -171,7 +173,7 @@ impl Pool {
             batch.extend(retries);
         }
         let most = most.min(batch.len() + libm::ceil(rest.len() as f64 * share) as usize);
-        rest.sort_unstable_by_key(|one| (one.due, one.index));
+        rest.sort_unstable_by_key(|one| (one.due, one.last, one.index));
         for one in rest {
             let sooner = worker.promise(batch.len()).is_some_and(|promise| promise < one.due.0);
             if batch.len() >= most || !sooner {
@@ -196,9 +198,10 @@ impl Pool {
                 }
                 let due = Reverse(holder.due(now, place));
                 let candidate =
-                    candidates.entry(index).or_insert(Candidate { copies: 0, due, index });
+                    candidates.entry(index).or_insert(Candidate { copies: 0, due, last: due, index });
                 candidate.copies += 1;
                 candidate.due = candidate.due.max(due);
+                candidate.last = candidate.last.min(due);
             }
         }
         for index in but {

@@ -156,7 +156,7 @@ impl Worker {
         let silence = self.silence(now);
         let tasks = (place as f64 + 1.0).max(f64::from(self.slots));
         match self.interval() {
-            Some(interval) => (interval * tasks).max(silence) as u64,
+            Some(interval) => (interval * tasks + (silence - interval).max(0.0)) as u64,
             None => (silence * tasks) as u64,
         }
     }

@@ -50,6 +50,7 @@ struct Model {
     now: u64,
     events: BTreeMap<(u64, u64), Event>,
     count: u64,
+    trace: bool,
 }
 
 impl Model {
@@ -63,6 +64,7 @@ impl Model {
             now: 0,
             events: BTreeMap::new(),
             count: 0,
+            trace: false,
         };
         for (worker, spec) in (0..).zip(specs) {
             model.later(spec.joins, Event::Joins(worker));
@@ -119,9 +121,11 @@ impl Model {
     }
 
     fn step(&mut self, input: Input) {
+        if self.trace { extern crate std; if let Input::Returned{worker,task,..} = &input {std::println!("          {} {worker:?} {task}", self.now);} }
         for effect in self.pool.step(Timestamp(self.now), input) {
             match effect {
                 Effect::Lease { worker, tasks, .. } => {
+                    if self.trace { extern crate std; std::println!("{} {worker:?} x{} {:?}", self.now, tasks.len(), tasks); }
                     self.hands[usize::from(worker.0[0])].leases.push(tasks.len());
                     self.later(self.way, Event::Lease(worker.0[0], tasks));
                 }
@@ -259,4 +263,14 @@ fn zz_experiment() {
         worst = worst.max(excess);
     }
     std::println!("bad {bad} of {n}, worst {worst:.3}");
+}
+#[test]
+fn zy_trace() {
+    extern crate std;
+    let o = |slots, w, joins| Spec { slots, window: w, task: 500, joins, stamina: u32::MAX };
+    let s = Spec { slots: 3, window: 56, task: 500, joins: 12687, stamina: 16 };
+    std::println!("{}", Model::new(212, 0, &[o(1, 42, 1000), o(1, 192, 1000)]).run());
+    let mut m = Model::new(212, 0, &[s, o(1, 42, 1000), o(1, 192, 1000)]);
+    m.trace = true;
+    std::println!("{}", m.run());
 }
