@@ -9,3 +9,4 @@ pub mod outputs;
 pub mod peers;
 pub mod program;
 pub mod runs;
+pub mod world;

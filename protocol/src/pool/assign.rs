@@ -13,6 +13,9 @@ use crate::{
 /// Tasks a microsecond and slot, while nobody has shown any speed.
 const USUAL: f64 = 1e-6;
 
+/// Added to when an overdue worker's tasks are expected: later than any other's, in the same order.
+const NOT_SOON: u64 = 1 << 60;
+
 /// What is known of a task that is out, as a candidate for a further copy.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
@@ -20,8 +23,6 @@ struct Candidate {
     copies: u32,
     /// Microseconds until the first of them is expected to return it.
     due: Reverse<u64>,
-    /// And until the last of them is.
-    last: Reverse<u64>,
     index: TaskIndex,
 }
 
@@ -87,7 +88,7 @@ impl Pool {
             let want = (level.saturating_sub(held).max(idle) as usize).min(most);
             let mut batch = self.fresh(&peer, want);
             if batch.len() < want {
-                self.further_copies(now, &peer, &mut batch, (idle as usize).min(most), want, share);
+                self.further_copies(now, &peer, &mut batch, (idle as usize).min(most), want, crowd);
             }
             let full = batch.len() >= most;
             if !batch.is_empty() {
@@ -155,14 +156,15 @@ impl Pool {
         batch: &mut Vec<TaskIndex>,
         idle: usize,
         most: usize,
-        share: f64,
+        crowd: &Crowd,
     ) {
         let Some(worker) = self.workers.get(peer) else { return };
         let forced = idle.saturating_sub(batch.len());
         if worker.dry == Some(self.stirred) || (forced == 0 && now < worker.rests) {
             return;
         }
-        let mut candidates = self.candidates(now, peer, batch);
+        let mut candidates = self.candidates(now, peer, batch, crowd.usual);
+        let share = worker.speed(now, crowd.usual) / crowd.speed;
         let none = candidates.is_empty();
         candidates.sort_unstable();
         let mut rest = candidates.split_off(forced.min(candidates.len()));
@@ -173,7 +175,7 @@ impl Pool {
             batch.extend(retries);
         }
         let most = most.min(batch.len() + libm::ceil(rest.len() as f64 * share) as usize);
-        rest.sort_unstable_by_key(|one| (one.due, one.last, one.index));
+        rest.sort_unstable_by_key(|one| (one.due, one.index));
         for one in rest {
             let sooner = worker.promise(batch.len()).is_some_and(|promise| promise < one.due.0);
             if batch.len() >= most || !sooner {
@@ -188,20 +190,21 @@ impl Pool {
         }
     }
 
-    /// The tasks out with others of which `peer` has no copy and had none.
-    fn candidates(&self, now: Timestamp, peer: &PeerId, but: &[TaskIndex]) -> Vec<Candidate> {
+    /// The tasks out with others of which `peer` has no copy and had none. What only overdue workers
+    /// hold counts as held by nobody, and as expected last.
+    fn candidates(&self, now: Timestamp, peer: &PeerId, but: &[TaskIndex], usual: f64) -> Vec<Candidate> {
         let mut candidates: BTreeMap<TaskIndex, Candidate> = BTreeMap::new();
         for (_, holder) in self.workers.iter().filter(|(holder, _)| *holder != peer) {
+            let overdue = holder.is_overdue(now, usual);
             for (place, index) in holder.queue().enumerate() {
                 if self.tasks[index as usize].copy_of(peer).is_some() {
                     continue;
                 }
-                let due = Reverse(holder.due(now, place));
-                let candidate =
-                    candidates.entry(index).or_insert(Candidate { copies: 0, due, last: due, index });
-                candidate.copies += 1;
+                let due = holder.due(now, place);
+                let due = Reverse(if overdue { NOT_SOON.saturating_add(due) } else { due });
+                let candidate = candidates.entry(index).or_insert(Candidate { copies: 0, due, index });
                 candidate.due = candidate.due.max(due);
-                candidate.last = candidate.last.min(due);
+                candidate.copies += u32::from(!overdue);
             }
         }
         for index in but {

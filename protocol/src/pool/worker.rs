@@ -9,6 +9,9 @@ use crate::time::Timestamp;
 /// Results after which what was measured counts half: speed is that of the recent past.
 const MEMORY: f64 = 64.0;
 
+/// Usual gaps between words of a worker that may pass in silence before it is thought slow.
+const PATIENCE: f64 = 2.0;
+
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) connected: bool,
@@ -29,6 +32,8 @@ pub(super) struct Worker {
     /// Results measured, and the busy microseconds they took: a peer's own judgement, so floats.
     results: f64,
     busy: f64,
+    /// Moments at which results arrived: those of one batch arrive together.
+    arrivals: f64,
     /// Start of the interval being measured: the last result, or the lease that ended idleness.
     mark: Timestamp,
 }
@@ -48,6 +53,7 @@ impl Worker {
             rests: Timestamp(0),
             results: 0.0,
             busy: 0.0,
+            arrivals: 0.0,
             mark: Timestamp(0),
         }
     }
@@ -99,12 +105,16 @@ impl Worker {
 
     /// A result arrived; those of one batch arrive together, and the first brings the time of all.
     pub(super) fn count_result(&mut self, now: Timestamp) {
-        self.busy += now.since(self.mark).as_micros() as f64;
+        if now > self.mark || self.arrivals == 0.0 {
+            self.busy += now.since(self.mark).as_micros() as f64;
+            self.arrivals += 1.0;
+        }
         self.results += 1.0;
         self.mark = now;
         if self.results > MEMORY {
             self.results /= 2.0;
             self.busy /= 2.0;
+            self.arrivals /= 2.0;
         }
     }
 
@@ -140,13 +150,22 @@ impl Worker {
         self.interval().map(|interval| 1.0 / interval.max(1.0))
     }
 
+    /// How overdue its next word is: silence as a multiple of the longest that would be usual. Above 1
+    /// it is not to be relied upon. `usual` is the speed of a slot elsewhere.
+    fn overdue(&self, now: Timestamp, usual: f64) -> f64 {
+        let patience = if self.arrivals > 0.0 { PATIENCE * self.busy / self.arrivals } else { 1.0 / usual };
+        self.silence(now) / patience.max(1.0)
+    }
+
+    /// Whether it has been silent for longer than is usual.
+    pub(super) fn is_overdue(&self, now: Timestamp, usual: f64) -> bool {
+        self.overdue(now, usual) > 1.0
+    }
+
     /// Tasks a microsecond that are to be expected of it; `usual` is what a slot does elsewhere.
     pub(super) fn speed(&self, now: Timestamp, usual: f64) -> f64 {
-        let slots = f64::from(self.slots);
-        match self.shown() {
-            Some(speed) => speed.min(4.0 / self.silence(now)),
-            None => (usual * slots).min(slots / self.silence(now)),
-        }
+        let speed = self.shown().unwrap_or(usual * f64::from(self.slots));
+        speed / self.overdue(now, usual).max(1.0)
     }
 
     /// Microseconds from now until the task at `place` (from 0) of its queue is expected: at the

@@ -50,7 +50,6 @@ struct Model {
     now: u64,
     events: BTreeMap<(u64, u64), Event>,
     count: u64,
-    trace: bool,
 }
 
 impl Model {
@@ -64,7 +63,6 @@ impl Model {
             now: 0,
             events: BTreeMap::new(),
             count: 0,
-            trace: false,
         };
         for (worker, spec) in (0..).zip(specs) {
             model.later(spec.joins, Event::Joins(worker));
@@ -121,11 +119,9 @@ impl Model {
     }
 
     fn step(&mut self, input: Input) {
-        if self.trace { extern crate std; if let Input::Returned{worker,task,..} = &input {std::println!("          {} {worker:?} {task}", self.now);} }
         for effect in self.pool.step(Timestamp(self.now), input) {
             match effect {
                 Effect::Lease { worker, tasks, .. } => {
-                    if self.trace { extern crate std; std::println!("{} {worker:?} x{} {:?}", self.now, tasks.len(), tasks); }
                     self.hands[usize::from(worker.0[0])].leases.push(tasks.len());
                     self.later(self.way, Event::Lease(worker.0[0], tasks));
                 }
@@ -255,22 +251,12 @@ fn zz_experiment() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
     let mut runner = TestRunner::deterministic();
     let (mut bad, mut worst) = (0, 0.0_f64);
-    let n = 30000;
+    let n = 60000;
     for _ in 0..n {
         let case = case().new_tree(&mut runner).unwrap().current();
         let excess = excess(&case) as f64 / (case.task + case.round_trip) as f64;
-        if excess > 1e-9 { bad += 1; if excess > 2.0 {std::println!("{excess:.3} {case:?}");} }
+        if excess > 1e-9 { bad += 1; if excess > 1.0 {std::println!("{excess:.3} {case:?}");} }
         worst = worst.max(excess);
     }
     std::println!("bad {bad} of {n}, worst {worst:.3}");
-}
-#[test]
-fn zy_trace() {
-    extern crate std;
-    let o = |slots, w, joins| Spec { slots, window: w, task: 500, joins, stamina: u32::MAX };
-    let s = Spec { slots: 3, window: 56, task: 500, joins: 12687, stamina: 16 };
-    std::println!("{}", Model::new(212, 0, &[o(1, 42, 1000), o(1, 192, 1000)]).run());
-    let mut m = Model::new(212, 0, &[s, o(1, 42, 1000), o(1, 192, 1000)]);
-    m.trace = true;
-    std::println!("{}", m.run());
 }

@@ -1,0 +1,426 @@
+//! Whole peers in a made-up world: links with delay that break, disks that survive crashes, engines
+//! that are a function of the task. Everything follows from one seed.
+//!
+//! The machines are `bayan-protocol`'s own. What the world adds is only what a node would: it stores
+//! a step's records before it acts on its effects, and a crash may come between the two.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bayan_protocol::{
+    crypto::Keypair,
+    entropy::Entropy,
+    id::{Hash, JobId, PeerId, TaskId},
+    job::{Inputs, Local, Manifest},
+    offer::{Accept, Lending, Proximity},
+    peer::{Config, Effect, Input, Peer},
+    record::{Change, Record},
+    result::{Outcome, Output},
+    source,
+    task::{Limits, PROFILE_V1, Program, Status},
+    time::Timestamp,
+    verify::Policy,
+    wire::Frame,
+};
+use serde_bytes::ByteBuf;
+
+/// A peer by its number.
+pub type Number = usize;
+
+/// Virtual milliseconds.
+pub const MS: u64 = 1000;
+
+/// Outputs of every this many tasks are too long to travel inline.
+const LONG_EVERY: u8 = 5;
+const LONG: usize = 20 << 10;
+
+#[derive(Debug, Clone)]
+enum Event {
+    Frame { to: Number, from: Number, epoch: u64, bytes: Vec<u8> },
+    Done { at: Number, life: u64, attempt: u64, task: TaskId },
+    Blob { at: Number, life: u64, hash: Hash, from: PeerId },
+    Wake { at: Number, life: u64 },
+}
+
+/// One peer with its disk.
+pub struct Host {
+    key: Keypair,
+    machine: Option<Peer>,
+    /// How often it has started: what belongs to an earlier life does not reach this one.
+    life: u64,
+    disk: BTreeMap<Vec<u8>, Record>,
+    blobs: BTreeMap<Hash, Vec<u8>>,
+    slots: u32,
+    /// Virtual microseconds a task.
+    pace: u64,
+    saboteur: bool,
+    /// Attempts under way.
+    running: BTreeSet<u64>,
+    /// The tick that is scheduled.
+    wake: Option<Timestamp>,
+    /// Peers that it closed the connection with for breaking the protocol.
+    pub closed: Vec<PeerId>,
+}
+
+/// The world.
+pub struct World {
+    now: Timestamp,
+    random: Entropy,
+    events: BTreeMap<(Timestamp, u64), Event>,
+    next: u64,
+    hosts: Vec<Host>,
+    /// Connected pairs, smaller number first, with the epoch of the connection.
+    links: BTreeMap<(Number, Number), u64>,
+    epochs: u64,
+    /// When the last frame of each direction arrives: frames of one stream stay in order.
+    arrival: BTreeMap<(Number, Number), Timestamp>,
+    /// How often each settled task was stored, by host and key; the judge wants one of each.
+    pub settled: BTreeMap<(Number, Vec<u8>), Vec<Record>>,
+    /// Chance in 1000 that a host crashes between storing and acting.
+    pub crash_per_mille: u64,
+}
+
+/// What every honest engine answers for a task.
+pub fn truth(task: &TaskId) -> Vec<u8> {
+    let len = if task.0[0].is_multiple_of(LONG_EVERY) { LONG } else { 40 };
+    task.0.iter().copied().cycle().take(len).collect()
+}
+
+fn fuel(task: &TaskId) -> u64 {
+    1000 + u64::from(task.0[1])
+}
+
+/// The outcome that every honest peer reports for a task.
+pub fn outcome(task: &TaskId) -> Outcome {
+    Outcome { status: Status::Exited(0), output: Hash::of(&truth(task)), fuel: fuel(task) }
+}
+
+impl World {
+    /// An empty world.
+    pub fn new(seed: u64) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        Self {
+            now: Timestamp(1_000_000_000_000),
+            random: Entropy::new(&bytes),
+            events: BTreeMap::new(),
+            next: 0,
+            hosts: Vec::new(),
+            links: BTreeMap::new(),
+            epochs: 0,
+            arrival: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            crash_per_mille: 0,
+        }
+    }
+
+    /// A number below `bound`.
+    pub fn draw(&mut self, bound: u64) -> u64 {
+        let bytes = self.random.draw();
+        u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) % bound.max(1)
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Adds a host and starts it.
+    pub fn add(&mut self, slots: u32, pace: u64, saboteur: bool) -> Number {
+        let key = Keypair::from_seed(&self.random.draw());
+        self.hosts.push(Host {
+            key,
+            machine: None,
+            life: 0,
+            disk: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+            slots,
+            pace,
+            saboteur,
+            running: BTreeSet::new(),
+            wake: None,
+            closed: Vec::new(),
+        });
+        let number = self.hosts.len() - 1;
+        self.start(number);
+        number
+    }
+
+    /// A host.
+    pub fn host(&self, number: Number) -> &Host {
+        &self.hosts[number]
+    }
+
+    /// A host's id.
+    pub fn id(&self, number: Number) -> PeerId {
+        self.hosts[number].key.peer_id()
+    }
+
+    /// A host's machine, if it is up.
+    pub fn machine(&self, number: Number) -> Option<&Peer> {
+        self.hosts[number].machine.as_ref()
+    }
+
+    fn number(&self, id: &PeerId) -> Option<Number> {
+        self.hosts.iter().position(|host| host.key.peer_id() == *id)
+    }
+
+    /// Starts a host on what its disk holds.
+    pub fn start(&mut self, number: Number) {
+        if self.hosts[number].machine.is_some() {
+            return;
+        }
+        let seed = self.random.draw();
+        let host = &mut self.hosts[number];
+        host.life += 1;
+        let lending =
+            Lending { slots: host.slots, memory: 1 << 30, accept: Accept::Lan, profiles: vec![PROFILE_V1.to_owned()] };
+        let config = Config { lending, agent: "world".to_owned(), source: source::Config::default() };
+        let mut machine = Peer::new(host.key.clone(), config, &seed, self.now);
+        let records = host.disk.values().cloned().collect();
+        let blobs = &host.blobs;
+        let manifest = |hash: &Hash| bayan_protocol::cbor::decode::<Manifest>(blobs.get(hash)?).ok();
+        let batch = machine.restore(self.now, records, manifest);
+        host.machine = Some(machine);
+        self.carry_out(number, batch);
+        self.reschedule(number);
+    }
+
+    /// Ends a host as `kill -9` does: the disk stays.
+    pub fn crash(&mut self, number: Number) {
+        let host = &mut self.hosts[number];
+        host.machine = None;
+        host.running.clear();
+        host.wake = None;
+        for other in 0..self.hosts.len() {
+            self.disconnect(number, other);
+        }
+    }
+
+    /// Connects two hosts that are up and not connected.
+    pub fn connect(&mut self, one: Number, other: Number) {
+        let pair = (one.min(other), one.max(other));
+        let up = |number: Number| self.hosts[number].machine.is_some();
+        if one == other || !up(one) || !up(other) || self.links.contains_key(&pair) {
+            return;
+        }
+        self.epochs += 1;
+        self.links.insert(pair, self.epochs);
+        for (at, to) in [(one, other), (other, one)] {
+            let peer = self.id(to);
+            self.step(at, Input::Up { peer, proximity: Proximity::Lan });
+        }
+    }
+
+    /// Breaks a connection; what is under way on it is lost.
+    pub fn disconnect(&mut self, one: Number, other: Number) {
+        if self.links.remove(&(one.min(other), one.max(other))).is_some() {
+            for (at, gone) in [(one, other), (other, one)] {
+                let peer = self.id(gone);
+                self.step(at, Input::Down { peer });
+            }
+        }
+    }
+
+    /// Submits a job of `tasks` tasks at a host and gives its id.
+    pub fn submit(&mut self, at: Number, tasks: i64, policy: Policy, local: Local) -> Option<JobId> {
+        let salt = Hash(self.random.draw());
+        let program = Program {
+            module: Hash::of(b"module"),
+            module_len: 6,
+            args: Vec::new(),
+            env: Vec::new(),
+            data: Vec::new(),
+            limits: Limits::default(),
+            profile: PROFILE_V1.to_owned(),
+            salt,
+        };
+        let inputs = Inputs::Range { from: 0, to: tasks };
+        let manifest = Manifest { name: "world".to_owned(), program, inputs, policy, local };
+        let bytes = bayan_protocol::cbor::encode(&manifest);
+        let manifest_hash = Hash::of(&bytes);
+        let host = &mut self.hosts[at];
+        host.blobs.insert(manifest_hash, bytes);
+        host.blobs.insert(Hash::of(b"module"), b"module".to_vec());
+        let before: BTreeSet<JobId> = self.machine(at)?.jobs().map(|job| job.id()).collect();
+        self.step(at, Input::Submit { manifest_hash, manifest });
+        self.machine(at)?.jobs().map(|job| job.id()).find(|job| !before.contains(job))
+    }
+
+    /// Gives a host one input, stores what it says, and acts.
+    pub fn step(&mut self, number: Number, input: Input) {
+        let now = self.now;
+        let Some(machine) = self.hosts[number].machine.as_mut() else { return };
+        let batch = machine.step(now, input);
+        self.carry_out(number, batch);
+        self.reschedule(number);
+    }
+
+    fn carry_out(&mut self, number: Number, batch: bayan_protocol::batch::Batch<Effect>) {
+        for change in batch.records {
+            let host = &mut self.hosts[number];
+            match change {
+                Change::Put(record) => {
+                    let key = record.key().0;
+                    if matches!(record, Record::Settled { .. }) {
+                        self.settled.entry((number, key.clone())).or_default().push(record.clone());
+                    }
+                    host.disk.insert(key, Record::decode(&record.encode()).expect("what is stored can be read"));
+                }
+                Change::Delete(key) => {
+                    host.disk.remove(&key.0);
+                }
+            }
+        }
+        if self.crash_per_mille > 0 && self.draw(1000) < self.crash_per_mille {
+            return self.crash(number);
+        }
+        for effect in batch.effects {
+            if self.hosts[number].machine.is_none() {
+                return;
+            }
+            self.act(number, effect);
+        }
+    }
+
+    fn act(&mut self, number: Number, effect: Effect) {
+        match effect {
+            Effect::Send(peer, frame) => self.send(number, &peer, &frame),
+            Effect::Close(peer, _) => {
+                self.hosts[number].closed.push(peer);
+                if let Some(other) = self.number(&peer) {
+                    self.disconnect(number, other);
+                }
+            }
+            Effect::Fetch { hash, from, .. } => {
+                let delay = self.delay();
+                let life = self.hosts[number].life;
+                self.schedule(delay, Event::Blob { at: number, life, hash, from });
+            }
+            Effect::Run { attempt, task, .. } => {
+                self.hosts[number].running.insert(attempt);
+                let (pace, life) = (self.hosts[number].pace, self.hosts[number].life);
+                let after = pace / 2 + self.draw(pace);
+                self.schedule(after, Event::Done { at: number, life, attempt, task });
+            }
+            Effect::Kill(attempt) => {
+                self.hosts[number].running.remove(&attempt);
+            }
+            Effect::Advertise(_) | Effect::Submitted(_) | Effect::Changed(_) => {}
+        }
+    }
+
+    fn delay(&mut self) -> u64 {
+        MS + self.draw(40 * MS)
+    }
+
+    fn send(&mut self, from: Number, peer: &PeerId, frame: &Frame) {
+        let Some(to) = self.number(peer) else { return };
+        let Some(epoch) = self.links.get(&(from.min(to), from.max(to))).copied() else { return };
+        let at = Timestamp(self.now.0 + self.delay());
+        let last = self.arrival.entry((from, to)).or_default();
+        *last = (*last).max(at);
+        let at = *last;
+        self.events.insert((at, self.next), Event::Frame { to, from, epoch, bytes: frame.encode() });
+        self.next += 1;
+    }
+
+    fn schedule(&mut self, after: u64, event: Event) {
+        self.events.insert((Timestamp(self.now.0 + after), self.next), event);
+        self.next += 1;
+    }
+
+    fn reschedule(&mut self, number: Number) {
+        let host = &mut self.hosts[number];
+        let Some((at, _)) = host.machine.as_ref().and_then(Peer::next_wake) else { return };
+        let at = at.max(Timestamp(self.now.0 + MS));
+        if host.wake.is_none_or(|wake| wake > at || wake <= self.now) {
+            host.wake = Some(at);
+            let life = host.life;
+            self.events.insert((at, self.next), Event::Wake { at: number, life });
+            self.next += 1;
+        }
+    }
+
+    /// Lets the next thing happen; false if nothing is to come before `until`.
+    pub fn advance(&mut self, until: Timestamp) -> bool {
+        let Some(entry) = self.events.first_entry() else { return false };
+        if entry.key().0 > until {
+            self.now = self.now.max(until);
+            return false;
+        }
+        let ((at, _), event) = entry.remove_entry();
+        self.now = self.now.max(at);
+        let lives = |world: &Self, at: Number, life: u64| {
+            world.hosts[at].life == life && world.hosts[at].machine.is_some()
+        };
+        match event {
+            Event::Frame { to, from, epoch, bytes } => {
+                if self.links.get(&(to.min(from), to.max(from))) == Some(&epoch) {
+                    let peer = self.id(from);
+                    self.step(to, Input::Frame { peer, frame: Frame::decode(&bytes) });
+                }
+            }
+            Event::Done { at, life, attempt, task } if lives(self, at, life) => self.done(at, attempt, &task),
+            Event::Blob { at, life, hash, from } if lives(self, at, life) => self.fetched(at, hash, &from),
+            Event::Wake { at, life } if lives(self, at, life) => {
+                self.hosts[at].wake = None;
+                self.step(at, Input::Tick);
+            }
+            Event::Done { .. } | Event::Blob { .. } | Event::Wake { .. } => {}
+        }
+        true
+    }
+
+    fn done(&mut self, at: Number, attempt: u64, task: &TaskId) {
+        let host = &mut self.hosts[at];
+        if !host.running.remove(&attempt) {
+            return;
+        }
+        let mut bytes = truth(task);
+        if host.saboteur {
+            bytes[0] ^= 0xff;
+        }
+        let output = if bytes.len() > bayan_protocol::limits::MAX_INLINE {
+            let (hash, len) = (Hash::of(&bytes), bytes.len() as u64);
+            host.blobs.insert(hash, bytes);
+            Output::Blob { hash, len }
+        } else {
+            Output::Inline(ByteBuf::from(bytes))
+        };
+        let (fuel, micros) = (fuel(task), host.pace);
+        let done =
+            Input::Executed { attempt, status: Status::Exited(0), output, fuel, log: Vec::new(), micros };
+        self.step(at, done);
+    }
+
+    fn fetched(&mut self, at: Number, hash: Hash, from: &PeerId) {
+        let connected = |other: Number| other == at || self.links.contains_key(&(at.min(other), at.max(other)));
+        let provider = self.number(from).filter(|other| connected(*other));
+        let found = provider.and_then(|other| self.hosts[other].blobs.get(&hash).cloned());
+        if let Some(bytes) = &found {
+            self.hosts[at].blobs.insert(hash, bytes.clone());
+        }
+        let here = self.hosts[at].blobs.contains_key(&hash);
+        self.step(at, Input::Blob { hash, here });
+    }
+
+    /// Runs until `over` says so; false if virtual time passes `until` first.
+    pub fn run_until(&mut self, until: Timestamp, mut over: impl FnMut(&Self) -> bool) -> bool {
+        while !over(self) {
+            if !self.advance(until) {
+                return over(self);
+            }
+        }
+        true
+    }
+
+    /// Whether a blob is on a host's disk.
+    pub fn has_blob(&self, number: Number, hash: &Hash) -> bool {
+        self.hosts[number].blobs.contains_key(hash)
+    }
+
+    /// A host's stored records.
+    pub fn records(&self, number: Number) -> impl Iterator<Item = &Record> {
+        self.hosts[number].disk.values()
+    }
+}
