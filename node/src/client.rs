@@ -25,6 +25,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(60);
 /// Bytes of a JSON answer: a million jobs' worth and more.
 const MAX_ANSWER: u64 = 256 << 20;
+/// Bytes of an upload above which the peer is asked first.
+const EXPECT: u64 = 64 << 10;
 /// Bytes of one line of a stream of events.
 const MAX_LINE: u64 = 16 << 20;
 
@@ -127,6 +129,8 @@ impl Client {
             .header("authorization", &self.authorization)
             .header("content-type", "application/octet-stream")
             .header("content-length", len.to_string());
+        // Nothing that will be refused is sent.
+        let request = if len > EXPECT { request.header("expect", "100-continue") } else { request };
         let sent = request.send(SendBody::from_reader(&mut content));
         if let Some(error) = content.failed {
             return Err(ClientError::Local(error));

@@ -247,7 +247,9 @@ impl Peer {
             self.sources.insert(job, source);
         }
         let batch = self.worker.restore(now, worker);
-        self.worker_batch(batch);
+        self.worker_batch(now, batch);
+        // What the own worker has not delivered is said again, as to any source that is back.
+        self.worker(now, worker::Input::Up { peer: self.me, proximity: Proximity::Own });
         let running: Vec<JobId> =
             self.sources.values().filter(|s| s.is_running()).map(Source::id).collect();
         for job in running {
@@ -260,7 +262,7 @@ impl Peer {
     /// Takes one input and says what is to be stored and done.
     pub fn step(&mut self, now: Timestamp, input: Input) -> Batch<Effect> {
         match input {
-            Input::Up { peer, proximity } => self.up(peer, proximity),
+            Input::Up { peer, proximity } => self.up(now, peer, proximity),
             Input::Down { peer } => self.down(now, peer),
             Input::Frame { peer, frame } => self.frame(now, peer, frame),
             Input::Advert(bytes) => {
@@ -271,7 +273,10 @@ impl Peer {
                 }
             }
             Input::Submit { manifest_hash, manifest } => self.submit(now, manifest_hash, manifest),
-            Input::Cancel(job) => self.source(now, job, source::Input::Cancel),
+            Input::Cancel(job) => {
+                self.source(now, job, source::Input::Cancel);
+                self.share_credit(now);
+            }
             Input::Forget(job) => self.forget(job),
             Input::Blob { hash, here } => self.blob(now, hash, here),
             Input::Executed { attempt, status, output, fuel, log, micros } => {
@@ -302,6 +307,7 @@ impl Peer {
         for job in running {
             self.source(now, job, source::Input::Tick);
         }
+        self.share_credit(now); // own slots may have stepped in
         self.overlay.expire(now);
         self.advertise(now);
     }
@@ -331,9 +337,14 @@ impl Peer {
         self.out.effects.extend(overlay::seal(&self.key, &advert).map(Effect::Advertise));
     }
 
-    fn up(&mut self, peer: PeerId, proximity: Proximity) {
-        if self.neighbours.len() >= MAX_NEIGHBOURS && !self.neighbours.contains_key(&peer) {
-            return self.close(peer, "too many peers are connected");
+    fn up(&mut self, now: Timestamp, peer: PeerId, proximity: Proximity) {
+        if peer == self.me {
+            return; // nobody else can prove to be this peer, and a peer needs no stream to itself
+        }
+        // A stream that replaces another has lost whatever was under way on that one.
+        self.down(now, peer);
+        if self.neighbours.len() >= MAX_NEIGHBOURS {
+            return self.close(now, peer, "too many peers are connected");
         }
         self.neighbours.insert(peer, Neighbour::new(proximity));
         let hello = self.hello();
@@ -341,6 +352,9 @@ impl Peer {
     }
 
     fn down(&mut self, now: Timestamp, peer: PeerId) {
+        if peer == self.me {
+            return;
+        }
         let Some(neighbour) = self.neighbours.remove(&peer) else { return };
         if neighbour.hello.is_some() {
             for job in self.job_ids() {
@@ -361,7 +375,7 @@ impl Peer {
         let (source, batch) =
             Source::new(self.key.clone(), job, manifest_hash, manifest, config, now, entropy);
         self.sources.insert(job, source);
-        self.source_batch(job, batch);
+        self.source_batch(now, job, batch);
         self.out.effects.push(Effect::Submitted(job));
         self.introduce(now, job);
     }
@@ -409,19 +423,21 @@ impl Peer {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let frame = match frame {
             Ok(frame) => frame,
-            Err(WireError::UnknownKind) if neighbour.unknown < MAX_UNKNOWN => {
+            Err(WireError::UnknownKind)
+                if neighbour.hello.is_some() && neighbour.unknown < MAX_UNKNOWN =>
+            {
                 neighbour.unknown += 1;
                 let refuse =
                     Refuse { job: None, reason: Reason::UnknownFrame, text: String::new() };
                 return self.out.effects.push(Effect::Send(peer, Frame::Refuse(refuse)));
             }
-            Err(error) => return self.violation(peer, &alloc::format!("{error}")),
+            Err(error) => return self.violation(now, peer, &alloc::format!("{error}")),
         };
         match (neighbour.hello.is_some(), frame) {
             (false, Frame::Hello(hello)) => self.greet(now, peer, hello),
             (false, Frame::Refuse(refuse)) => neighbour.refused = Some(refuse.reason),
-            (false, _) => self.violation(peer, "the first frame must be a hello"),
-            (true, Frame::Hello(_)) => self.violation(peer, "a second hello"),
+            (false, _) => self.violation(now, peer, "the first frame must be a hello"),
+            (true, Frame::Hello(_)) => self.violation(now, peer, "a second hello"),
             (true, frame) => self.work_frame(now, peer, frame),
         }
     }
@@ -435,7 +451,7 @@ impl Peer {
             Frame::Ack(ack) => match ack.check(&peer) {
                 Ok(()) => self
                     .worker(now, worker::Input::Ack { peer, job: ack.job, highest: ack.highest }),
-                Err(_) => self.violation(peer, "an acknowledgement that it did not sign"),
+                Err(_) => self.violation(now, peer, "an acknowledgement that it did not sign"),
             },
             Frame::Ask => self.asked(now, peer),
             Frame::Credit(credit) => {
@@ -458,7 +474,7 @@ impl Peer {
             Frame::Commit(commit) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                     if neighbour.commits.len() >= MAX_COMMITS {
-                        return self.violation(peer, "commits that are never revealed");
+                        return self.violation(now, peer, "commits that are never revealed");
                     }
                     neighbour.commits.push_back(commit);
                 }
@@ -471,7 +487,7 @@ impl Peer {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let Some(at) = neighbour.commits.iter().position(|commit| commit.root == reveal.root)
         else {
-            return self.violation(peer, "a reveal without a commit");
+            return self.violation(now, peer, "a reveal without a commit");
         };
         let Some(commit) = neighbour.commits.remove(at) else { return };
         let job = commit.job;
@@ -485,7 +501,7 @@ impl Peer {
                 let over = crate::wire::Cancel { job, tasks: Vec::new() };
                 self.send(peer, Frame::Cancel(over));
             }
-            Err(error) => self.violation(peer, &alloc::format!("{error}")),
+            Err(error) => self.violation(now, peer, &alloc::format!("{error}")),
         }
     }
 
@@ -541,15 +557,20 @@ impl Peer {
         }
     }
 
-    fn violation(&mut self, peer: PeerId, what: &str) {
+    fn violation(&mut self, now: Timestamp, peer: PeerId, what: &str) {
         let text: String = what.chars().take(MAX_TEXT / 4).collect();
         let refuse = Refuse { job: None, reason: Reason::Protocol, text };
         self.send(peer, Frame::Refuse(refuse));
-        self.close(peer, what);
+        self.close(now, peer, what);
     }
 
-    fn close(&mut self, peer: PeerId, why: &str) {
+    /// Has nothing to do with a peer any more: frames of it that are still under way are ignored.
+    fn close(&mut self, now: Timestamp, peer: PeerId, why: &str) {
+        if peer == self.me {
+            return;
+        }
         self.out.effects.push(Effect::Close(peer, String::from(why)));
+        self.down(now, peer);
     }
 
     fn send(&mut self, peer: PeerId, frame: Frame) {
@@ -570,10 +591,10 @@ impl Peer {
     fn source(&mut self, now: Timestamp, job: JobId, input: source::Input) {
         let Some(source) = self.sources.get_mut(&job) else { return };
         let batch = source.step(now, input);
-        self.source_batch(job, batch);
+        self.source_batch(now, job, batch);
     }
 
-    fn source_batch(&mut self, job: JobId, batch: Batch<source::Effect>) {
+    fn source_batch(&mut self, now: Timestamp, job: JobId, batch: Batch<source::Effect>) {
         self.out.records.extend(batch.records);
         for effect in batch.effects {
             match effect {
@@ -582,7 +603,7 @@ impl Peer {
                     self.fetching.entry(hash).or_default().insert(job);
                     self.out.effects.push(Effect::Fetch { hash, len, from });
                 }
-                source::Effect::Violation(peer, what) => self.violation(peer, what),
+                source::Effect::Violation(peer, what) => self.violation(now, peer, what),
                 source::Effect::Changed => {
                     let changed = Effect::Changed(job);
                     if !self.out.effects.contains(&changed) {
@@ -595,10 +616,10 @@ impl Peer {
 
     fn worker(&mut self, now: Timestamp, input: worker::Input) {
         let batch = self.worker.step(now, input);
-        self.worker_batch(batch);
+        self.worker_batch(now, batch);
     }
 
-    fn worker_batch(&mut self, batch: Batch<worker::Effect>) {
+    fn worker_batch(&mut self, now: Timestamp, batch: Batch<worker::Effect>) {
         self.out.records.extend(batch.records);
         for effect in batch.effects {
             match effect {
@@ -610,7 +631,7 @@ impl Peer {
                     self.out.effects.push(Effect::Run { attempt, program, task, input });
                 }
                 worker::Effect::Kill(attempt) => self.out.effects.push(Effect::Kill(attempt)),
-                worker::Effect::Violation(peer, what) => self.violation(peer, what),
+                worker::Effect::Violation(peer, what) => self.violation(now, peer, what),
             }
         }
     }
@@ -634,7 +655,7 @@ impl Peer {
     pub fn ended_jobs(&self) -> impl Iterator<Item = (JobId, JobState)> {
         self.sources
             .values()
-            .map(|source| (source.id(), source.view().state))
+            .map(|source| (source.id(), source.state()))
             .filter(|(_, s)| *s != JobState::Running)
     }
 }

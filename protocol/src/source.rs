@@ -3,6 +3,7 @@
 //! The pool says who gets which task, the verifier when a result stands; this machine composes the
 //! two for one job and speaks their decisions as frames and records.
 
+mod results;
 mod view;
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ use alloc::{
 };
 use core::time::Duration;
 
+use results::{Deferred, Fetching};
 pub use view::{JobView, WorkerView};
 
 use crate::{
@@ -23,14 +25,17 @@ use crate::{
     entropy::Entropy,
     id::{Hash, JobId, PeerId, TaskId},
     job::{Local, Manifest},
-    limits::{MAX_INCONCLUSIVE, MAX_LEASE_BYTES, MAX_LEASE_TASKS},
+    limits::{MAX_LEASE_BYTES, MAX_LEASE_TASKS},
     pool::{self, Pool, TaskIndex},
     record::{Change, JobState, Key, Record},
-    result::{Ack, Opened, Output, Proof, VerifiedBatch},
+    result::VerifiedBatch,
     time::Timestamp,
     verify::{Acceptance, Verdict, Verifier, Vote},
     wire::{Cancel, Frame, Lease, LeasedTask, Offer},
 };
+
+/// Own slots in reserve look this often whether they are needed.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What happens to a job.
 #[derive(Debug, Clone)]
@@ -116,23 +121,6 @@ impl Default for Config {
     }
 }
 
-/// A result whose output is still to be fetched.
-#[derive(Debug, Clone)]
-struct Pending {
-    task: TaskIndex,
-    proof: Proof,
-    opened: Opened,
-}
-
-/// An acknowledgement that waits for outputs to be here.
-#[derive(Debug)]
-struct Deferred {
-    worker: PeerId,
-    root: Hash,
-    sequence: u64,
-    missing: BTreeSet<Hash>,
-}
-
 #[derive(Debug, Default, Clone)]
 struct WorkerStats {
     slots: u32,
@@ -172,10 +160,18 @@ pub struct Source {
     settled: Vec<(TaskIndex, Option<Acceptance>)>,
     inconclusive: BTreeMap<TaskIndex, u32>,
     workers: BTreeMap<PeerId, WorkerStats>,
-    pending: BTreeMap<Hash, Vec<Pending>>,
+    fetching: BTreeMap<Hash, Fetching>,
+    /// Whose results for which tasks wait for their outputs.
+    awaited: BTreeSet<(TaskIndex, PeerId)>,
     deferred: Vec<Deferred>,
     leased: Vec<Key>,
+    /// Votes for tasks that were given up: no acceptance names them.
+    loose: Vec<Key>,
+    /// Settled tasks without success.
+    failed: u64,
     starved_since: Option<Timestamp>,
+    /// When it was last looked at whether tasks are starved.
+    looked: Timestamp,
     out: Batch<Effect>,
 }
 
@@ -249,10 +245,14 @@ impl Source {
             settled: Vec::new(),
             inconclusive: BTreeMap::new(),
             workers: BTreeMap::new(),
-            pending: BTreeMap::new(),
+            fetching: BTreeMap::new(),
+            awaited: BTreeSet::new(),
             deferred: Vec::new(),
             leased: Vec::new(),
+            loose: Vec::new(),
+            failed: 0,
             starved_since: None,
+            looked: Timestamp(0),
             out: Batch::default(),
         }
     }
@@ -294,7 +294,11 @@ impl Source {
                 Record::Held { .. } | Record::Batch { .. } => {}
             }
         }
+        let mut given_up = BTreeSet::new();
         for (task, acceptance) in settled.into_values() {
+            if acceptance.is_none() {
+                given_up.insert(task);
+            }
             source.settle(now, task, acceptance);
         }
         for (task, proof, micros) in votes {
@@ -303,6 +307,9 @@ impl Source {
             let stats = source.workers.entry(worker).or_default();
             stats.returned += 1;
             stats.micros = stats.micros.saturating_add(micros);
+            if given_up.contains(&task) {
+                source.loose.push(Key::vote(&job, task, &worker));
+            }
             if let Verdict::Wanted(need) =
                 source.verifier.vote(task, Vote { worker, outcome: proof.outcome(), own })
             {
@@ -332,7 +339,7 @@ impl Source {
             Input::Cancel => self.end(now, JobState::Cancelled),
             Input::Tick => self.pool(now, pool::Input::Tick),
         }
-        if self.manifest.local == Local::Reserve {
+        if self.may_supply() {
             self.supply(now);
         }
         if self.state == JobState::Running && self.pool.is_finished() {
@@ -346,11 +353,16 @@ impl Source {
         if self.state != JobState::Running {
             return None;
         }
-        let supply = self
-            .starved_since
-            .filter(|_| self.may_supply())
-            .map(|since| (since + self.config.patience, "own slots supply"));
+        let supply = self.may_supply().then(|| {
+            let since = self.starved_since.map(|since| since + self.config.patience);
+            (since.unwrap_or(self.looked).max(self.looked + LOOK), "own slots supply")
+        });
         self.pool.next_wake().into_iter().chain(supply).min()
+    }
+
+    /// Where the job stands.
+    pub fn state(&self) -> JobState {
+        self.state
     }
 
     /// Whether tasks are unfinished.
@@ -392,6 +404,9 @@ impl Source {
             let voters = acceptance.iter().flat_map(|one| one.agreed.iter().chain(&one.outvoted));
             keys.extend(voters.map(|worker| Key::vote(&self.job, *task, worker)));
         }
+        keys.extend(self.loose.iter().cloned());
+        let open = self.verifier.open_votes();
+        keys.extend(open.map(|(task, worker)| Key::vote(&self.job, task, &worker)));
         keys
     }
 
@@ -412,8 +427,7 @@ impl Source {
         stats.slots = slots;
         let waits = own && self.manifest.local != Local::Always;
         if self.state != JobState::Running {
-            let over = Frame::Cancel(Cancel { job: self.job, tasks: Vec::new() });
-            return self.out.effects.push(Effect::Send(worker, over));
+            return self.out.effects.push(Effect::Send(worker, self.over()));
         }
         if slots > 0 && !waits {
             self.enter(now, worker);
@@ -434,13 +448,7 @@ impl Source {
         if let Some(stats) = self.workers.get_mut(worker) {
             (stats.connected, stats.joined, stats.window) = (false, false, 0);
         }
-        // Outputs that only this worker was asked for are not coming: forget their results, which the
-        // worker sends again when it is back, for they were never acknowledged.
-        for waiting in self.pending.values_mut() {
-            waiting.retain(|one| one.proof.leaf.worker != *worker);
-        }
-        self.pending.retain(|_, waiting| !waiting.is_empty());
-        self.deferred.retain(|one| one.worker != *worker);
+        self.forget_awaited(worker);
         self.pool(now, pool::Input::Left { worker: *worker });
     }
 
@@ -451,187 +459,19 @@ impl Source {
         }
     }
 
-    fn results(&mut self, now: Timestamp, worker: PeerId, batch: &VerifiedBatch) {
-        let commit = batch.commit();
-        let mut indices = Vec::new();
-        for one in batch.opened() {
-            let index = self.by_id.get(&one.leaf.task).copied();
-            let leased = |index: &TaskIndex| {
-                self.state != JobState::Running
-                    || self.pool.was_leased(&worker, &one.leaf.lease, *index)
-            };
-            let Some(index) = index.filter(leased) else {
-                self.out.effects.push(Effect::Violation(
-                    worker,
-                    "a result for a task that was not leased to it",
-                ));
-                return;
-            };
-            indices.push(index);
-        }
-        let longest = self.manifest.program.limits.output;
-        if batch
-            .opened()
-            .iter()
-            .any(|one| matches!(one.output, Output::Blob { len, .. } if len > longest))
-        {
-            self.out
-                .effects
-                .push(Effect::Violation(worker, "an output longer than the job allows"));
-            return;
-        }
-        let mut missing = BTreeSet::new();
-        for (at, (one, task)) in batch.opened().iter().zip(indices).enumerate() {
-            if !one.leaf.status.is_conclusive() {
-                // Said twice, it counts once: the first time ends the worker's hold of the task.
-                if self.pool.is_held(&worker, &one.leaf.lease, task) {
-                    self.inconclusive(now, worker, task, one);
-                }
-                continue;
-            }
-            if self.verifier.has_voted(task, &worker) {
-                continue;
-            }
-            let Some(proof) = batch.proof(at) else { continue };
-            let pending = Pending { task, proof, opened: one.clone() };
-            match one.output {
-                // The submitter's own outputs are stored already; a finished job fetches nothing.
-                Output::Blob { hash, len }
-                    if worker != self.me && self.state == JobState::Running =>
-                {
-                    missing.insert(hash);
-                    let waiting = self.pending.entry(hash).or_default();
-                    waiting.push(pending);
-                    self.out.effects.push(Effect::Fetch { hash, len, from: worker });
-                }
-                _ => self.vote(now, worker, pending),
-            }
-        }
-        let deferred = Deferred { worker, root: commit.root, sequence: commit.sequence, missing };
-        let stats = self.workers.entry(worker).or_default();
-        stats.heard = stats.heard.max(deferred.sequence);
-        if deferred.missing.is_empty() {
-            self.acknowledge(&deferred);
-        } else {
-            self.deferred.push(deferred);
-        }
-    }
-
-    /// Says that everything up to the first batch with a missing output is stored.
-    fn acknowledge(&mut self, what: &Deferred) {
-        let heard = self.workers.get(&what.worker).map_or(0, |stats| stats.heard);
-        let waiting =
-            self.deferred.iter().filter(|one| one.worker == what.worker).map(|one| one.sequence);
-        let highest = waiting.min().map_or(heard, |first| heard.min(first.saturating_sub(1)));
-        let heard = Record::Heard { job: self.job, worker: what.worker, highest };
-        self.out.records.push(Change::Put(heard));
-        let ack = Ack::sign(&self.key, self.job, what.root, highest);
-        self.out.effects.push(Effect::Send(what.worker, Frame::Ack(ack)));
-    }
-
-    fn inconclusive(&mut self, now: Timestamp, worker: PeerId, task: TaskIndex, one: &Opened) {
-        let stats = self.workers.entry(worker).or_default();
-        stats.inconclusive += 1;
-        stats.micros = stats.micros.saturating_add(one.micros);
-        let tries = self.inconclusive.entry(task).or_default();
-        *tries += 1;
-        let tries = *tries;
-        self.pool(now, pool::Input::Inconclusive { worker, task });
-        if tries >= MAX_INCONCLUSIVE {
-            self.settle(now, task, None);
-        }
-        self.out.effects.push(Effect::Changed);
-    }
-
-    fn blob(&mut self, now: Timestamp, hash: &Hash, here: bool) {
-        let waiting = self.pending.remove(hash).unwrap_or_default();
-        for one in waiting {
-            let worker = one.proof.leaf.worker;
-            if here {
-                self.vote(now, worker, one);
-            } else {
-                self.inconclusive(now, worker, one.task, &one.opened);
-            }
-        }
-        let mut ready = Vec::new();
-        for deferred in &mut self.deferred {
-            deferred.missing.remove(hash);
-        }
-        self.deferred.retain_mut(|deferred| {
-            let done = deferred.missing.is_empty();
-            if done {
-                ready.push(Deferred { missing: BTreeSet::new(), ..*deferred });
-            }
-            !done
-        });
-        for deferred in &ready {
-            self.acknowledge(deferred);
-        }
-    }
-
-    fn vote(&mut self, now: Timestamp, worker: PeerId, result: Pending) {
-        let Pending { task, proof, opened } = result;
-        let vote = Vote { worker, outcome: proof.outcome(), own: worker == self.me };
-        let stats = self.workers.entry(worker).or_default();
-        stats.returned += 1;
-        stats.micros = stats.micros.saturating_add(opened.micros);
-        let verdict = self.verifier.vote(task, vote);
-        if let Verdict::Late { agrees } = verdict {
-            let stats = self.workers.entry(worker).or_default();
-            stats.late += 1;
-            stats.outvoted += u64::from(!agrees);
-            return;
-        }
-        self.out.records.push(Change::Put(Record::Vote {
-            job: self.job,
-            task,
-            proof,
-            output: opened.output,
-            log: opened.log.into_vec(),
-            micros: opened.micros,
-        }));
-        match verdict {
-            Verdict::Wanted(need) => self.pool(now, pool::Input::Returned { worker, task, need }),
-            Verdict::Accepted(acceptance) => {
-                self.pool(now, pool::Input::Returned { worker, task, need: 0 });
-                self.settle(now, task, Some(acceptance));
-            }
-            Verdict::Late { .. } => {}
-        }
-        self.out.effects.push(Effect::Changed);
-    }
-
-    fn settle(&mut self, now: Timestamp, task: TaskIndex, acceptance: Option<Acceptance>) {
-        let place = u32::try_from(self.settled.len()).unwrap_or(u32::MAX);
-        if let Some(acceptance) = &acceptance {
-            for peer in &acceptance.agreed {
-                self.workers.entry(*peer).or_default().agreed += 1;
-            }
-            for peer in &acceptance.outvoted {
-                self.workers.entry(*peer).or_default().outvoted += 1;
-            }
-            self.verifier.restore(task, acceptance.outcome);
-        }
-        self.inconclusive.remove(&task);
-        self.settled.push((task, acceptance.clone()));
-        self.out.records.push(Change::Put(Record::Settled {
-            job: self.job,
-            task,
-            place,
-            acceptance,
-        }));
-        self.pool(now, pool::Input::Demand { task, need: 0 });
-    }
-
-    /// The submitter's own slots step in when peers have been too few for the patience time.
+    /// The submitter's own slots step in when peers have been too few for the patience time. Looking
+    /// for a starved task may take a look at all of them, so that is not done at every step.
     fn supply(&mut self, now: Timestamp) {
-        let starved = self.state == JobState::Running && self.pool.first_starved().is_some();
-        if !starved {
+        if now < self.looked + LOOK {
+            return;
+        }
+        self.looked = now;
+        if self.pool.first_starved().is_none() {
             self.starved_since = None;
             return;
         }
         let since = *self.starved_since.get_or_insert(now);
-        if self.may_supply() && now.since(since) >= self.config.patience {
+        if now.since(since) >= self.config.patience {
             self.enter(now, self.me);
         }
     }
@@ -639,6 +479,7 @@ impl Source {
     fn may_supply(&self) -> bool {
         let own = self.workers.get(&self.me);
         self.manifest.local == Local::Reserve
+            && self.state == JobState::Running
             && own.is_some_and(|own| own.connected && !own.joined && own.slots > 0)
     }
 
@@ -651,14 +492,20 @@ impl Source {
         for key in core::mem::take(&mut self.leased) {
             self.out.records.push(Change::Delete(key));
         }
-        self.pending.clear();
-        let over = |job| Frame::Cancel(Cancel { job, tasks: Vec::new() });
+        self.fetching.clear();
+        self.awaited.clear();
+        self.deferred.clear();
         for (peer, stats) in &self.workers {
             if stats.joined {
-                self.out.effects.push(Effect::Send(*peer, over(self.job)));
+                self.out.effects.push(Effect::Send(*peer, self.over()));
             }
         }
         self.out.effects.push(Effect::Changed);
+    }
+
+    /// Tells a worker to forget the job.
+    fn over(&self) -> Frame {
+        Frame::Cancel(Cancel { job: self.job, tasks: Vec::new() })
     }
 
     fn save_job(&mut self) {

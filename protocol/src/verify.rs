@@ -58,7 +58,7 @@ pub enum Verdict {
     Accepted(Acceptance),
     /// The task was settled before; whether this vote agrees with what was accepted.
     Late {
-        /// Agreement.
+        /// Agreement; nothing disagrees where nothing was accepted.
         agrees: bool,
     },
 }
@@ -81,7 +81,8 @@ pub struct Acceptance {
 pub struct Verifier {
     policy: Policy,
     open: BTreeMap<TaskIndex, Vec<Vote>>,
-    settled: BTreeMap<TaskIndex, Outcome>,
+    /// What was accepted; none for a task that was given up.
+    settled: BTreeMap<TaskIndex, Option<Outcome>>,
 }
 
 impl Verifier {
@@ -102,8 +103,10 @@ impl Verifier {
 
     /// Counts a vote. A second vote of one peer for one task replaces nothing and changes nothing.
     pub fn vote(&mut self, task: TaskIndex, vote: Vote) -> Verdict {
-        if let Some(outcome) = self.settled.get(&task) {
-            return Verdict::Late { agrees: *outcome == vote.outcome };
+        if let Some(accepted) = self.settled.get(&task) {
+            return Verdict::Late {
+                agrees: accepted.is_none_or(|outcome| outcome == vote.outcome),
+            };
         }
         let votes = self.open.entry(task).or_default();
         if !votes.iter().any(|known| known.worker == vote.worker) {
@@ -121,7 +124,7 @@ impl Verifier {
             None => return Verdict::Wanted(quorum - most),
         };
         let votes = self.open.remove(&task).unwrap_or_default();
-        self.settled.insert(task, outcome);
+        self.settled.insert(task, Some(outcome));
         let (agreed, outvoted): (Vec<&Vote>, Vec<&Vote>) =
             votes.iter().partition(|one| one.outcome == outcome);
         Verdict::Accepted(Acceptance {
@@ -132,10 +135,26 @@ impl Verifier {
         })
     }
 
+    /// Settles a task without an outcome; says who had voted.
+    pub fn give_up(&mut self, task: TaskIndex) -> Vec<PeerId> {
+        self.settled.entry(task).or_insert(None);
+        self.open.remove(&task).unwrap_or_default().iter().map(|vote| vote.worker).collect()
+    }
+
+    /// Whether a task has been accepted or given up.
+    pub fn is_settled(&self, task: TaskIndex) -> bool {
+        self.settled.contains_key(&task)
+    }
+
+    /// Who voted for what is not settled.
+    pub fn open_votes(&self) -> impl Iterator<Item = (TaskIndex, PeerId)> + '_ {
+        self.open.iter().flat_map(|(task, votes)| votes.iter().map(|vote| (*task, vote.worker)))
+    }
+
     /// Takes a task as settled before a restart.
     pub fn restore(&mut self, task: TaskIndex, outcome: Outcome) {
         self.open.remove(&task);
-        self.settled.insert(task, outcome);
+        self.settled.insert(task, Some(outcome));
     }
 }
 
@@ -208,5 +227,16 @@ mod tests {
         assert_eq!(accepted.outcome, outcome(8));
         assert_eq!(accepted.outvoted, vec![PeerId([1; 32]), PeerId([2; 32])]);
         assert!(accepted.own);
+    }
+
+    #[test]
+    fn a_task_that_was_given_up_is_never_settled_by_later_votes() {
+        let mut verifier = Verifier::new(Policy::Vote(2));
+        assert_eq!(verifier.vote(0, vote(1, 7)), Verdict::Wanted(1));
+        assert_eq!(verifier.open_votes().collect::<Vec<_>>(), [(0, PeerId([1; 32]))]);
+        assert_eq!(verifier.give_up(0), [PeerId([1; 32])]);
+        assert!(verifier.is_settled(0));
+        assert_eq!(verifier.vote(0, vote(2, 7)), Verdict::Late { agrees: true });
+        assert_eq!(verifier.open_votes().count(), 0);
     }
 }

@@ -4,6 +4,7 @@
 //! sources, and turns finished attempts into signed batches that it keeps until they are
 //! acknowledged. It does not execute anything and does not know what an engine is.
 
+mod blobs;
 mod foreign;
 
 #[cfg(test)]
@@ -15,7 +16,7 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
-use core::time::Duration;
+use core::{ops::RangeInclusive, time::Duration};
 
 use serde_bytes::ByteBuf;
 
@@ -157,6 +158,8 @@ struct Neighbour {
     offers: BTreeSet<JobId>,
     /// The window it was last told.
     told: u32,
+    /// Its job that was served last.
+    turn: JobId,
     seen: Timestamp,
 }
 
@@ -195,8 +198,8 @@ pub struct Worker {
     jobs: BTreeMap<(PeerId, JobId), Foreign>,
     running: BTreeMap<u64, Running>,
     next_attempt: u64,
-    /// Blobs asked for and not here.
-    wanted: BTreeSet<Hash>,
+    /// Blobs asked for and not here, and who was asked.
+    wanted: BTreeMap<Hash, PeerId>,
     /// Blobs known to be here, while a job needs them.
     here: BTreeSet<Hash>,
     /// The source served last.
@@ -223,7 +226,7 @@ impl Worker {
             jobs: BTreeMap::new(),
             running: BTreeMap::new(),
             next_attempt: 1,
-            wanted: BTreeSet::new(),
+            wanted: BTreeMap::new(),
             here: BTreeSet::new(),
             turn: PeerId([0; 32]),
             renewed: Timestamp(0),
@@ -315,9 +318,11 @@ impl Worker {
         let neighbour = self.neighbours.entry(peer).or_insert_with(|| Neighbour::away(now));
         (neighbour.connected, neighbour.proximity, neighbour.told, neighbour.seen) =
             (true, proximity, 0, now);
-        // What was never acknowledged is said again, in order.
-        let mut again = Vec::new();
-        for ((_, _), job) in self.jobs.range((peer, JobId([0; 32]))..=(peer, JobId([255; 32]))) {
+        // What was never acknowledged is said again, in order. The source has given its tasks to others
+        // meanwhile and knows nothing of the queue: what would crowd out new credit is let go.
+        let (mut again, mut keep) = (Vec::new(), MAX_CREDIT as usize / 2);
+        for (_, job) in self.jobs.range_mut(of(peer)) {
+            keep -= job.shed(keep, &mut self.out.records, peer);
             for (commit, opened) in job.unacked.values() {
                 again.push(Frame::Commit(commit.clone()));
                 again.push(foreign::reveal(commit, opened));
@@ -332,6 +337,7 @@ impl Worker {
             (neighbour.connected, neighbour.told, neighbour.seen) = (false, 0, now);
             neighbour.offers.clear();
         }
+        self.jobs.retain(|(source, _), job| source != peer || !job.is_over());
         let keep = self.jobs.keys().any(|(source, _)| source == peer);
         if !keep {
             self.neighbours.remove(peer);
@@ -377,7 +383,7 @@ impl Worker {
                 .effects
                 .push(Effect::Violation(peer, "a lease whose task ids are not its tasks'"));
         }
-        let of_peer = self.jobs.range((peer, JobId([0; 32]))..=(peer, JobId([255; 32])));
+        let of_peer = self.jobs.range(of(peer));
         let held: usize = of_peer.map(|(_, job)| job.queue.len()).sum();
         if held + lease.tasks.len() > 2 * MAX_CREDIT as usize {
             return self
@@ -403,6 +409,9 @@ impl Worker {
                 .effects
                 .push(Effect::Violation(peer, "a lease or task that is given twice"));
         }
+        if known.is_none() && self.jobs.len() >= MAX_FOREIGN_JOBS {
+            self.jobs.retain(|_, job| !job.is_over());
+        }
         if self.jobs.len() >= MAX_FOREIGN_JOBS && !self.jobs.contains_key(&(peer, lease.job)) {
             return self.refuse(peer, Some(lease.job), Reason::Busy);
         }
@@ -416,6 +425,7 @@ impl Worker {
         let program = job.program.get_or_insert_with(|| Arc::new(lease.program.clone())).clone();
         let mut needs = Vec::from([(program.module, program.module_len)]);
         needs.extend(program.data.iter().map(|file| (file.hash, file.len)));
+        let (delivered, queued) = (job.delivered(), job.queued());
         let mut count = 0;
         for task in lease.tasks {
             if let task::Input::Blob { hash, len } = task.input {
@@ -434,15 +444,18 @@ impl Worker {
                 job.release(&running.held.lease, &mut self.out.records, peer);
                 running.held.lease = lease.lease;
                 count += 1;
-            } else if job.queue_task(held, &mut self.out.records, peer) {
+            } else if !delivered.contains(&held.task) {
+                if queued.contains(&held.task) {
+                    job.move_task(held, &mut self.out.records, peer);
+                } else {
+                    job.queue.push_back(held);
+                }
                 count += 1;
             }
         }
         job.hold(lease.lease, count, &mut self.out.records, peer);
         for (hash, len) in needs {
-            if !self.here.contains(&hash) && self.wanted.insert(hash) {
-                self.out.effects.push(Effect::Fetch { hash, len, from: peer });
-            }
+            self.want(hash, len, peer);
         }
     }
 
@@ -480,35 +493,6 @@ impl Worker {
     fn acked(&mut self, peer: PeerId, job: JobId, highest: u64) {
         if let Some(foreign) = self.jobs.get_mut(&(peer, job)) {
             foreign.acked(highest, &mut self.out.records, peer);
-        }
-    }
-
-    /// Keeps `here` no larger than what current jobs may ask about.
-    fn forget_blobs(&mut self) {
-        if self.jobs.is_empty() {
-            self.here.clear();
-        }
-    }
-
-    fn blob(&mut self, now: Timestamp, hash: &Hash, here: bool) {
-        self.wanted.remove(hash);
-        if here {
-            self.here.insert(*hash);
-            return;
-        }
-        let mut lost = Vec::new();
-        for ((source, job), foreign) in &mut self.jobs {
-            for held in foreign.take_needing(hash) {
-                lost.push((*source, *job, held));
-            }
-        }
-        for (source, job, held) in lost {
-            if self.neighbours.get(&source).is_some_and(|n| n.connected) {
-                let output = Output::Inline(ByteBuf::new());
-                self.result(now, source, job, held, (Status::HostFault, output, 0, Vec::new(), 0));
-            } else if let Some(foreign) = self.jobs.get_mut(&(source, job)) {
-                foreign.release(&held.lease, &mut self.out.records, source);
-            }
         }
     }
 
@@ -558,7 +542,7 @@ impl Worker {
 
     fn pause(&mut self) {
         self.paused = true;
-        for (attempt, running) in core::mem::take(&mut self.running) {
+        for (attempt, running) in core::mem::take(&mut self.running).into_iter().rev() {
             self.out.effects.push(Effect::Kill(attempt));
             if let Some(job) = self.jobs.get_mut(&(running.source, running.job)) {
                 job.queue.push_front(running.held);
@@ -587,7 +571,7 @@ impl Worker {
 
     fn renew(&mut self) {
         for (peer, _) in self.neighbours.iter().filter(|(_, n)| n.connected) {
-            let of_peer = self.jobs.range((*peer, JobId([0; 32]))..=(*peer, JobId([255; 32])));
+            let of_peer = self.jobs.range(of(*peer));
             let leases: Vec<LeaseId> = of_peer.flat_map(|(_, job)| job.leases()).collect();
             for some in leases.chunks(crate::limits::MAX_LEASE_TASKS) {
                 let frame = Frame::Renew(Renew { leases: some.to_vec() });
@@ -626,6 +610,9 @@ impl Worker {
         while self.running.len() < self.lending.slots as usize {
             let Some(key) = self.next_job() else { return };
             self.turn = key.0;
+            if let Some(neighbour) = self.neighbours.get_mut(&key.0) {
+                neighbour.turn = key.1;
+            }
             let here = &self.here;
             let Some((foreign, held)) = self
                 .jobs
@@ -643,14 +630,17 @@ impl Worker {
         }
     }
 
-    /// The first job with a task to start, beginning after the source served last.
+    /// The next job with a task to start: sources take turns, and so do the jobs of one source.
     fn next_job(&self) -> Option<(PeerId, JobId)> {
         let ready = |(_, job): &(&(PeerId, JobId), &Foreign)| {
             job.unacked.len() < MAX_UNACKED_BATCHES && job.has_ready(&self.here)
         };
         let after = self.jobs.range((self.turn, JobId([255; 32]))..);
         let before = self.jobs.range(..(self.turn, JobId([255; 32])));
-        after.chain(before).find(ready).map(|(key, _)| *key)
+        let first = after.chain(before).find(ready).map(|(key, _)| *key)?;
+        let last = self.neighbours.get(&first.0).map_or(JobId([0; 32]), |neighbour| neighbour.turn);
+        let later = self.jobs.range(of(first.0)).filter(|(key, _)| key.1 > last).find(ready);
+        Some(later.map_or(first, |(key, _)| *key))
     }
 
     /// Signs and sends batches that are full, old enough, or the last that an idle slot has.
@@ -710,8 +700,20 @@ impl Worker {
 impl Neighbour {
     fn away(now: Timestamp) -> Self {
         let proximity = offer::Proximity::Wide;
-        Self { connected: false, proximity, offers: BTreeSet::new(), told: 0, seen: now }
+        Self {
+            connected: false,
+            proximity,
+            offers: BTreeSet::new(),
+            told: 0,
+            turn: JobId([0; 32]),
+            seen: now,
+        }
     }
+}
+
+/// The places of a source's jobs.
+fn of(source: PeerId) -> RangeInclusive<(PeerId, JobId)> {
+    (source, JobId([0; 32]))..=(source, JobId([255; 32]))
 }
 
 fn smooth(old: f64, new: f64) -> f64 {

@@ -15,6 +15,7 @@ use bayan_protocol::{
     crypto::Keypair,
     id::{Hash, JobId, LeaseId, TaskId},
     job::Local,
+    limits::MAX_FRAME,
     record::JobState,
     result::{Ack, Commit, Output},
     task::{Limits, PROFILE_V1, Status},
@@ -149,6 +150,89 @@ fn frames_that_break_the_rules_end_their_own_connection() -> anyhow::Result<()> 
     Ok(())
 }
 
+/// A program of another make: encryption and streams as they should be, and then a frame whose length
+/// alone is an attack.
+#[test]
+fn an_oversized_frame_ends_its_own_connection() -> anyhow::Result<()> {
+    let mut network = Network::start()?;
+    let job = network.submit()?;
+    for length in [u32::MAX, u32::try_from(MAX_FRAME)? + 1] {
+        let rest = stranger::says(&network.victim, &length.to_be_bytes())?;
+        // The victim's greeting and hello may come first, or be overtaken by the end.
+        ensure!(rest.len() < 4096, "the victim goes on talking: {} bytes", rest.len());
+    }
+    network.is_unharmed(job, &[])?;
+    Ok(())
+}
+
+/// A peer without any of this project's own network code.
+mod stranger {
+    use std::time::Duration;
+
+    use anyhow::Context as _;
+    use bayan_tests::peers::Node;
+    use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
+    use libp2p::{
+        Multiaddr, PeerId, StreamProtocol, SwarmBuilder, identity::Keypair, noise, swarm::SwarmEvent, tcp,
+        yamux,
+    };
+
+    const WORK: StreamProtocol = StreamProtocol::new("/bayan/work/1");
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// Greets on a work stream, says `bytes`, and hears what comes until the other side ends it.
+    pub(super) fn says(victim: &Node, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let talk = async { tokio::time::timeout(LIMIT, talk(victim, bytes)).await };
+        runtime.block_on(talk).context("the victim does not end the stream")?
+    }
+
+    async fn talk(victim: &Node, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
+        // Of two peers the one with the smaller id opens the stream.
+        let victim_id = victim.id()?;
+        let keypair = (0..=u8::MAX)
+            .filter_map(|seed| Keypair::ed25519_from_bytes([seed; 32]).ok())
+            .find(|key| {
+                let public = key.public().try_into_ed25519().map(|key| key.to_bytes());
+                public.is_ok_and(|public| public < *victim_id.as_bytes())
+            })
+            .context("one of 256 ids is smaller")?;
+        let mut swarm = SwarmBuilder::with_existing_identity(keypair)
+            .with_tokio()
+            .with_tcp(tcp::Config::new(), noise::Config::new, yamux::Config::default)?
+            .with_behaviour(|_| libp2p_stream::Behaviour::new())?
+            .with_swarm_config(|config| config.with_idle_connection_timeout(LIMIT))
+            .build();
+        let mut control = swarm.behaviour().new_control();
+        let address: Multiaddr = victim.dial.parse()?;
+        swarm.dial(address)?;
+        let peer: PeerId = loop {
+            if let SwarmEvent::ConnectionEstablished { peer_id, .. } = swarm.select_next_some().await {
+                break peer_id;
+            }
+        };
+        let talk = async {
+            let mut stream = control.open_stream(peer, WORK).await?;
+            stream.write_all(&[0; 4]).await?;
+            stream.write_all(bytes).await?;
+            stream.flush().await?;
+            let mut rest = Vec::new();
+            // A reset is an end as well.
+            let _ = stream.read_to_end(&mut rest).await;
+            Ok(rest)
+        };
+        let network = async {
+            loop {
+                swarm.select_next_some().await;
+            }
+        };
+        tokio::select! {
+            rest = talk => rest,
+            () = network => unreachable!("a network without an end"),
+        }
+    }
+}
+
 #[test]
 fn garbage_on_the_socket_and_silent_connections_do_no_harm() -> anyhow::Result<()> {
     let mut chance = Chance::new();
@@ -174,9 +258,8 @@ fn garbage_on_the_socket_and_silent_connections_do_no_harm() -> anyhow::Result<(
 #[test]
 fn results_that_nobody_asked_for_do_not_count() -> anyhow::Result<()> {
     let mut network = Network::start()?;
-    let mut all = Vec::new();
-
     let mut never_leased = Hostile::greeted(&network.victim, 1)?;
+    let mut not_leased = Hostile::greeted(&network.victim, 1)?;
     let mut wrong_signer = Hostile::greeted(&network.victim, 1)?;
     let mut wrong_lease = Hostile::greeted(&network.victim, 1)?;
     let mut wrong_worker = Hostile::greeted(&network.victim, 1)?;
@@ -190,6 +273,13 @@ fn results_that_nobody_asked_for_do_not_count() -> anyhow::Result<()> {
     let unknown = never_leased.result(&lease, TaskId([9; 32]), right, lie());
     never_leased.deliver(job, 1, vec![unknown])?;
     never_leased.is_thrown_out().context("a result for a task that does not exist")?;
+
+    let lease = not_leased.leases(1)?;
+    let held: Vec<TaskId> = lease.tasks.iter().map(|task| task.task).collect();
+    let id = |number: u64| lease.program.task_id(&Hash::of(format!("{number}\n").as_bytes()));
+    let other = (0..TASKS).map(id).find(|task| !held.contains(task)).context("a task of somebody else")?;
+    not_leased.deliver(job, 1, vec![not_leased.result(&lease, other, right, lie())])?;
+    not_leased.is_thrown_out().context("a result for a task that others were given")?;
 
     // Another peer's signature is a valid signature, but not of the peer that sends it.
     let lease = wrong_signer.leases(1)?;
@@ -223,9 +313,10 @@ fn results_that_nobody_asked_for_do_not_count() -> anyhow::Result<()> {
     no_commit.send(&Frame::Reveal(bayan_protocol::result::Reveal { root, opened: vec![result] }))?;
     no_commit.is_thrown_out().context("a reveal without a commit")?;
 
-    all.extend([&never_leased, &wrong_signer, &wrong_lease, &wrong_worker, &other_root, &no_commit]);
+    let all =
+        [&never_leased, &not_leased, &wrong_signer, &wrong_lease, &wrong_worker, &other_root, &no_commit];
     let results = network.is_unharmed(job, &all)?;
-    for peer in &all {
+    for peer in all {
         assert_eq!(outputs::votes_of(&results, &peer.peer), (0, 0), "a refused batch is not even a vote");
     }
     Ok(())
@@ -245,12 +336,14 @@ fn a_lie_told_again_and_again_stays_one_vote() -> anyhow::Result<()> {
     }
     liar.until("an acknowledgement of the first", |frame| matches!(frame, Frame::Ack(_)).then_some(()))?;
     // The same batch under another lease of its own is another statement, and false.
-    let second = match liar.until("a second lease", other_lease(&lease)) {
-        Ok(second) => second,
-        Err(_) => Lease { lease: LeaseId([4; 32]), ..lease.clone() },
-    };
-    let again = vec![liar.result(&second, task, Status::Exited(0), inline(b"a lie\n"))];
-    liar.deliver(job, 4, again)?;
+    let other = network.submit()?;
+    let second = liar.until("a lease of the other job", |frame| match frame {
+        Frame::Lease(lease) if lease.job == other => Some(lease.clone()),
+        _ => None,
+    })?;
+    let names = (job, lease.submitter, second.lease);
+    let again = opened(liar.peer, names, task, Status::Exited(0), inline(b"a lie\n"));
+    liar.deliver(job, 4, vec![again])?;
     liar.is_thrown_out().context("a result replayed under a lease that does not hold its task")?;
 
     // Whoever repeats the liar's own batch is not the liar.
@@ -259,18 +352,11 @@ fn a_lie_told_again_and_again_stays_one_vote() -> anyhow::Result<()> {
     copycat.deliver_as(commit, lie)?;
     copycat.is_thrown_out().with_context(|| format!("another's batch, holding lease {}", lease.lease))?;
 
+    network.is_unharmed(other, &[&liar, &copycat])?;
     let results = network.is_unharmed(job, &[&liar, &copycat])?;
     assert_eq!(outputs::votes_of(&results, &liar.peer), (0, 1));
     assert_eq!(outputs::votes_of(&results, &copycat.peer), (0, 0));
     Ok(())
-}
-
-fn other_lease(first: &Lease) -> impl Fn(&Frame) -> Option<Lease> {
-    let first = first.lease;
-    move |frame| match frame {
-        Frame::Lease(lease) if lease.lease != first => Some(lease.clone()),
-        _ => None,
-    }
 }
 
 #[test]

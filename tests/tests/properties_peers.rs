@@ -203,3 +203,19 @@ fn garbage_closes_the_connection_and_an_unknown_kind_does_not() {
     world.step(one, Input::Frame { peer, frame: Frame::decode(b"garbage") });
     assert_eq!(world.host(one).closed, [peer]);
 }
+
+/// The judge's own test: two liars who agree outvote the truth, and the judge must say so.
+#[test]
+#[should_panic(expected = "has a wrong result")]
+fn the_judge_notices_when_liars_agree() {
+    let mut world = World::new(6);
+    let submitter = world.add(0, 10 * MS, false);
+    for _ in 0..2 {
+        world.add(1, 10 * MS, true);
+    }
+    mesh(&mut world, 3);
+    let job = world.submit(submitter, 5, Policy::Vote(2), Local::Never).expect("it is up");
+    let until = after(&world, LIMIT);
+    assert!(world.run_until(until, |world| is_over(world, submitter, &job)));
+    judge(&world, submitter, &job, 5, 6);
+}

@@ -17,6 +17,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bayan_protocol::{id::Hash, limits::MAX_BLOB};
+use bayan_store::BlobError;
 use futures::{StreamExt as _, stream};
 use tokio::{io::AsyncReadExt as _, sync::mpsc};
 
@@ -56,6 +57,12 @@ pub(super) async fn upload(
         let text = format!("a blob has at most {MAX_BLOB} bytes, this one {len}");
         return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text));
     }
+    // Before the body is asked for: a client that waits for the word to continue sends none of it.
+    let usage = app.shared.blobs.usage();
+    let used = usage.whole.saturating_add(usage.partial);
+    if len > usage.quota.saturating_sub(used) {
+        return Err(BlobError::Quota { needed: len, used, quota: usage.quota }.into());
+    }
     let _place = app.transfers.acquire().await.map_err(|_| Failure::stopping())?;
     let (sender, receiver) = mpsc::channel(CHUNKS);
     let blobs = app.shared.blobs.clone();
@@ -63,10 +70,14 @@ pub(super) async fn upload(
         blobs.put_reader(Chunks { receiver, current: Bytes::new() }, len)
     });
     let mut chunks = body.into_data_stream();
+    let mut sender = Some(sender);
     while let Ok(Some(Ok(chunk))) = tokio::time::timeout(SILENCE, chunks.next()).await {
-        // Closed when the store has failed, and it says why below.
-        if sender.send(chunk).await.is_err() {
-            break;
+        // Closed when the store has failed. It says why below, to a client that hears it only when
+        // it has sent everything.
+        if let Some(open) = &sender
+            && open.send(chunk).await.is_err()
+        {
+            sender = None;
         }
     }
     drop(sender);

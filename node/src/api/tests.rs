@@ -380,7 +380,7 @@ fn what_breaks_a_bound_is_refused_in_plain_words() {
     }
     assert!(fixture.script().submitted.is_empty());
     let answer = fixture.raw(&format!(
-        "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 13\r\nConnection: close\r\n\r\n{{\"name\":\"x\"}}",
+        "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 12\r\nConnection: close\r\n\r\n{{\"name\":\"x\"}}",
         fixture.token
     ));
     assert!(answer.starts_with("HTTP/1.1 422"), "{answer}");

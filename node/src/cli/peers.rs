@@ -92,7 +92,10 @@ fn describe(info: &PeerInfo) -> String {
         let rtt = connection.and_then(|connection| connection.rtt_micros);
         let note = match &neighbour.refused {
             Some(why) => format!("does not work for this peer: {}", text::printable(why, 80)),
-            None if !neighbour.foreign_profiles.is_empty() => "has other engines".to_owned(),
+            None if !neighbour.foreign_profiles.is_empty() => {
+                let profiles = neighbour.foreign_profiles.join(", ");
+                format!("has another engine ({}), so it gets no work", text::printable(&profiles, 60))
+            }
             None => String::new(),
         };
         vec![

@@ -50,7 +50,7 @@ impl Peer {
             let text = format!("this peer speaks version {VERSION}");
             let refuse = Refuse { job: None, reason: Reason::Version, text };
             self.send(peer, Frame::Refuse(refuse));
-            return self.close(peer, "no common version of the work protocol");
+            return self.close(now, peer, "no common version of the work protocol");
         }
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         neighbour.hello = Some(hello);

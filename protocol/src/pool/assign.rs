@@ -192,7 +192,13 @@ impl Pool {
 
     /// The tasks out with others of which `peer` has no copy and had none. What only overdue workers
     /// hold counts as held by nobody, and as expected last.
-    fn candidates(&self, now: Timestamp, peer: &PeerId, but: &[TaskIndex], usual: f64) -> Vec<Candidate> {
+    fn candidates(
+        &self,
+        now: Timestamp,
+        peer: &PeerId,
+        but: &[TaskIndex],
+        usual: f64,
+    ) -> Vec<Candidate> {
         let mut candidates: BTreeMap<TaskIndex, Candidate> = BTreeMap::new();
         for (_, holder) in self.workers.iter().filter(|(holder, _)| *holder != peer) {
             let overdue = holder.is_overdue(now, usual);
@@ -202,7 +208,8 @@ impl Pool {
                 }
                 let due = holder.due(now, place);
                 let due = Reverse(if overdue { NOT_SOON.saturating_add(due) } else { due });
-                let candidate = candidates.entry(index).or_insert(Candidate { copies: 0, due, index });
+                let candidate =
+                    candidates.entry(index).or_insert(Candidate { copies: 0, due, index });
                 candidate.due = candidate.due.max(due);
                 candidate.copies += u32::from(!overdue);
             }

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 const MEMORY: f64 = 64.0;
 
 /// Usual gaps between words of a worker that may pass in silence before it is thought slow.
-const PATIENCE: f64 = 2.0;
+const PATIENCE: f64 = 4.0;
 
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -150,10 +150,11 @@ impl Worker {
         self.interval().map(|interval| 1.0 / interval.max(1.0))
     }
 
-    /// How overdue its next word is: silence as a multiple of the longest that would be usual. Above 1
-    /// it is not to be relied upon. `usual` is the speed of a slot elsewhere.
+    /// How overdue its next word is: its silence as a multiple of what may pass. One that has shown no
+    /// speed is overdue as soon as a slot elsewhere would have been done (`usual` is its speed).
     fn overdue(&self, now: Timestamp, usual: f64) -> f64 {
-        let patience = if self.arrivals > 0.0 { PATIENCE * self.busy / self.arrivals } else { 1.0 / usual };
+        let patience =
+            if self.arrivals > 0.0 { PATIENCE * self.busy / self.arrivals } else { 1.0 / usual };
         self.silence(now) / patience.max(1.0)
     }
 

@@ -9,7 +9,7 @@ use crate::{
     id::{JobId, PeerId},
     record::JobState,
     time::Timestamp,
-    verify::{Acceptance, Policy},
+    verify::Policy,
 };
 
 /// One worker's part in a job.
@@ -73,9 +73,6 @@ pub struct JobView {
 impl Source {
     /// The job's standing now.
     pub fn view(&self) -> JobView {
-        let failed = |acceptance: &Option<Acceptance>| {
-            !acceptance.as_ref().is_some_and(|accepted| accepted.outcome.status.is_success())
-        };
         JobView {
             job: self.job,
             name: self.manifest.name.clone(),
@@ -84,7 +81,7 @@ impl Source {
             inputs: self.manifest.inputs.count(),
             tasks: self.tasks.len() as u64,
             settled: self.settled.len() as u64,
-            failed: self.settled.iter().filter(|(_, acceptance)| failed(acceptance)).count() as u64,
+            failed: self.failed,
             in_flight: self.pool.in_flight() as u64,
             waiting: self.waiting(),
             submitted: self.submitted,

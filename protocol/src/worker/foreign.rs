@@ -77,31 +77,63 @@ impl Foreign {
         self.unacked.insert(commit.sequence, (commit, opened));
     }
 
-    /// Queues a task unless its result is already on the way; a task held under an older lease moves
-    /// to the newer one. Says whether the lease has this task open.
-    pub(super) fn queue_task(
-        &mut self,
-        held: Held,
-        records: &mut Vec<Change>,
-        source: PeerId,
-    ) -> bool {
-        let unsent = self.results.iter().any(|one| one.leaf.task == held.task);
-        let unacked = self
-            .unacked
-            .values()
-            .any(|(_, opened)| opened.iter().any(|one| one.leaf.task == held.task));
-        if unsent || unacked {
-            return false;
-        }
+    /// Whether nothing of the job is left to do or to say.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_idle() && self.open.is_empty() && self.unacked.is_empty()
+    }
+
+    /// Tasks whose results are on the way: they are never computed again. What could not be
+    /// concluded is no result: a new lease, which may come ahead of the acknowledgement, asks for
+    /// another try.
+    pub(super) fn delivered(&self) -> BTreeSet<TaskId> {
+        let unacked = self.unacked.values().flat_map(|(_, opened)| opened);
+        let all = self.results.iter().chain(unacked).map(|one| &one.leaf);
+        all.filter(|leaf| leaf.status.is_conclusive()).map(|leaf| leaf.task).collect()
+    }
+
+    /// Tasks that wait to be computed.
+    pub(super) fn queued(&self) -> BTreeSet<TaskId> {
+        self.queue.iter().map(|held| held.task).collect()
+    }
+
+    /// Moves a queued task from the lease that it is held under to a newer one.
+    pub(super) fn move_task(&mut self, held: Held, records: &mut Vec<Change>, source: PeerId) {
         if let Some(queued) = self.queue.iter_mut().find(|one| one.task == held.task) {
             let older = core::mem::replace(&mut queued.lease, held.lease);
-            if older != held.lease {
-                self.release(&older, records, source);
-            }
-        } else {
-            self.queue.push_back(held);
+            self.release(&older, records, source);
         }
-        true
+    }
+
+    /// Lets go of queued tasks beyond the first `keep`; says how many are left.
+    pub(super) fn shed(&mut self, keep: usize, records: &mut Vec<Change>, source: PeerId) -> usize {
+        while self.queue.len() > keep
+            && let Some(held) = self.queue.pop_back()
+        {
+            self.release(&held.lease, records, source);
+        }
+        self.queue.len()
+    }
+
+    /// The blobs that the job's tasks need.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = Hash> + '_ {
+        let program = self.program.iter().flat_map(|program| program.blobs());
+        program.chain(self.queue.iter().filter_map(|held| held.input.blob()))
+    }
+
+    /// The length of a blob, if a queued task needs it.
+    pub(super) fn needs(&self, hash: &Hash) -> Option<u64> {
+        let program = self.program.as_ref().filter(|_| !self.queue.is_empty())?;
+        let module = (program.module, program.module_len);
+        let data = program.data.iter().map(|file| (file.hash, file.len));
+        let inputs = self.queue.iter().filter_map(|held| match held.input {
+            Input::Blob { hash, len } => Some((hash, len)),
+            Input::Inline(_) => None,
+        });
+        core::iter::once(module)
+            .chain(data)
+            .chain(inputs)
+            .find(|(of, _)| of == hash)
+            .map(|(_, len)| len)
     }
 
     /// Notes how many tasks a lease has open.
