@@ -83,7 +83,10 @@ struct App {
 
 impl App {
     /// Puts a question to the core.
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Failure> {
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, Failure> {
         let (reply, answer) = oneshot::channel();
         let message = Message::Command(command(reply));
         self.shared.commands.send(message).await.map_err(|_| Failure::stopping())?;
@@ -92,7 +95,11 @@ impl App {
 }
 
 /// Serves until `shutdown`, then lets answers under way be completed.
-pub(crate) async fn serve(listener: tokio::net::TcpListener, shared: Shared, shutdown: CancellationToken) {
+pub(crate) async fn serve(
+    listener: tokio::net::TcpListener,
+    shared: Shared,
+    shutdown: CancellationToken,
+) {
     let app = Arc::new(App {
         shared,
         shutdown: shutdown.clone(),

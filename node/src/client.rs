@@ -101,7 +101,7 @@ impl Client {
             .proxy(None)
             .timeout_connect(Some(CONNECT))
             .build();
-        Self { agent: config.new_agent(), api: api, authorization: format!("Bearer {token}") }
+        Self { agent: config.new_agent(), api, authorization: format!("Bearer {token}") }
     }
 
     /// Where the API is.
@@ -122,7 +122,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Local`] if `content` fails or is shorter.
     pub fn upload_reader(&self, content: impl Read, len: u64) -> Result<BlobInfo, ClientError> {
-        let mut content = Counted { from: content.take(len), read: 0, failed: None };
+        let mut content = Exactly { from: content, left: len, failed: None };
         let request = self
             .agent
             .post(self.url("blobs"))
@@ -134,13 +134,6 @@ impl Client {
         let sent = request.send(SendBody::from_reader(&mut content));
         if let Some(error) = content.failed {
             return Err(ClientError::Local(error));
-        }
-        if content.read < len && sent.is_err() {
-            // The peer may as well have been the one to break off; reading on tells.
-            let rest = io::copy(&mut content, &mut io::sink()).map_err(ClientError::Local)?;
-            if rest == 0 && content.read < len {
-                return Err(ClientError::Local(io::ErrorKind::UnexpectedEof.into()));
-            }
         }
         self.json(sent)
     }
@@ -280,10 +273,16 @@ impl Client {
     }
 
     fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.json(self.agent.delete(self.url(path)).header("authorization", &self.authorization).call())
+        self.json(
+            self.agent.delete(self.url(path)).header("authorization", &self.authorization).call(),
+        )
     }
 
-    fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+    fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
         let request = self.agent.post(self.url(path)).header("authorization", &self.authorization);
         self.json(request.send_json(body))
     }
@@ -336,27 +335,31 @@ impl Client {
     }
 }
 
-/// Tells a failing source from a failing connection.
-struct Counted<R> {
+/// A source of exactly so many bytes, which tells its own failing from that of the connection.
+struct Exactly<R> {
     from: R,
-    read: u64,
+    left: u64,
     failed: Option<io::Error>,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for Exactly<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.from.read(buffer) {
-            Ok(count) => {
-                self.read += count as u64;
-                Ok(count)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
-            Err(error) => {
-                let kind = error.kind();
-                self.failed = Some(error);
-                Err(kind.into())
-            }
+        let most = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if most == 0 {
+            return Ok(0);
         }
+        let error = match self.from.read(&mut buffer[..most]) {
+            Ok(0) => io::ErrorKind::UnexpectedEof.into(),
+            Ok(count) => {
+                self.left -= count as u64;
+                return Ok(count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            Err(error) => error,
+        };
+        let kind = error.kind();
+        self.failed = Some(error);
+        Err(kind.into())
     }
 }
 
@@ -393,7 +396,9 @@ impl Blob {
         let mut copied = 0;
         loop {
             let count = match self.reader.read(&mut buffer) {
-                Ok(0) if copied < self.len => return Err(self.client.gone("the blob was cut short")),
+                Ok(0) if copied < self.len => {
+                    return Err(self.client.gone("the blob was cut short"));
+                }
                 Ok(0) => return Ok(copied),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -425,7 +430,9 @@ impl Events {
             let mut line = String::new();
             match (&mut self.lines).take(MAX_LINE).read_line(&mut line) {
                 Ok(0) => return Err(self.client.gone("the stream of events ended")),
-                Ok(_) if line.len() as u64 >= MAX_LINE => return Err(self.client.foreign("an endless event")),
+                Ok(_) if line.len() as u64 >= MAX_LINE => {
+                    return Err(self.client.foreign("an endless event"));
+                }
                 Ok(_) => {}
                 Err(error) => return Err(self.client.gone(error)),
             }

@@ -56,9 +56,11 @@ impl Hostile {
         config.quic = false;
         // It is after its victim alone.
         config.target_outgoing = 0;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (net, events) = runtime.block_on(bayan_net::start(config))?;
-        let mut hostile = Self { runtime, net, events, peer: key.peer_id(), key, victim: victim.id()? };
+        let mut hostile =
+            Self { runtime, net, events, peer: key.peer_id(), key, victim: victim.id()? };
         hostile.awaits_up()?;
         Ok(hostile)
     }
@@ -67,7 +69,8 @@ impl Hostile {
     pub fn greeted(victim: &Node, slots: u32) -> anyhow::Result<Self> {
         let mut hostile = Self::connect(victim)?;
         hostile.send(&Frame::Hello(hello(slots)))?;
-        hostile.until("the victim's hello", |frame| matches!(frame, Frame::Hello(_)).then_some(()))?;
+        hostile
+            .until("the victim's hello", |frame| matches!(frame, Frame::Hello(_)).then_some(()))?;
         Ok(hostile)
     }
 
@@ -83,7 +86,9 @@ impl Hostile {
 
     fn event(&mut self, deadline: Instant) -> Option<Event> {
         let events = &mut self.events;
-        self.runtime.block_on(async { tokio::time::timeout_at(deadline.into(), events.recv()).await.ok().flatten() })
+        self.runtime.block_on(async {
+            tokio::time::timeout_at(deadline.into(), events.recv()).await.ok().flatten()
+        })
     }
 
     /// Says a frame.
@@ -105,14 +110,20 @@ impl Hostile {
                     let frame = Frame::decode(&bytes).expect("an honest peer's frames can be read");
                     return Some(Heard::Frame(Box::new(frame)));
                 }
-                Event::Down { peer, reason } if peer == self.victim => return Some(Heard::Down(reason)),
+                Event::Down { peer, reason } if peer == self.victim => {
+                    return Some(Heard::Down(reason));
+                }
                 _ => {}
             }
         }
     }
 
     /// Listens until `wanted` finds something in a frame of the victim.
-    pub fn until<T>(&mut self, what: &str, mut wanted: impl FnMut(&Frame) -> Option<T>) -> anyhow::Result<T> {
+    pub fn until<T>(
+        &mut self,
+        what: &str,
+        mut wanted: impl FnMut(&Frame) -> Option<T>,
+    ) -> anyhow::Result<T> {
         let deadline = Instant::now() + ANSWERS;
         loop {
             match self.hear(deadline.saturating_duration_since(Instant::now())) {
@@ -121,7 +132,9 @@ impl Hostile {
                         return Ok(found);
                     }
                 }
-                Some(Heard::Down(reason)) => bail!("the stream is gone ({reason}) before {what} came"),
+                Some(Heard::Down(reason)) => {
+                    bail!("the stream is gone ({reason}) before {what} came")
+                }
                 None => bail!("waited {ANSWERS:?} in vain for {what}"),
             }
         }

@@ -31,7 +31,11 @@ fn programs() -> &'static Path {
         let dir = root().join("target/native");
         let built = Command::new(root().join("apps/build")).arg("--native").arg(&dir).output();
         let built = built.expect("apps/build can be started");
-        assert!(built.status.success(), "apps/build --native: {}", String::from_utf8_lossy(&built.stderr));
+        assert!(
+            built.status.success(),
+            "apps/build --native: {}",
+            String::from_utf8_lossy(&built.stderr)
+        );
         dir
     })
 }

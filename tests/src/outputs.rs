@@ -14,11 +14,15 @@ pub fn check_proofs(results: &[TaskResult]) -> anyhow::Result<()> {
         let places = &result.places;
         ensure!(result.by.iter().any(|vote| vote.agrees), "nobody vouches for {places:?}");
         for vote in &result.by {
-            let proof = decode_proof(&vote.proof).with_context(|| format!("a proof of {places:?} is unreadable"))?;
+            let proof = decode_proof(&vote.proof)
+                .with_context(|| format!("a proof of {places:?} is unreadable"))?;
             proof.check().with_context(|| format!("a proof of {places:?} does not hold"))?;
             ensure!(proof.leaf.worker == vote.peer, "a proof of {places:?} is another peer's");
             ensure!(proof.leaf.task == result.task, "a proof of {places:?} is another task's");
-            ensure!(hex::encode(proof.signature.0) == vote.signature, "two signatures for {places:?}");
+            ensure!(
+                hex::encode(proof.signature.0) == vote.signature,
+                "two signatures for {places:?}"
+            );
             let outcome = proof.outcome();
             let same = Some(outcome.status) == result.status
                 && Some(outcome.output) == result.output
@@ -27,14 +31,19 @@ pub fn check_proofs(results: &[TaskResult]) -> anyhow::Result<()> {
         }
         if let Some(inline) = &result.inline {
             let bytes = hex::decode(inline)?;
-            ensure!(Some(Hash::of(&bytes)) == result.output, "the output of {places:?} is not what its digest says");
+            ensure!(
+                Some(Hash::of(&bytes)) == result.output,
+                "the output of {places:?} is not what its digest says"
+            );
         }
     }
     Ok(())
 }
 
 /// Every settled task of a page by page list.
-pub fn all(mut page: impl FnMut(usize) -> anyhow::Result<Results>) -> anyhow::Result<Vec<TaskResult>> {
+pub fn all(
+    mut page: impl FnMut(usize) -> anyhow::Result<Results>,
+) -> anyhow::Result<Vec<TaskResult>> {
     let mut results = Vec::new();
     loop {
         let next = page(results.len())?;
@@ -47,9 +56,11 @@ pub fn all(mut page: impl FnMut(usize) -> anyhow::Result<Results>) -> anyhow::Re
 
 /// Reads a `results.jsonl`.
 pub fn list(path: &Path) -> anyhow::Result<Vec<TaskResult>> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let parse = |line: &str| {
-        let mut value: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
+        let mut value: Value =
+            serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
         // The outputs themselves stand in the files beside the list.
         value.as_object_mut().context("an object")?.remove("files");
         value["inline"] = Value::Null;
@@ -62,7 +73,10 @@ pub fn list(path: &Path) -> anyhow::Result<Vec<TaskResult>> {
 pub fn check_complete(results: &[TaskResult], count: u64) -> anyhow::Result<()> {
     let mut places: Vec<u64> = results.iter().flat_map(|result| result.places.clone()).collect();
     places.sort_unstable();
-    ensure!(places == (0..count).collect::<Vec<_>>(), "of {count} inputs these are answered: {places:?}");
+    ensure!(
+        places == (0..count).collect::<Vec<_>>(),
+        "of {count} inputs these are answered: {places:?}"
+    );
     Ok(())
 }
 

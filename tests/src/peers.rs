@@ -61,7 +61,9 @@ impl Node {
     fn start_at(dir: &Path, listen: SocketAddr, args: Vec<String>) -> anyhow::Result<Self> {
         let mut command = bayan(dir);
         command.args(["node", "--json", "--no-mdns"]);
-        command.args(["--listen", &format!("/ip4/{}/tcp/{}", listen.ip(), listen.port())]).args(&args);
+        command
+            .args(["--listen", &format!("/ip4/{}/tcp/{}", listen.ip(), listen.port())])
+            .args(&args);
         command.env("BAYAN_LOG", std::env::var("BAYAN_LOG").unwrap_or_else(|_| "info".to_owned()));
         let mut program = Program::spawn(command)?;
         let ready = program
@@ -104,7 +106,11 @@ impl Node {
     /// The port that it listens on for other peers.
     pub fn socket(&self) -> anyhow::Result<SocketAddr> {
         let parts: Vec<&str> = self.dial.split('/').collect();
-        ensure!(parts.len() > 4 && parts[1] == "ip4" && parts[3] == "tcp", "{} is not TCP", self.dial);
+        ensure!(
+            parts.len() > 4 && parts[1] == "ip4" && parts[3] == "tcp",
+            "{} is not TCP",
+            self.dial
+        );
         Ok(format!("{}:{}", parts[2], parts[4]).parse()?)
     }
 
@@ -138,7 +144,8 @@ impl Node {
     pub fn meets(&self, count: usize) -> anyhow::Result<()> {
         let client = self.client()?;
         crate::program::until("the peers to meet", READY, || {
-            let met = client.peer()?.view.neighbours.iter().filter(|peer| peer.agent.is_some()).count();
+            let met =
+                client.peer()?.view.neighbours.iter().filter(|peer| peer.agent.is_some()).count();
             Ok((met >= count).then_some(()))
         })
     }
@@ -151,6 +158,11 @@ impl Drop for Node {
         let log = self.log();
         let from = log.len().saturating_sub(2500);
         let from = (from..log.len()).find(|at| log.is_char_boundary(*at)).unwrap_or(log.len());
-        println!("--- end of the log of {} ({})\n{}", self.dir.display(), &self.peer[..8], &log[from..]);
+        println!(
+            "--- end of the log of {} ({})\n{}",
+            self.dir.display(),
+            &self.peer[..8],
+            &log[from..]
+        );
     }
 }

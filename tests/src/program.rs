@@ -18,13 +18,17 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The program under test, built beside the tests.
 pub fn executable() -> PathBuf {
     let own = std::env::current_exe().expect("a running test has a path");
-    let built = own.ancestors().find(|dir| dir.join("bayan").is_file()).map(|dir| dir.join("bayan"));
+    let built =
+        own.ancestors().find(|dir| dir.join("bayan").is_file()).map(|dir| dir.join("bayan"));
     built.expect("the program `bayan` is not built; run the tests with ./test")
 }
 
 /// The repository's root.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is in a workspace").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this crate is in a workspace")
+        .to_path_buf()
 }
 
 /// A command of the program on a data directory. Nothing of the user's own settings reaches it.
@@ -122,7 +126,9 @@ impl Program {
             thread::spawn(move || {
                 let mut buffer = [0; 8192];
                 while let Ok(count @ 1..) = errors.read(&mut buffer) {
-                    log.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..count]);
+                    log.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .extend_from_slice(&buffer[..count]);
                 }
             }),
         ];
@@ -141,7 +147,8 @@ impl Program {
 
     /// What it wrote to standard error so far.
     pub fn stderr(&self) -> String {
-        String::from_utf8_lossy(&self.stderr.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+        String::from_utf8_lossy(&self.stderr.lock().unwrap_or_else(PoisonError::into_inner))
+            .into_owned()
     }
 
     /// What was taken of its standard output so far.
@@ -228,7 +235,12 @@ impl Program {
             let _ = reader.join();
         }
         self.heard.extend(self.lines.try_iter());
-        Ok(Finished { words: self.words.clone(), status, stdout: self.heard(), stderr: self.stderr() })
+        Ok(Finished {
+            words: self.words.clone(),
+            status,
+            stdout: self.heard(),
+            stderr: self.stderr(),
+        })
     }
 }
 
@@ -287,6 +299,8 @@ pub fn signal(pid: u32, signal: libc::c_int) -> anyhow::Result<()> {
 /// Whether a process with this id exists and has not merely been left unreaped.
 pub fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
-    let state = stat.ok().and_then(|stat| stat.rsplit_once(')').map(|(_, rest)| rest.trim_start().starts_with('Z')));
+    let state = stat
+        .ok()
+        .and_then(|stat| stat.rsplit_once(')').map(|(_, rest)| rest.trim_start().starts_with('Z')));
     state == Some(false)
 }

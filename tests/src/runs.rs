@@ -54,7 +54,9 @@ impl Run {
         command.args(["--listen", &format!("/ip4/{}/tcp/0", address())]);
         command.arg("--concat").arg(&concat).arg(app).args(args);
         let mut program = Program::spawn(command)?;
-        let submitted = |line: &Value| (line["event"] == "submitted").then(|| line["job"].as_str().map(str::to_owned));
+        let submitted = |line: &Value| {
+            (line["event"] == "submitted").then(|| line["job"].as_str().map(str::to_owned))
+        };
         let job = program.wait_for(LIMIT, submitted)?.context("a job's id")?;
         Ok(Self { program, job, dir: dir.to_path_buf(), concat, settled: 0 })
     }
@@ -69,7 +71,9 @@ impl Run {
             for view in client.events(self.job.parse()?)? {
                 let view = view?;
                 if view.state != JobState::Running {
-                    bail!("the job was over before {count} tasks were seen settled; give it more work");
+                    bail!(
+                        "the job was over before {count} tasks were seen settled; give it more work"
+                    );
                 }
                 self.settled = view.settled;
                 if view.settled >= count {
@@ -96,7 +100,8 @@ impl Run {
 pub fn collect(process: Finished, concat: &Path) -> anyhow::Result<Done> {
     let finished = process.json()?.into_iter().rev().find(|line| line["event"] == "finished");
     let finished = finished.with_context(|| format!("the run did not finish: {process:?}"))?;
-    let bytes = std::fs::read(concat).with_context(|| format!("{} is missing", concat.display()))?;
+    let bytes =
+        std::fs::read(concat).with_context(|| format!("{} is missing", concat.display()))?;
     let mut list = concat.as_os_str().to_owned();
     list.push(".results.jsonl");
     let results = outputs::list(Path::new(&list))?;

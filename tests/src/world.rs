@@ -172,13 +172,19 @@ impl World {
         let seed = self.random.draw();
         let host = &mut self.hosts[number];
         host.life += 1;
-        let lending =
-            Lending { slots: host.slots, memory: 1 << 30, accept: Accept::Lan, profiles: vec![PROFILE_V1.to_owned()] };
-        let config = Config { lending, agent: "world".to_owned(), source: source::Config::default() };
+        let lending = Lending {
+            slots: host.slots,
+            memory: 1 << 30,
+            accept: Accept::Lan,
+            profiles: vec![PROFILE_V1.to_owned()],
+        };
+        let config =
+            Config { lending, agent: "world".to_owned(), source: source::Config::default() };
         let mut machine = Peer::new(host.key.clone(), config, &seed, self.now);
         let records = host.disk.values().cloned().collect();
         let blobs = &host.blobs;
-        let manifest = |hash: &Hash| bayan_protocol::cbor::decode::<Manifest>(blobs.get(hash)?).ok();
+        let manifest =
+            |hash: &Hash| bayan_protocol::cbor::decode::<Manifest>(blobs.get(hash)?).ok();
         let batch = machine.restore(self.now, records, manifest);
         host.machine = Some(machine);
         self.carry_out(number, batch);
@@ -222,7 +228,13 @@ impl World {
     }
 
     /// Submits a job of `tasks` tasks at a host and gives its id.
-    pub fn submit(&mut self, at: Number, tasks: i64, policy: Policy, local: Local) -> Option<JobId> {
+    pub fn submit(
+        &mut self,
+        at: Number,
+        tasks: i64,
+        policy: Policy,
+        local: Local,
+    ) -> Option<JobId> {
         let salt = Hash(self.random.draw());
         let program = Program {
             module: Hash::of(b"module"),
@@ -264,7 +276,10 @@ impl World {
                     if matches!(record, Record::Settled { .. }) {
                         self.settled.entry((number, key.clone())).or_default().push(record.clone());
                     }
-                    host.disk.insert(key, Record::decode(&record.encode()).expect("what is stored can be read"));
+                    host.disk.insert(
+                        key,
+                        Record::decode(&record.encode()).expect("what is stored can be read"),
+                    );
                 }
                 Change::Delete(key) => {
                     host.disk.remove(&key.0);
@@ -320,7 +335,8 @@ impl World {
         let last = self.arrival.entry((from, to)).or_default();
         *last = (*last).max(at);
         let at = *last;
-        self.events.insert((at, self.next), Event::Frame { to, from, epoch, bytes: frame.encode() });
+        self.events
+            .insert((at, self.next), Event::Frame { to, from, epoch, bytes: frame.encode() });
         self.next += 1;
     }
 
@@ -360,8 +376,12 @@ impl World {
                     self.step(to, Input::Frame { peer, frame: Frame::decode(&bytes) });
                 }
             }
-            Event::Done { at, life, attempt, task } if lives(self, at, life) => self.done(at, attempt, &task),
-            Event::Blob { at, life, hash, from } if lives(self, at, life) => self.fetched(at, hash, &from),
+            Event::Done { at, life, attempt, task } if lives(self, at, life) => {
+                self.done(at, attempt, &task)
+            }
+            Event::Blob { at, life, hash, from } if lives(self, at, life) => {
+                self.fetched(at, hash, &from)
+            }
             Event::Wake { at, life } if lives(self, at, life) => {
                 self.hosts[at].wake = None;
                 self.step(at, Input::Tick);
@@ -388,13 +408,20 @@ impl World {
             Output::Inline(ByteBuf::from(bytes))
         };
         let (fuel, micros) = (fuel(task), host.pace);
-        let done =
-            Input::Executed { attempt, status: Status::Exited(0), output, fuel, log: Vec::new(), micros };
+        let done = Input::Executed {
+            attempt,
+            status: Status::Exited(0),
+            output,
+            fuel,
+            log: Vec::new(),
+            micros,
+        };
         self.step(at, done);
     }
 
     fn fetched(&mut self, at: Number, hash: Hash, from: &PeerId) {
-        let connected = |other: Number| other == at || self.links.contains_key(&(at.min(other), at.max(other)));
+        let connected =
+            |other: Number| other == at || self.links.contains_key(&(at.min(other), at.max(other)));
         let provider = self.number(from).filter(|other| connected(*other));
         let found = provider.and_then(|other| self.hosts[other].blobs.get(&hash).cloned());
         if let Some(bytes) = &found {

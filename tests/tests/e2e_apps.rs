@@ -36,7 +36,8 @@ fn survives(app: &str, args: &[&str], count: u64, expected: &[u8]) -> anyhow::Re
     let mut all = vec!["--local", "never", "--redundancy", "2", "--bootstrap", &bootstrap];
     all.extend(args);
     let mut run = Run::start(&dir.path().join("submitter"), &module(app), &all)?;
-    let mut moments: Vec<u64> = (0..KILLED).map(|_| chance.pick(count / 20..count * 6 / 10)).collect();
+    let mut moments: Vec<u64> =
+        (0..KILLED).map(|_| chance.pick(count / 20..count * 6 / 10)).collect();
     moments.sort_unstable();
     let mut killed = Vec::new();
     for moment in moments {
@@ -51,7 +52,10 @@ fn survives(app: &str, args: &[&str], count: u64, expected: &[u8]) -> anyhow::Re
     outputs::check_complete(&done.results, count)?;
     outputs::check_proofs(&done.results)?;
     for result in &done.results {
-        ensure!(result.by.iter().filter(|vote| vote.agrees).count() >= 2, "a single vote was enough: {result:?}");
+        ensure!(
+            result.by.iter().filter(|vote| vote.agrees).count() >= 2,
+            "a single vote was enough: {result:?}"
+        );
     }
     let (agreed, outvoted) = outputs::votes_of(&done.results, &saboteurs[0].id()?);
     ensure!(agreed == 0, "{agreed} results of the saboteur were taken");
@@ -64,7 +68,8 @@ fn survives(app: &str, args: &[&str], count: u64, expected: &[u8]) -> anyhow::Re
 fn outputs_are_named_by_digest(dir: &Path) -> anyhow::Result<()> {
     for line in fs::read_to_string(dir.join("results.jsonl"))?.lines() {
         let value: serde_json::Value = serde_json::from_str(line)?;
-        for file in value["files"].as_array().into_iter().flatten().filter_map(|file| file.as_str()) {
+        for file in value["files"].as_array().into_iter().flatten().filter_map(|file| file.as_str())
+        {
             let digest = Hash::of(&fs::read(dir.join(file))?).to_string();
             ensure!(value["output"] == digest.as_str(), "{file} is not what {line} says");
         }
@@ -102,24 +107,29 @@ fn sequences(count: usize) -> Vec<u8> {
 fn kmers_of_lines() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let lines = dir.path().join("lines.txt");
-    let text = [sequences(500), fs::read(fixture("lines.txt"))?].concat();
+    let text = [sequences(200), fs::read(fixture("lines.txt"))?].concat();
     fs::write(&lines, &text)?;
     let count = u64::try_from(text.iter().filter(|byte| **byte == b'\n').count())?;
     let expected = native::kmers_of_lines(&text, &["-k", "9"])?;
-    survives("kmers", &["--lines", &lines.display().to_string(), "--args", "-k 9"], count, &expected)
+    survives(
+        "kmers",
+        &["--lines", &lines.display().to_string(), "--args", "-k 9"],
+        count,
+        &expected,
+    )
 }
 
 #[test]
 fn kmers_of_files() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let mut expected = Vec::new();
-    for number in 0..400 {
+    for number in 0..160 {
         let text = [format!(">made up {number}\n").into_bytes(), sequences(1)].concat();
         fs::write(dir.path().join(format!("{number:03}.fa")), &text)?;
         expected.extend(native::kmers(&text, &["-k", "8"])?);
     }
     let pattern = dir.path().join("*.fa").display().to_string();
-    survives("kmers", &["--files", &pattern, "--args", "-k 8"], 400, &expected)
+    survives("kmers", &["--files", &pattern, "--args", "-k 8"], 160, &expected)
 }
 
 #[test]
@@ -151,7 +161,13 @@ fn a_directory_of_outputs_is_named_by_digest() -> anyhow::Result<()> {
     let results = outputs::list(&out.join("results.jsonl"))?;
     outputs::check_proofs(&results)?;
     outputs::check_complete(&results, 2)?;
-    assert_eq!(fs::read(out.join("reads.fa.out"))?, native::kmers(&fs::read(fixture("reads.fa"))?, &["-k", "8"])?);
-    assert_eq!(fs::read(out.join("lines.txt.out"))?, native::kmers(&fs::read(fixture("lines.txt"))?, &["-k", "8"])?);
+    assert_eq!(
+        fs::read(out.join("reads.fa.out"))?,
+        native::kmers(&fs::read(fixture("reads.fa"))?, &["-k", "8"])?
+    );
+    assert_eq!(
+        fs::read(out.join("lines.txt.out"))?,
+        native::kmers(&fs::read(fixture("lines.txt"))?, &["-k", "8"])?
+    );
     Ok(())
 }

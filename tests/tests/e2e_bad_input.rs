@@ -30,7 +30,9 @@ struct Place {
 impl Place {
     fn new() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        for (name, text) in [("moody", guests::moody()), ("socket", guests::socket()), ("echo", guests::echo())] {
+        for (name, text) in
+            [("moody", guests::moody()), ("socket", guests::socket()), ("echo", guests::echo())]
+        {
             fs::write(dir.path().join(format!("{name}.wasm")), wat::parse_str(text)?)?;
         }
         fs::write(dir.path().join("text.wasm"), "this is no module\n")?;
@@ -58,7 +60,8 @@ fn all_is_well(place: &Place, args: &[&str]) -> anyhow::Result<()> {
     let data = tempfile::tempdir_in(place.dir.path())?;
     let all = [&["--range", "0..6", "--args", "--number 1000000007 --packet 6000"], args].concat();
     let done = Run::start(&data.path().join("good"), &module("factor"), &all)?.finish(0)?;
-    let expected = native::range("factor", "0..6", &["--number", "1000000007", "--packet", "6000"])?;
+    let expected =
+        native::range("factor", "0..6", &["--number", "1000000007", "--packet", "6000"])?;
     ensure!(done.bytes == expected, "a good job no longer gives what it should");
     Ok(())
 }
@@ -79,7 +82,9 @@ fn modules_that_cannot_run_are_refused_at_submission() -> anyhow::Result<()> {
         alone(&place.at("alone"), &args[1..])?.code(5)?.says(words)?;
     }
     let missing = place.text("missing.wasm");
-    run(&data, &["run", &missing, "--range", "0..3"], LIMIT)?.code(1)?.says(&["no module at", "missing.wasm"])?;
+    run(&data, &["run", &missing, "--range", "0..3"], LIMIT)?
+        .code(1)?
+        .says(&["no module at", "missing.wasm"])?;
     // Programs are told the same over the API.
     let client = node.client()?;
     let uploaded = client.upload(&fs::read(place.at("socket.wasm"))?)?;
@@ -95,7 +100,10 @@ fn modules_that_cannot_run_are_refused_at_submission() -> anyhow::Result<()> {
         local: bayan_protocol::job::Local::Always,
     };
     let refused = client.submit(&request).expect_err("an unknown import");
-    ensure!(refused.status() == Some(422) && refused.to_string().contains("sock_open"), "{refused}");
+    ensure!(
+        refused.status() == Some(422) && refused.to_string().contains("sock_open"),
+        "{refused}"
+    );
     request.module = bayan_protocol::id::Hash([1; 32]);
     let refused = client.submit(&request).expect_err("a module that is not here");
     ensure!(refused.status() == Some(422) && refused.to_string().contains("upload"), "{refused}");
@@ -116,7 +124,11 @@ fn inputs_that_make_no_job_are_refused() -> anyhow::Result<()> {
         (1, &["--files", &place.text("gone.txt")], &["gone.txt"]),
         (1, &["--lines", &place.text("gone.txt")], &["cannot read", "gone.txt"]),
         (1, &["--lines", &place.text("empty")], &["empty"]),
-        (1, &["--range", "0..2", "--data", &format!("table={}", place.text("gone.txt"))], &["cannot read", "gone.txt"]),
+        (
+            1,
+            &["--range", "0..2", "--data", &format!("table={}", place.text("gone.txt"))],
+            &["cannot read", "gone.txt"],
+        ),
         (1, &["--range", "0..2", "--concat", &place.text("no/where")], &["there is no directory"]),
         (2, &["--range", "5..5"], &["empty"]),
         (2, &["--range", "9..1"], &["backwards"]),
@@ -137,7 +149,10 @@ fn inputs_that_make_no_job_are_refused() -> anyhow::Result<()> {
     fs::write(place.at("taken/mine"), "precious")?;
     let args = [app.as_str(), "--range", "0..2", "--out", &place.text("taken")];
     alone(&data, &args)?.code(1)?.says(&["exists already", "--force"])?;
-    ensure!(!data.join("blobs").exists() || run(&data, &["jobs", "--json"], LIMIT)?.json()?.is_empty(), "a job is there");
+    ensure!(
+        !data.join("blobs").exists() || run(&data, &["jobs", "--json"], LIMIT)?.json()?.is_empty(),
+        "a job is there"
+    );
     all_is_well(&place, &[])
 }
 
@@ -151,7 +166,8 @@ fn guests_that_misbehave_fail_alone() -> anyhow::Result<()> {
     let lines = place.text("lines");
     fs::write(&lines, "well\ntrap\nloop\noverflow\nmemory\nexit\nwell too\n")?;
     let network = ["--local", "never", "--redundancy", "2", "--bootstrap", &one.dial];
-    let bounds = ["--lines", &lines, "--fuel", "100000000", "--output-limit", "500000", "--memory", "128"];
+    let bounds =
+        ["--lines", &lines, "--fuel", "100000000", "--output-limit", "500000", "--memory", "128"];
     let guest = place.at("moody.wasm");
     let run = Run::start(&place.at("submitter"), &guest, &[&bounds[..], &network].concat())?;
     let mut done = run.finish(3)?;
@@ -178,7 +194,8 @@ fn guests_that_misbehave_fail_alone() -> anyhow::Result<()> {
     let bounds = ["--lines", &lines, "--wall", "1", "--redundancy", "1", "--slots", "1"];
     let done = Run::start(&place.at("patient"), &guest, &bounds)?.finish(3)?;
     assert_eq!(done.bytes, b"w");
-    let given_up = done.results.iter().find(|result| result.status.is_none()).context("a task given up")?;
+    let given_up =
+        done.results.iter().find(|result| result.status.is_none()).context("a task given up")?;
     ensure!(given_up.verified.contains("given up"), "{}", given_up.verified);
 
     all_is_well(&place, &network)?;
@@ -206,10 +223,17 @@ fn a_data_directory_that_cannot_be_used_is_named() -> anyhow::Result<()> {
         let node = run(&data, &["node", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"], LIMIT)?;
         node.code(1)?.says(words).with_context(|| dir.to_owned())?;
         let out = place.text("out");
-        alone(&data, &[&app, "--range", "0..2", "--out", &out])?.code(1)?.says(words).with_context(|| dir.to_owned())?;
+        alone(&data, &[&app, "--range", "0..2", "--out", &out])?
+            .code(1)?
+            .says(words)
+            .with_context(|| dir.to_owned())?;
     }
     assert_eq!(fs::read_to_string(place.at("others/letter.txt"))?, "dear all");
-    assert_eq!(fs::read_dir(place.at("others"))?.count(), 1, "something was left in a foreign directory");
+    assert_eq!(
+        fs::read_dir(place.at("others"))?.count(),
+        1,
+        "something was left in a foreign directory"
+    );
     Ok(())
 }
 
@@ -218,7 +242,11 @@ fn a_data_directory_that_cannot_be_used_is_named() -> anyhow::Result<()> {
 fn a_full_disk_is_told_and_loses_nothing() -> anyhow::Result<()> {
     let place = Place::new()?;
     let data = place.at("data");
-    let first = Run::start(&data, &module("factor"), &["--range", "0..3", "--args", "--number 91 --packet 3"])?;
+    let first = Run::start(
+        &data,
+        &module("factor"),
+        &["--range", "0..3", "--args", "--number 91 --packet 3"],
+    )?;
     let job = first.job.clone();
     let before = first.finish(0)?;
 
@@ -235,14 +263,21 @@ fn a_full_disk_is_told_and_loses_nothing() -> anyhow::Result<()> {
     let echo = place.text("echo.wasm");
     let listen = format!("--listen /ip4/{}/tcp/0", address());
     let out = place.text("big.out");
-    let words = format!("\"$@\" run --no-mdns --no-quic {listen} {echo} --files {} --concat {out}", big.display());
+    let words = format!(
+        "\"$@\" run --no-mdns --no-quic {listen} {echo} --files {} --concat {out}",
+        big.display()
+    );
     limited(&words)?.code(1)?.says(&["room"])?;
 
     // With room again everything is as it was, and work goes on.
     let again = place.text("again");
     run(&data, &["fetch", &job, "--concat", &again], LIMIT)?.code(0)?;
     assert_eq!(fs::read(again)?, before.bytes);
-    let done = Run::start(&data, &module("factor"), &["--range", "0..3", "--args", "--number 91 --packet 3"]);
+    let done = Run::start(
+        &data,
+        &module("factor"),
+        &["--range", "0..3", "--args", "--number 91 --packet 3"],
+    );
     assert!(done.is_err(), "outputs are not written over");
     alone(&data, &[&echo, "--files", &big.display().to_string(), "--concat", &out])?.code(0)?;
     assert_eq!(fs::read(out)?.len(), 65536, "the guest repeats as much as it reads at once");
@@ -282,15 +317,35 @@ fn without_peers_the_own_slots_do_the_work() -> anyhow::Result<()> {
     let place = Place::new()?;
     let app = module("factor").display().to_string();
     let out = place.text("out");
-    let args = [&app, "--range", "0..4", "--args", "--number 91 --packet 3", "--redundancy", "2", "--concat", &out];
+    let args = [
+        &app,
+        "--range",
+        "0..4",
+        "--args",
+        "--number 91 --packet 3",
+        "--redundancy",
+        "2",
+        "--concat",
+        &out,
+    ];
     let done = alone(&place.at("data"), &args)?.code(0)?;
-    ensure!(done.stderr.contains("this peer") || done.stderr.contains("computed here"), "who computed it is not told: {}", done.stderr);
-    assert_eq!(fs::read(&out)?, native::range("factor", "0..4", &["--number", "91", "--packet", "3"])?);
+    ensure!(
+        done.stderr.contains("this peer") || done.stderr.contains("computed here"),
+        "who computed it is not told: {}",
+        done.stderr
+    );
+    assert_eq!(
+        fs::read(&out)?,
+        native::range("factor", "0..4", &["--number", "91", "--packet", "3"])?
+    );
     // As a reserve they step in when nobody came.
     fs::remove_file(&out)?;
     let reserve = [&args[..], &["--local", "reserve", "--patience", "1", "--force"]].concat();
     alone(&place.at("data"), &reserve)?.code(0)?;
-    assert_eq!(fs::read(&out)?, native::range("factor", "0..4", &["--number", "91", "--packet", "3"])?);
+    assert_eq!(
+        fs::read(&out)?,
+        native::range("factor", "0..4", &["--number", "91", "--packet", "3"])?
+    );
     Ok(())
 }
 
@@ -301,7 +356,8 @@ fn a_job_without_peers_waits_says_why_and_is_kept() -> anyhow::Result<()> {
     let app = module("factor").display().to_string();
     let listen = format!("/ip4/{}/tcp/0", address());
     let args = ["run", &app, "--no-mdns", "--no-quic", "--listen", &listen, "--range", "0..4"];
-    let job = ["--args", "--number 91 --packet 3", "--concat", &out, "--no-local", "--redundancy", "2"];
+    let job =
+        ["--args", "--number 91 --packet 3", "--concat", &out, "--no-local", "--redundancy", "2"];
     let mut waiting = start(&data, &[&args[..], &job].concat())?;
     waiting.complains("2 different peer", LIMIT)?;
     waiting.signal(libc::SIGINT)?;
@@ -318,7 +374,10 @@ fn a_job_without_peers_waits_says_why_and_is_kept() -> anyhow::Result<()> {
     command.args(["run", "--resume", &id, "--json", "--no-mdns", "--no-quic", "--listen", &listen]);
     command.args(["--bootstrap", &one.dial]);
     Program::spawn(command)?.finish(LIMIT)?.code(0)?;
-    assert_eq!(fs::read(&out)?, native::range("factor", "0..4", &["--number", "91", "--packet", "3"])?);
+    assert_eq!(
+        fs::read(&out)?,
+        native::range("factor", "0..4", &["--number", "91", "--packet", "3"])?
+    );
     Ok(())
 }
 

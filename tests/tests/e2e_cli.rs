@@ -53,7 +53,8 @@ fn one_task_from_standard_input_to_standard_output() -> anyhow::Result<()> {
     let done = alone(&data, &["run", &app("echo")], b"hello\nthere\n")?.code(0)?;
     assert_eq!(done.stdout, "hello\nthere\n");
     let reads = fs::read(fixture("reads.fa"))?;
-    let done = alone(&data, &["run", &module("kmers").display().to_string(), "--args", "-k 4"], &reads)?;
+    let done =
+        alone(&data, &["run", &module("kmers").display().to_string(), "--args", "-k 4"], &reads)?;
     assert_eq!(done.code(0)?.stdout.as_bytes(), native::kmers(&reads, &["-k", "4"])?);
 
     let table = dir.path().join("table.txt");
@@ -65,7 +66,8 @@ fn one_task_from_standard_input_to_standard_output() -> anyhow::Result<()> {
     assert_eq!(without.stdout, "");
 
     let done = alone(&data, &["run", &app("echo"), "--json"], b"hello")?.code(0)?;
-    let result = done.json()?.into_iter().find(|line| line["event"] == "result").context("a result")?;
+    let result =
+        done.json()?.into_iter().find(|line| line["event"] == "result").context("a result")?;
     assert_eq!(result["result"]["inline"], hex::encode("hello"));
     Ok(())
 }
@@ -81,7 +83,9 @@ fn lines_are_mapped_in_order_and_failing_ones_are_named() -> anyhow::Result<()> 
     assert_eq!(done.stdout, text);
 
     let app = dir.path().join("moody.wasm").display().to_string();
-    let done = alone(&data, &["map", &app], b"all\ntrap\nwell\n")?.code(3)?.says(&["input 1", "trapped"])?;
+    let done = alone(&data, &["map", &app], b"all\ntrap\nwell\n")?
+        .code(3)?
+        .says(&["input 1", "trapped"])?;
     assert_eq!(done.stdout, "aw");
     Ok(())
 }
@@ -116,7 +120,8 @@ fn a_peer_is_paused_resumed_and_stopped() -> anyhow::Result<()> {
     let view = client.job(id.parse()?)?;
     assert_eq!((view.settled, client.peer()?.view.executed), (0, 0));
     here(&["resume"])?.code(0)?;
-    let fetched = here(&["fetch", "--wait", &id, "--concat", &dir.path().join("out").display().to_string()])?;
+    let fetched =
+        here(&["fetch", "--wait", &id, "--concat", &dir.path().join("out").display().to_string()])?;
     fetched.code(0)?;
     let args = ["--number", "91", "--packet", "3"];
     assert_eq!(fs::read(dir.path().join("out"))?, native::range("factor", "0..4", &args)?);
@@ -145,7 +150,8 @@ fn a_detached_job_starts_a_peer_that_can_be_stopped() -> anyhow::Result<()> {
     let dir = guests_dir()?;
     let data = dir.path().join("data");
     let app = module("factor").display().to_string();
-    let args = ["run", &app, "--detach", "--range", "0..12", "--args", "--number 1234567890123456789"];
+    let args =
+        ["run", &app, "--detach", "--range", "0..12", "--args", "--number 1234567890123456789"];
     let submitted = alone(&data, &args, b"")?.code(0)?;
     let pid: u32 = submitted
         .stdout
@@ -159,7 +165,10 @@ fn a_detached_job_starts_a_peer_that_can_be_stopped() -> anyhow::Result<()> {
     let out = dir.path().join("out");
     let target = out.display().to_string();
     run(&data, &["fetch", "--wait", &job, "--concat", &target, "--json"], LIMIT)?.code(0)?;
-    assert_eq!(fs::read(&out)?, native::range("factor", "0..12", &["--number", "1234567890123456789"])?);
+    assert_eq!(
+        fs::read(&out)?,
+        native::range("factor", "0..12", &["--number", "1234567890123456789"])?
+    );
     run(&data, &["stop"], LIMIT)?.code(0)?;
     until("the peer to end", LIMIT, || Ok((!is_alive(pid)).then_some(())))?;
     // What it had is there without it.
@@ -177,19 +186,25 @@ fn jobs_are_listed_shown_cancelled_and_forgotten() -> anyhow::Result<()> {
     ensure!(here(&["jobs"])?.code(0)?.stdout.contains("bayan run"), "an empty list says nothing");
     let slow = dir.path().join("slow.wasm").display().to_string();
     let out = dir.path().join("out").display().to_string();
-    let args = ["run", &slow, "--json", "--range", "0..500", "--name", "endless work", "--out", &out];
+    let args =
+        ["run", &slow, "--json", "--range", "0..500", "--name", "endless work", "--out", &out];
     let mut follower = bayan_tests::program::start(&node.dir, &args)?;
     let id = follower.wait_for(LIMIT, |line| line["job"].as_str().map(str::to_owned))?;
 
     let listed = here(&["jobs"])?.code(0)?.stdout;
-    ensure!(listed.contains(&id[..8]) && listed.contains("endless work") && listed.contains("running"), "{listed}");
+    ensure!(
+        listed.contains(&id[..8]) && listed.contains("endless work") && listed.contains("running"),
+        "{listed}"
+    );
     let shown = here(&["status", &id[..6]])?.code(0)?.stdout;
     ensure!(shown.contains(&id) && shown.contains("of 500"), "{shown}");
     here(&["cancel", "--forget", &id])?.code(1)?.says(&["running"])?;
     let so_far = dir.path().join("so-far").display().to_string();
     let fetched = here(&["fetch", &id[..9], "--out", &so_far])?.code(0)?.stdout;
     ensure!(fetched.contains("not over"), "{fetched}");
-    here(&["fetch", &id[..9], "--concat", &format!("{so_far}.txt")])?.code(1)?.says(&["not over", "--wait"])?;
+    here(&["fetch", &id[..9], "--concat", &format!("{so_far}.txt")])?
+        .code(1)?
+        .says(&["not over", "--wait"])?;
     let cancelled = here(&["cancel", &id])?.code(0)?.stdout;
     ensure!(cancelled.contains("cancelled"), "{cancelled}");
     let finished = follower.finish(LIMIT)?.code(4)?;
@@ -217,7 +232,8 @@ fn apps_are_checked_and_listed() -> anyhow::Result<()> {
     fs::write(&input, "3\n")?;
     let input = input.display().to_string();
     let factor = module("factor").display().to_string();
-    let args = ["app", "check", &factor, "--stdin", &input, "--args", "--number 91 --packet 2", "--json"];
+    let args =
+        ["app", "check", &factor, "--stdin", &input, "--args", "--number 91 --packet 2", "--json"];
     let report = run(&data, &args, LIMIT)?.code(0)?.json()?.pop().context("a report")?;
     ensure!(report["verdict"].as_str().is_some_and(|words| words.contains("agree")), "{report}");
     ensure!(report["imports"].as_array().is_some_and(|imports| !imports.is_empty()), "{report}");
@@ -227,7 +243,9 @@ fn apps_are_checked_and_listed() -> anyhow::Result<()> {
     ensure!(refused.stdout.contains("sock_open"), "the import is not named: {}", refused.stdout);
     run(&data, &["app", "check", &factor, "--args", "--number 0"], LIMIT)?.code(3)?;
     run(&data, &["app", "check", &input], LIMIT)?.code(5)?.says(&["not a WebAssembly module"])?;
-    run(&data, &["app", "check", "nothing-of-this-name"], LIMIT)?.code(1)?.says(&["nothing-of-this-name"])?;
+    run(&data, &["app", "check", "nothing-of-this-name"], LIMIT)?
+        .code(1)?
+        .says(&["nothing-of-this-name"])?;
 
     let mut list = bayan(&data);
     list.args(["app", "list"]).env("BAYAN_APPS", dir.path());
@@ -257,7 +275,12 @@ fn every_command_speaks_json_and_nothing_else() -> anyhow::Result<()> {
     fs::write(&lines, "t\nw\n")?;
     let events = here(&["run", &app, "--lines", &lines.display().to_string(), "--out", &out], 3)?;
     let names: Vec<&str> = events.iter().filter_map(|line| line["event"].as_str()).collect();
-    ensure!(names.contains(&"submitted") && names.contains(&"progress") && names.ends_with(&["finished"]), "{names:?}");
+    ensure!(
+        names.contains(&"submitted")
+            && names.contains(&"progress")
+            && names.ends_with(&["finished"]),
+        "{names:?}"
+    );
     let finished = events.last().context("an end")?;
     assert_eq!((&finished["job"]["settled"], &finished["job"]["failed"]), (&2.into(), &1.into()));
     ensure!(finished["failures"].to_string().contains("trapped"), "{finished}");
@@ -295,7 +318,8 @@ fn completions_are_written_for_each_shell() -> anyhow::Result<()> {
 fn has_colours(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     text.match_indices("\u{1b}[").any(|(at, _)| {
-        let rest = text[at + 2..].trim_start_matches(|one: char| one.is_ascii_digit() || one == ';');
+        let rest =
+            text[at + 2..].trim_start_matches(|one: char| one.is_ascii_digit() || one == ';');
         rest.starts_with('m')
     })
 }
@@ -305,8 +329,15 @@ fn colours_are_for_terminals_that_want_them() -> anyhow::Result<()> {
     let dir = guests_dir()?;
     let data = dir.path().join("data");
     let app = dir.path().join("moody.wasm").display().to_string();
-    let done = alone(&data, &["run", &app, "--range", "0..3", "--out", &dir.path().join("o1").display().to_string()], b"")?;
-    ensure!(!has_colours(done.stdout.as_bytes()) && !has_colours(done.stderr.as_bytes()), "colours in a pipe");
+    let done = alone(
+        &data,
+        &["run", &app, "--range", "0..3", "--out", &dir.path().join("o1").display().to_string()],
+        b"",
+    )?;
+    ensure!(
+        !has_colours(done.stdout.as_bytes()) && !has_colours(done.stderr.as_bytes()),
+        "colours in a pipe"
+    );
     // On a terminal, but told not to.
     let listen = format!("/ip4/{}/tcp/0", address());
     let quoted = |path: PathBuf| format!("'{}'", path.display());
@@ -317,7 +348,10 @@ fn colours_are_for_terminals_that_want_them() -> anyhow::Result<()> {
         quoted(dir.path().join("o2")),
     );
     let mut terminal = Command::new("script");
-    terminal.args(["-q", "-e", "-c", &line, "/dev/null"]).env("NO_COLOR", "1").env("BAYAN_LOG", "info");
+    terminal
+        .args(["-q", "-e", "-c", &line, "/dev/null"])
+        .env("NO_COLOR", "1")
+        .env("BAYAN_LOG", "info");
     let Ok(program) = Program::spawn(terminal) else {
         println!("skipped: there is no `script` to make a terminal with");
         return Ok(());
@@ -358,7 +392,9 @@ fn the_api_answers_nobody_without_its_token() -> anyhow::Result<()> {
     }
     let refused = Client::new(node.api, "wrong").stop().expect_err("a wrong token");
     assert_eq!(refused.status(), Some(401));
-    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(node.dir.join("api_token"))?.permissions());
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &fs::metadata(node.dir.join("api_token"))?.permissions(),
+    );
     assert_eq!(mode & 0o077, 0, "others can read the token");
     node.client()?.peer()?;
     Ok(())

@@ -21,7 +21,8 @@ const NUMBER: &str = "1234567890123456789";
 const PACKET: &str = "8000000";
 
 /// The arguments of a job of [`TASKS`] tasks.
-const JOB: [&str; 4] = ["--range", RANGE, "--args", "--number 1234567890123456789 --packet 8000000"];
+const JOB: [&str; 4] =
+    ["--range", RANGE, "--args", "--number 1234567890123456789 --packet 8000000"];
 
 fn expected() -> anyhow::Result<Vec<u8>> {
     native::range("factor", RANGE, &["--number", NUMBER, "--packet", PACKET])
@@ -90,7 +91,8 @@ fn a_killed_submitter_goes_on_where_it_was() -> anyhow::Result<()> {
     let _three = Node::join(&at("three"), &one, &[])?;
     let mut submitter = Node::start(&at("submitter"), &["--slots", "0", "--bootstrap", &one.dial])?;
     let app = module("factor").display().to_string();
-    let args = job_args(&["run", &app, "--detach", "--json", "--local", "never", "--redundancy", "2"]);
+    let args =
+        job_args(&["run", &app, "--detach", "--json", "--local", "never", "--redundancy", "2"]);
     let submitted = run(&submitter.dir, &args, LIMIT)?.code(0)?;
     let job: JobId = submitted.json()?[0]["job"].as_str().context("a job's id")?.parse()?;
     let mut before = Vec::new();
@@ -98,13 +100,18 @@ fn a_killed_submitter_goes_on_where_it_was() -> anyhow::Result<()> {
     for _ in 0..2 {
         let least = before.len() as u64 + chance.pick(4..TASKS / 4);
         let client = submitter.client()?;
-        until("some tasks to be settled", LIMIT, || Ok((client.job(job)?.settled >= least).then_some(())))?;
+        until("some tasks to be settled", LIMIT, || {
+            Ok((client.job(job)?.settled >= least).then_some(()))
+        })?;
         before = outputs::all(|after| Ok(client.results(job, after, 256)?))?;
         submitter.kill();
         submitter = submitter.restart()?;
         let client = submitter.client()?;
         let after = outputs::all(|after| Ok(client.results(job, after, 256)?))?;
-        ensure!(after.len() >= before.len() && after[..before.len()] == before, "what was settled has changed");
+        ensure!(
+            after.len() >= before.len() && after[..before.len()] == before,
+            "what was settled has changed"
+        );
     }
     let client = submitter.client()?;
     let over = || Ok(Some(client.job(job)?).filter(|view| view.state == JobState::Done));
@@ -112,7 +119,8 @@ fn a_killed_submitter_goes_on_where_it_was() -> anyhow::Result<()> {
     assert_eq!((view.settled, view.failed), (TASKS, 0));
     let out = at("out");
     let target = out.display().to_string();
-    run(&submitter.dir, &["fetch", &job.to_string(), "--concat", &target, "--json"], LIMIT)?.code(0)?;
+    run(&submitter.dir, &["fetch", &job.to_string(), "--concat", &target, "--json"], LIMIT)?
+        .code(0)?;
     let results = outputs::all(|after| Ok(client.results(job, after, 256)?))?;
     assert_eq!(results[..before.len()], before, "what was settled has changed");
     is_exact(&fs::read(out)?, &results)
@@ -128,17 +136,21 @@ fn a_killed_worker_delivers_what_it_had() -> anyhow::Result<()> {
     let mut worker = Node::join(&at("worker"), &submitter, &[])?;
     worker.meets(1)?;
     let app = module("factor").display().to_string();
-    let args = job_args(&["run", &app, "--detach", "--json", "--local", "never", "--redundancy", "1"]);
+    let args =
+        job_args(&["run", &app, "--detach", "--json", "--local", "never", "--redundancy", "1"]);
     let submitted = run(&submitter.dir, &args, LIMIT)?.code(0)?;
     let job: JobId = submitted.json()?[0]["job"].as_str().context("a job's id")?.parse()?;
 
-    let executed = |worker: &Node| -> anyhow::Result<u64> { Ok(worker.client()?.peer()?.view.executed) };
+    let executed =
+        |worker: &Node| -> anyhow::Result<u64> { Ok(worker.client()?.peer()?.view.executed) };
     until("the worker to get going", LIMIT, || Ok((executed(&worker)? >= 5).then_some(())))?;
     let settled = submitter.client()?.job(job)?.settled;
     submitter.kill();
     let heard = executed(&worker)?;
     // It goes on with what it holds, and keeps the results.
-    until("the worker to go on alone", LIMIT, || Ok((executed(&worker)? >= heard + 4).then_some(())))?;
+    until("the worker to go on alone", LIMIT, || {
+        Ok((executed(&worker)? >= heard + 4).then_some(()))
+    })?;
     worker.client()?.pause()?;
     let before = executed(&worker)?;
     worker.kill();
@@ -200,9 +212,13 @@ fn two_runs(kill: bool) -> anyhow::Result<()> {
     let mut holder = Run::start(&data, &module("factor"), &args)?;
     let mut command = bayan_tests::program::bayan(&data);
     let target = dir.path().join("second.out");
-    command.args(["run", &app, "--json", "--no-mdns", "--no-quic", "--concat"]).arg(&target).args(JOB);
+    command
+        .args(["run", &app, "--json", "--no-mdns", "--no-quic", "--concat"])
+        .arg(&target)
+        .args(JOB);
     let mut second = bayan_tests::program::Program::spawn(command)?;
-    let pid = second.wait_for(LIMIT, |line| (line["event"] == "submitted").then(|| line["pid"].clone()))?;
+    let pid = second
+        .wait_for(LIMIT, |line| (line["event"] == "submitted").then(|| line["pid"].clone()))?;
     assert_eq!(pid, holder.program.pid(), "the second run uses the first one's peer");
     if kill {
         holder.reaches(3)?;

@@ -12,7 +12,8 @@ const SIZE: u32 = 320;
 fn the_demo_shows_a_picture_a_liar_and_a_death() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let picture = dir.path().join("picture.png");
-    let args = ["demo", "--json", "--out", &picture.display().to_string(), "--size", &SIZE.to_string()];
+    let args =
+        ["demo", "--json", "--out", &picture.display().to_string(), "--size", &SIZE.to_string()];
     let lines = run(&dir.path().join("data"), &args, Duration::from_secs(120))?.code(0)?.json()?;
     let done = lines.last().context("the last line")?;
     assert_eq!(done["event"], "done");
@@ -20,7 +21,8 @@ fn the_demo_shows_a_picture_a_liar_and_a_death() -> anyhow::Result<()> {
     assert_eq!(done["settled"], done["tasks"]);
     assert_eq!(done["failed"], 0);
     let workers = done["workers"].as_array().context("workers")?;
-    let with = |what: &str| workers.iter().filter(|worker| worker[what] == true).collect::<Vec<_>>();
+    let with =
+        |what: &str| workers.iter().filter(|worker| worker[what] == true).collect::<Vec<_>>();
     let saboteurs = with("saboteur");
     ensure!(!saboteurs.is_empty(), "nobody lies: {done}");
     for saboteur in saboteurs {
@@ -39,7 +41,11 @@ fn the_demo_shows_a_picture_a_liar_and_a_death() -> anyhow::Result<()> {
 }
 
 /// Starts a demo, waits for `moment`, interrupts it, and checks what is left.
-fn interrupted_at(size: &str, depth: &str, mut moment: impl FnMut(&Value) -> bool) -> anyhow::Result<()> {
+fn interrupted_at(
+    size: &str,
+    depth: &str,
+    mut moment: impl FnMut(&Value) -> bool,
+) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let picture = dir.path().join("picture.png");
     let out = picture.display().to_string();
@@ -61,7 +67,7 @@ fn interrupted_while_peers_start_it_leaves_no_process_behind() -> anyhow::Result
 #[test]
 fn interrupted_in_the_middle_it_leaves_no_process_behind() -> anyhow::Result<()> {
     let killed = |line: &Value| line["text"].as_str().is_some_and(|text| text.contains("killed"));
-    interrupted_at("800", "2048", killed)
+    interrupted_at("800", "3000", killed)
 }
 
 #[test]

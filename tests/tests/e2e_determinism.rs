@@ -29,7 +29,13 @@ impl Pair {
     }
 
     /// Runs a job and checks that every vote was for the same status, output and fuel.
-    fn agree(&self, app: &Path, args: &[&str], count: u64, code: i32) -> anyhow::Result<(Vec<u8>, Vec<TaskResult>)> {
+    fn agree(
+        &self,
+        app: &Path,
+        args: &[&str],
+        count: u64,
+        code: i32,
+    ) -> anyhow::Result<(Vec<u8>, Vec<TaskResult>)> {
         let mut all = vec!["--local", "never", "--redundancy", "2", "--bootstrap", &self.one.dial];
         all.extend(args);
         let data = tempfile::tempdir_in(self.dir.path())?;
@@ -42,7 +48,10 @@ impl Pair {
             let mut both = [self.one.id()?, self.two.id()?];
             both.sort_unstable();
             ensure!(peers == both, "not both peers computed {:?}", result.places);
-            ensure!(result.by.iter().all(|vote| vote.agrees), "two honest peers differ: {result:?}");
+            ensure!(
+                result.by.iter().all(|vote| vote.agrees),
+                "two honest peers differ: {result:?}"
+            );
             ensure!(result.fuel > 0, "no work was counted");
         }
         for worker in done.finished["job"]["workers"].as_array().context("workers")? {
@@ -76,7 +85,8 @@ fn two_peers_agree_on_failures() -> anyhow::Result<()> {
     let moods = ["e", "l", "o", "m", "t", "w"];
     fs::write(&lines, moods.join("\n"))?;
     let lines = lines.display().to_string();
-    let bounds = ["--lines", &lines, "--fuel", "50000000", "--output-limit", "1000000", "--memory", "64"];
+    let bounds =
+        ["--lines", &lines, "--fuel", "50000000", "--output-limit", "1000000", "--memory", "64"];
     let (bytes, mut results) = pair.agree(&guest, &bounds, 6, 3)?;
     assert_eq!(bytes, b"w", "failed tasks have no output");
     results.sort_by_key(|result| result.places.clone());
@@ -92,14 +102,18 @@ fn two_peers_agree_on_failures() -> anyhow::Result<()> {
     assert_eq!(statuses, expected.map(Some));
 
     // Bad arguments end the sample apps with code 2, and say why.
-    let (_, results) = pair.agree(&module("factor"), &["--range", "0..3", "--args", "--packet 0"], 3, 3)?;
+    let (_, results) =
+        pair.agree(&module("factor"), &["--range", "0..3", "--args", "--packet 0"], 3, 3)?;
     for result in &results {
         assert_eq!(result.status, Some(Status::Exited(2)));
         ensure!(!result.by[0].log.is_empty(), "the guest's own words are lost");
     }
     let starved = ["--range", "0..3", "--fuel", "100000", "--args", "--number 1234567890123456789"];
     let (_, results) = pair.agree(&module("factor"), &starved, 3, 3)?;
-    ensure!(results.iter().all(|result| result.status == Some(Status::OutOfFuel)), "the limit did not hold");
+    ensure!(
+        results.iter().all(|result| result.status == Some(Status::OutOfFuel)),
+        "the limit did not hold"
+    );
     ensure!(results.iter().all(|result| result.fuel == 100_000), "peers stop at different points");
     Ok(())
 }

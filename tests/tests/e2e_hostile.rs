@@ -17,8 +17,8 @@ use bayan_protocol::{
     job::Local,
     limits::MAX_FRAME,
     record::JobState,
-    result::{Ack, Commit, Output},
-    task::{Limits, PROFILE_V1, Status},
+    result::{Ack, Commit, Output, Reveal},
+    task::{Input, Limits, PROFILE_V1, Program, Status},
     wire::{Cancel, Credit, Frame, Hello, Lease, LeasedTask, Offer, Reason, Renew},
 };
 use bayan_tests::{
@@ -46,7 +46,8 @@ impl Network {
         let dir = tempfile::tempdir()?;
         let at = |name: &str| dir.path().join(name);
         let victim = Node::start(&at("victim"), &["--slots", "0"])?;
-        let honest = vec![Node::join(&at("one"), &victim, &[])?, Node::join(&at("two"), &victim, &[])?];
+        let honest =
+            vec![Node::join(&at("one"), &victim, &[])?, Node::join(&at("two"), &victim, &[])?];
         victim.meets(2)?;
         Ok(Self { victim, honest, _dir: dir })
     }
@@ -73,7 +74,9 @@ impl Network {
     /// counts.
     fn is_unharmed(&mut self, job: JobId, hostile: &[&Hostile]) -> anyhow::Result<Vec<TaskResult>> {
         let client = self.victim.client()?;
-        until("the job's end", LIMIT, || Ok((client.job(job)?.state == JobState::Done).then_some(())))?;
+        until("the job's end", LIMIT, || {
+            Ok((client.job(job)?.state == JobState::Done).then_some(()))
+        })?;
         let results = outputs::all(|after| Ok(client.results(job, after, 256)?))?;
         outputs::check_complete(&results, TASKS)?;
         outputs::check_proofs(&results)?;
@@ -84,7 +87,11 @@ impl Network {
             .map(|result| hex::decode(result.inline.as_deref().unwrap_or_default()))
             .collect::<Result<Vec<_>, _>>()?
             .concat();
-        let expected = native::range("factor", &format!("0..{TASKS}"), &["--number", NUMBER, "--packet", PACKET])?;
+        let expected = native::range(
+            "factor",
+            &format!("0..{TASKS}"),
+            &["--number", NUMBER, "--packet", PACKET],
+        )?;
         ensure!(bytes == expected, "the outputs are not those of a sequential run");
         for peer in hostile {
             let (agreed, _) = outputs::votes_of(&results, &peer.peer);
@@ -173,8 +180,8 @@ mod stranger {
     use bayan_tests::peers::Node;
     use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
     use libp2p::{
-        Multiaddr, PeerId, StreamProtocol, SwarmBuilder, identity::Keypair, noise, swarm::SwarmEvent, tcp,
-        yamux,
+        Multiaddr, PeerId, StreamProtocol, SwarmBuilder, identity::Keypair, noise,
+        swarm::SwarmEvent, tcp, yamux,
     };
 
     const WORK: StreamProtocol = StreamProtocol::new("/bayan/work/1");
@@ -207,7 +214,9 @@ mod stranger {
         let address: Multiaddr = victim.dial.parse()?;
         swarm.dial(address)?;
         let peer: PeerId = loop {
-            if let SwarmEvent::ConnectionEstablished { peer_id, .. } = swarm.select_next_some().await {
+            if let SwarmEvent::ConnectionEstablished { peer_id, .. } =
+                swarm.select_next_some().await
+            {
                 break peer_id;
             }
         };
@@ -255,71 +264,90 @@ fn garbage_on_the_socket_and_silent_connections_do_no_harm() -> anyhow::Result<(
     Ok(())
 }
 
+/// A wrong factor of the number.
+fn lie() -> Output {
+    inline(b"7 176366841446160684 composite\n")
+}
+
+/// None of these peers' results is even a vote.
+fn never_voted(network: &mut Network, job: JobId, peers: &[&Hostile]) -> anyhow::Result<()> {
+    let results = network.is_unharmed(job, peers)?;
+    for peer in peers {
+        let votes = outputs::votes_of(&results, &peer.peer);
+        ensure!(votes == (0, 0), "a refused batch was counted: {votes:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn results_that_nobody_asked_for_do_not_count() -> anyhow::Result<()> {
     let mut network = Network::start()?;
-    let mut never_leased = Hostile::greeted(&network.victim, 1)?;
-    let mut not_leased = Hostile::greeted(&network.victim, 1)?;
-    let mut wrong_signer = Hostile::greeted(&network.victim, 1)?;
-    let mut wrong_lease = Hostile::greeted(&network.victim, 1)?;
-    let mut wrong_worker = Hostile::greeted(&network.victim, 1)?;
-    let mut other_root = Hostile::greeted(&network.victim, 1)?;
-    let mut no_commit = Hostile::greeted(&network.victim, 1)?;
+    let mut no_task = Hostile::greeted(&network.victim, 1)?;
+    let mut other_task = Hostile::greeted(&network.victim, 1)?;
+    let mut other_lease = Hostile::greeted(&network.victim, 1)?;
     let job = network.submit()?;
-    let lie = || inline(b"7 176366841446160684 composite\n");
     let right = Status::Exited(0);
 
-    let lease = never_leased.leases(1)?;
-    let unknown = never_leased.result(&lease, TaskId([9; 32]), right, lie());
-    never_leased.deliver(job, 1, vec![unknown])?;
-    never_leased.is_thrown_out().context("a result for a task that does not exist")?;
+    let lease = no_task.leases(1)?;
+    let unknown = no_task.result(&lease, TaskId([9; 32]), right, lie());
+    no_task.deliver(job, 1, vec![unknown])?;
+    no_task.is_thrown_out().context("a result for a task that does not exist")?;
 
-    let lease = not_leased.leases(1)?;
+    let lease = other_task.leases(1)?;
     let held: Vec<TaskId> = lease.tasks.iter().map(|task| task.task).collect();
     let id = |number: u64| lease.program.task_id(&Hash::of(format!("{number}\n").as_bytes()));
-    let other = (0..TASKS).map(id).find(|task| !held.contains(task)).context("a task of somebody else")?;
-    not_leased.deliver(job, 1, vec![not_leased.result(&lease, other, right, lie())])?;
-    not_leased.is_thrown_out().context("a result for a task that others were given")?;
+    let other =
+        (0..TASKS).map(id).find(|task| !held.contains(task)).context("a task of somebody else")?;
+    other_task.deliver(job, 1, vec![other_task.result(&lease, other, right, lie())])?;
+    other_task.is_thrown_out().context("a result for a task that others were given")?;
+
+    let lease = other_lease.leases(1)?;
+    let own = (lease.job, lease.submitter, LeaseId([3; 32]));
+    let results = vec![opened(other_lease.peer, own, lease.tasks[0].task, right, lie())];
+    other_lease.deliver(job, 1, results)?;
+    other_lease.is_thrown_out().context("a result under a lease that it does not hold")?;
+
+    never_voted(&mut network, job, &[&no_task, &other_task, &other_lease])
+}
+
+#[test]
+fn results_that_their_sender_did_not_sign_do_not_count() -> anyhow::Result<()> {
+    let mut network = Network::start()?;
+    let mut signer = Hostile::greeted(&network.victim, 1)?;
+    let mut worker = Hostile::greeted(&network.victim, 1)?;
+    let mut root = Hostile::greeted(&network.victim, 1)?;
+    let mut no_commit = Hostile::greeted(&network.victim, 1)?;
+    let job = network.submit()?;
+    let right = Status::Exited(0);
 
     // Another peer's signature is a valid signature, but not of the peer that sends it.
-    let lease = wrong_signer.leases(1)?;
-    let results = vec![wrong_signer.result(&lease, lease.tasks[0].task, right, lie())];
+    let lease = signer.leases(1)?;
+    let results = vec![signer.result(&lease, lease.tasks[0].task, right, lie())];
     let signed = Commit::sign(&Keypair::from_seed(&[200; 32]), job, 1, &results);
-    wrong_signer.deliver_as(signed, results)?;
-    wrong_signer.is_thrown_out().context("a commit by another peer")?;
+    signer.deliver_as(signed, results)?;
+    signer.is_thrown_out().context("a commit by another peer")?;
 
-    let lease = wrong_lease.leases(1)?;
-    let own = (lease.job, lease.submitter, LeaseId([3; 32]));
-    let results = vec![opened(wrong_lease.peer, own, lease.tasks[0].task, right, lie())];
-    wrong_lease.deliver(job, 1, results)?;
-    wrong_lease.is_thrown_out().context("a result under a lease that it does not hold")?;
-
-    let lease = wrong_worker.leases(1)?;
+    let lease = worker.leases(1)?;
     let names = (lease.job, lease.submitter, lease.lease);
-    let results = vec![opened(network.honest[0].id()?, names, lease.tasks[0].task, right, lie())];
-    wrong_worker.deliver(job, 1, results)?;
-    wrong_worker.is_thrown_out().context("a result in another's name")?;
+    let honest = network.honest[0].id()?;
+    let results = vec![opened(honest, names, lease.tasks[0].task, right, lie())];
+    worker.deliver(job, 1, results)?;
+    worker.is_thrown_out().context("a result in another's name")?;
 
-    let lease = other_root.leases(1)?;
-    let result = other_root.result(&lease, lease.tasks[0].task, right, lie());
-    let commit = Commit::sign(&other_root.key, job, 1, std::slice::from_ref(&result));
-    let other = other_root.result(&lease, lease.tasks[0].task, right, inline(b"changed my mind"));
-    other_root.deliver_as(commit, vec![other])?;
-    other_root.is_thrown_out().context("a reveal of something else than was committed to")?;
+    let lease = root.leases(1)?;
+    let result = root.result(&lease, lease.tasks[0].task, right, lie());
+    let commit = Commit::sign(&root.key, job, 1, std::slice::from_ref(&result));
+    let other = root.result(&lease, lease.tasks[0].task, right, inline(b"changed my mind"));
+    root.deliver_as(commit, vec![other])?;
+    root.is_thrown_out().context("a reveal of something else than was committed to")?;
 
     let lease = no_commit.leases(1)?;
     let result = no_commit.result(&lease, lease.tasks[0].task, right, lie());
-    let root = Commit::sign(&no_commit.key, job, 1, std::slice::from_ref(&result)).root;
-    no_commit.send(&Frame::Reveal(bayan_protocol::result::Reveal { root, opened: vec![result] }))?;
+    let committed = Commit::sign(&no_commit.key, job, 1, std::slice::from_ref(&result)).root;
+    no_commit.send(&Frame::Reveal(Reveal { root: committed, opened: vec![result] }))?;
     no_commit.is_thrown_out().context("a reveal without a commit")?;
 
-    let all =
-        [&never_leased, &not_leased, &wrong_signer, &wrong_lease, &wrong_worker, &other_root, &no_commit];
-    let results = network.is_unharmed(job, &all)?;
-    for peer in all {
-        assert_eq!(outputs::votes_of(&results, &peer.peer), (0, 0), "a refused batch is not even a vote");
-    }
-    Ok(())
+    never_voted(&mut network, job, &[&signer, &worker, &root, &no_commit])
 }
 
 #[test]
@@ -334,7 +362,9 @@ fn a_lie_told_again_and_again_stays_one_vote() -> anyhow::Result<()> {
     for sequence in [1, 1, 2, 3] {
         liar.deliver(job, sequence, lie.clone())?;
     }
-    liar.until("an acknowledgement of the first", |frame| matches!(frame, Frame::Ack(_)).then_some(()))?;
+    liar.until("an acknowledgement of the first", |frame| {
+        matches!(frame, Frame::Ack(_)).then_some(())
+    })?;
     // The same batch under another lease of its own is another statement, and false.
     let other = network.submit()?;
     let second = liar.until("a lease of the other job", |frame| match frame {
@@ -350,7 +380,9 @@ fn a_lie_told_again_and_again_stays_one_vote() -> anyhow::Result<()> {
     let lease = copycat.leases(1)?;
     let commit = Commit::sign(&liar.key, job, 1, &lie);
     copycat.deliver_as(commit, lie)?;
-    copycat.is_thrown_out().with_context(|| format!("another's batch, holding lease {}", lease.lease))?;
+    copycat
+        .is_thrown_out()
+        .with_context(|| format!("another's batch, holding lease {}", lease.lease))?;
 
     network.is_unharmed(other, &[&liar, &copycat])?;
     let results = network.is_unharmed(job, &[&liar, &copycat])?;
@@ -412,7 +444,10 @@ fn attempts_without_a_result_lose_no_task() -> anyhow::Result<()> {
         empty_handed.deliver(job, place, chunk.to_vec())?;
     }
     let results = network.is_unharmed(job, &[&failing, &empty_handed])?;
-    ensure!(results.iter().all(|result| result.status == Some(Status::Exited(0))), "a task was given up");
+    ensure!(
+        results.iter().all(|result| result.status == Some(Status::Exited(0))),
+        "a task was given up"
+    );
     Ok(())
 }
 
@@ -426,28 +461,26 @@ fn lease_or_end(job: JobId) -> impl Fn(&Frame) -> Option<Option<Lease>> {
 }
 
 #[test]
-fn work_that_makes_no_sense_is_refused() -> anyhow::Result<()> {
+fn offers_and_orders_that_make_no_sense_are_refused() -> anyhow::Result<()> {
     let mut network = Network::start()?;
     let job = network.submit()?;
-    let worker = &network.honest[0];
-    let mut source = Hostile::greeted(worker, 0)?;
+    let mut source = Hostile::greeted(&network.honest[0], 0)?;
+    let submitter = source.peer;
     let offer = |number: u16, profile: &str| {
         let mut job = [5; 32];
         job[..2].copy_from_slice(&number.to_be_bytes());
-        Offer { job: JobId(job), submitter: source.peer, profile: profile.to_owned(), memory: 1 << 20 }
+        Offer { job: JobId(job), submitter, profile: profile.to_owned(), memory: 1 << 20 }
     };
-    source.send(&Frame::Offer(offer(0, "wasmtime-fuel-0")))?;
     let refused = |frame: &Frame| match frame {
         Frame::Refuse(refuse) => Some(refuse.reason),
         _ => None,
     };
-    let huge = Offer { memory: u64::MAX, ..offer(1, PROFILE_V1) };
-    let flood: Vec<Offer> = (2..2000).map(|number| offer(number, PROFILE_V1)).collect();
+    source.send(&Frame::Offer(offer(0, "wasmtime-fuel-0")))?;
     assert_eq!(source.until("an answer to another profile", refused)?, Reason::Profile);
-    source.send(&Frame::Offer(huge))?;
+    source.send(&Frame::Offer(Offer { memory: u64::MAX, ..offer(1, PROFILE_V1) }))?;
     assert_eq!(source.until("an answer to an offer of too much", refused)?, Reason::Memory);
-    for offer in flood {
-        source.send(&Frame::Offer(offer))?;
+    for number in 2..2000 {
+        source.send(&Frame::Offer(offer(number, PROFILE_V1)))?;
     }
     // Orders about jobs of others concern nobody.
     source.send(&Frame::Cancel(Cancel { job, tasks: Vec::new() }))?;
@@ -455,8 +488,13 @@ fn work_that_makes_no_sense_is_refused() -> anyhow::Result<()> {
     let forged = Ack::sign(&Keypair::from_seed(&[201; 32]), job, Hash([0; 32]), u64::MAX);
     source.send(&Frame::Ack(forged))?;
     source.is_thrown_out().context("an acknowledgement in another's name")?;
+    network.is_unharmed(job, &[])?;
+    Ok(())
+}
 
-    let program = bayan_protocol::task::Program {
+/// A lease of one task whose module nobody has.
+fn lease_of(source: &Hostile) -> Lease {
+    let program = Program {
         module: Hash([8; 32]),
         module_len: 1000,
         args: Vec::new(),
@@ -466,38 +504,43 @@ fn work_that_makes_no_sense_is_refused() -> anyhow::Result<()> {
         profile: PROFILE_V1.to_owned(),
         salt: Hash([0; 32]),
     };
-    let lease = |from: &Hostile| {
-        let input = bayan_protocol::task::Input::Inline(serde_bytes::ByteBuf::from(b"1\n"));
-        let task = program.task_id(&input.hash());
-        Lease {
-            lease: LeaseId([6; 32]),
-            job: JobId([5; 32]),
-            submitter: from.peer,
-            program: program.clone(),
-            lasts_ms: 1000,
-            path: vec![from.peer],
-            tasks: vec![LeasedTask { task, input }],
-        }
-    };
+    let input = Input::Inline(serde_bytes::ByteBuf::from(b"1\n"));
+    let task = program.task_id(&input.hash());
+    Lease {
+        lease: LeaseId([6; 32]),
+        job: JobId([5; 32]),
+        submitter: source.peer,
+        program,
+        lasts_ms: 1000,
+        path: vec![source.peer],
+        tasks: vec![LeasedTask { task, input }],
+    }
+}
+
+#[test]
+fn leases_that_make_no_sense_are_refused() -> anyhow::Result<()> {
+    let mut network = Network::start()?;
+    let job = network.submit()?;
+    let worker = &network.honest[0];
     let mut wrong_path = Hostile::greeted(worker, 0)?;
-    wrong_path.send(&Frame::Lease(Lease { path: vec![worker.id()?], ..lease(&wrong_path) }))?;
+    let lease = Lease { path: vec![worker.id()?], ..lease_of(&wrong_path) };
+    wrong_path.send(&Frame::Lease(lease))?;
     wrong_path.is_thrown_out().context("a lease in another's name")?;
 
     let mut wrong_ids = Hostile::greeted(worker, 0)?;
-    let mut tampered = lease(&wrong_ids);
+    let mut tampered = lease_of(&wrong_ids);
     tampered.tasks[0].task = TaskId([1; 32]);
     wrong_ids.send(&Frame::Lease(tampered))?;
     wrong_ids.is_thrown_out().context("task ids that are not the tasks'")?;
 
     // A module that cannot be had is said to be so, and nothing waits for it.
     let mut no_module = Hostile::greeted(worker, 0)?;
-    no_module.send(&Frame::Lease(lease(&no_module)))?;
+    no_module.send(&Frame::Lease(lease_of(&no_module)))?;
     let status = no_module.until("a result that says so", |frame| match frame {
         Frame::Reveal(reveal) => reveal.opened.first().map(|one| one.leaf.status),
         _ => None,
     })?;
     assert_eq!(status, Status::HostFault);
-
     network.is_unharmed(job, &[])?;
     Ok(())
 }
@@ -530,7 +573,10 @@ fn another_engine_is_named_and_gets_no_work() -> anyhow::Result<()> {
     let job = network.submit()?;
     network.is_unharmed(job, &[&other])?;
     let heard: Vec<_> = std::iter::from_fn(|| other.hear(Duration::from_millis(200))).collect();
-    ensure!(!format!("{heard:?}").contains("Lease("), "work was given to an engine of another kind: {heard:?}");
+    ensure!(
+        !format!("{heard:?}").contains("Lease("),
+        "work was given to an engine of another kind: {heard:?}"
+    );
 
     let shown = peers(&network.victim.dir, &["peers"])?;
     ensure!(shown.contains("v8-counter-3"), "the mismatch is not named:\n{shown}");

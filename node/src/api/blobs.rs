@@ -49,9 +49,13 @@ pub(super) async fn upload(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<BlobInfo>, Failure> {
-    let len = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let len =
+        headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let len = len.ok_or_else(|| {
-        Failure::new(StatusCode::LENGTH_REQUIRED, "send the blob's length in the header Content-Length")
+        Failure::new(
+            StatusCode::LENGTH_REQUIRED,
+            "send the blob's length in the header Content-Length",
+        )
     })?;
     if len > MAX_BLOB {
         let text = format!("a blob has at most {MAX_BLOB} bytes, this one {len}");
@@ -81,7 +85,8 @@ pub(super) async fn upload(
         }
     }
     drop(sender);
-    let hash = stored.await.map_err(|error| Failure::internal("storing the blob failed", error))??;
+    let hash =
+        stored.await.map_err(|error| Failure::internal("storing the blob failed", error))??;
     Ok(Json(BlobInfo { hash, len }))
 }
 
@@ -98,15 +103,18 @@ pub(super) async fn download(
     State(app): State<Arc<App>>,
     Path(hash): Path<String>,
 ) -> Result<Response, Failure> {
-    let hash: Hash = hash.parse().map_err(|error| Failure::bad(format!("not a blob's digest: {error}")))?;
+    let hash: Hash =
+        hash.parse().map_err(|error| Failure::bad(format!("not a blob's digest: {error}")))?;
     let blobs = app.shared.blobs.clone();
     let opened = {
         let _place = app.transfers.acquire().await.map_err(|_| Failure::stopping())?;
         let verify = move || blobs.verify(&hash).and_then(|()| blobs.open_file(&hash));
         tokio::task::spawn_blocking(verify).await
     };
-    let (file, len) = opened.map_err(|error| Failure::internal("reading the blob failed", error))??;
-    let headers = [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_LENGTH, len.to_string())];
+    let (file, len) =
+        opened.map_err(|error| Failure::internal("reading the blob failed", error))??;
+    let headers =
+        [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_LENGTH, len.to_string())];
     Ok((headers, Body::from_stream(chunks(tokio::fs::File::from_std(file)))).into_response())
 }
 

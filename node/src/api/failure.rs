@@ -81,7 +81,9 @@ impl From<BlobError> for Failure {
         };
         let text = match &error {
             BlobError::Quota { .. } => {
-                format!("{error}; lend more disk to the peer (bayan node --disk MiB), or forget jobs that are over")
+                format!(
+                    "{error}; lend more disk to the peer (bayan node --disk MiB), or forget jobs that are over"
+                )
             }
             BlobError::Stream(_) => "the upload ended early".to_owned(),
             _ => error.to_string(),

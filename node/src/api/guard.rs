@@ -56,7 +56,8 @@ fn is_loopback(host: &str) -> bool {
 
 /// Compares in a time that does not depend on where the first difference is.
 fn is_same(shown: &str, token: &str) -> bool {
-    let differences = shown.bytes().zip(token.bytes()).fold(0, |all, (a, b)| black_box(all | (a ^ b)));
+    let differences =
+        shown.bytes().zip(token.bytes()).fold(0, |all, (a, b)| black_box(all | (a ^ b)));
     shown.len() == token.len() && differences == 0
 }
 
@@ -66,10 +67,18 @@ mod tests {
 
     #[test]
     fn only_loopback_names_pass() {
-        for name in ["127.0.0.1", "127.0.0.1:8080", "localhost:1", "LOCALHOST", "[::1]", "[::1]:99"] {
+        for name in ["127.0.0.1", "127.0.0.1:8080", "localhost:1", "LOCALHOST", "[::1]", "[::1]:99"]
+        {
             assert!(is_loopback(name), "{name}");
         }
-        for name in ["example.org", "127.0.0.1.example.org", "localhost.evil:80", "", "::1", "127.0.0.1:80:x"] {
+        for name in [
+            "example.org",
+            "127.0.0.1.example.org",
+            "localhost.evil:80",
+            "",
+            "::1",
+            "127.0.0.1:80:x",
+        ] {
             assert!(!is_loopback(name), "{name}");
         }
     }

@@ -97,8 +97,12 @@ pub(super) async fn remove(
     let outcome = match (running, forget) {
         (true, Some(true)) => return Err(Failure::conflict("the job is running; cancel it first")),
         (false, Some(false)) => return Err(Failure::conflict("the job is over")),
-        (true, _) => app.ask(|reply| Command::Cancel(job, reply)).await.map(|_| Removal::Cancelled)?,
-        (false, _) => app.ask(|reply| Command::Forget(job, reply)).await.map(|_| Removal::Forgotten)?,
+        (true, _) => {
+            app.ask(|reply| Command::Cancel(job, reply)).await.map(|_| Removal::Cancelled)?
+        }
+        (false, _) => {
+            app.ask(|reply| Command::Forget(job, reply)).await.map(|_| Removal::Forgotten)?
+        }
     };
     Ok(Json(Removed { job, outcome }))
 }

@@ -65,11 +65,17 @@ fn check_module(shared: &Shared, module: &Hash, limits: &Limits) -> Result<u64, 
         return Err(Failure::refused(text));
     }
     let wasm = shared.blobs.get(module)?;
-    let refuse = |error: bayan_sandbox::LoadError| Failure::refused(format!("the module is refused: {error}"));
+    let refuse = |error: bayan_sandbox::LoadError| {
+        Failure::refused(format!("the module is refused: {error}"))
+    };
     let report = bayan_sandbox::inspect(&wasm).map_err(refuse)?;
     if !report.problems.is_empty() {
-        let problems: Vec<String> = report.problems.iter().take(8).map(ToString::to_string).collect();
-        return Err(Failure::refused(format!("the module is refused: it {}", problems.join("; it "))));
+        let problems: Vec<String> =
+            report.problems.iter().take(8).map(ToString::to_string).collect();
+        return Err(Failure::refused(format!(
+            "the module is refused: it {}",
+            problems.join("; it ")
+        )));
     }
     if report.memory_bytes() > limits.memory {
         return Err(Failure::refused(format!(
@@ -84,10 +90,14 @@ fn check_module(shared: &Shared, module: &Hash, limits: &Limits) -> Result<u64, 
 
 fn check_limits(shared: &Shared, limits: &Limits, local: Local) -> Result<(), Failure> {
     if limits.fuel == 0 || limits.wall_ms == 0 {
-        return Err(Failure::refused("a task without fuel or time can do nothing; allow it some (--fuel, --wall)"));
+        return Err(Failure::refused(
+            "a task without fuel or time can do nothing; allow it some (--fuel, --wall)",
+        ));
     }
     if limits.output > MAX_BLOB {
-        return Err(Failure::refused(format!("an output has at most {MAX_BLOB} bytes (--output-limit)")));
+        return Err(Failure::refused(format!(
+            "an output has at most {MAX_BLOB} bytes (--output-limit)"
+        )));
     }
     if local == Local::Always && limits.memory > shared.lending_memory {
         return Err(Failure::refused(format!(
@@ -101,7 +111,9 @@ fn check_limits(shared: &Shared, limits: &Limits, local: Local) -> Result<(), Fa
 }
 
 fn length(blobs: &Blobs, hash: &Hash, what: &str) -> Result<u64, Failure> {
-    blobs.len(hash).ok_or_else(|| Failure::refused(format!("{what} ({hash}) is not here; upload it first")))
+    blobs
+        .len(hash)
+        .ok_or_else(|| Failure::refused(format!("{what} ({hash}) is not here; upload it first")))
 }
 
 fn data_files(blobs: &Blobs, data: Vec<(String, Hash)>) -> Result<Vec<DataFile>, Failure> {
@@ -181,9 +193,12 @@ fn in_words(error: &WireError, manifest: &Manifest) -> String {
         "the number of tasks" => too_many(manifest.inputs.count()),
         "module" => "the module is empty or too long".to_owned(),
         "args" => "there are more than 256 arguments, or one has a NUL in it".to_owned(),
-        "env" => "there are more than 256 environment variables, or one has no name or a NUL in it".to_owned(),
+        "env" => "there are more than 256 environment variables, or one has no name or a NUL in it"
+            .to_owned(),
         "data" => "there are more than 256 data files, or one has no plain file name".to_owned(),
-        "program" => "arguments, environment and file names have more than 64 KiB together".to_owned(),
+        "program" => {
+            "arguments, environment and file names have more than 64 KiB together".to_owned()
+        }
         "an input" => format!("an input has more than {MAX_BLOB} bytes"),
         other => format!("{other} is outside its bounds"),
     }
@@ -200,15 +215,20 @@ mod tests {
     #[test]
     fn lines_keep_their_newline_and_the_last_is_given_one() {
         let directory = tempfile::tempdir().unwrap();
-        let store = bayan_store::Directory::open(directory.path(), bayan_store::Options::default()).unwrap();
+        let store = bayan_store::Directory::open(directory.path(), bayan_store::Options::default())
+            .unwrap();
         let blobs = store.blobs();
         assert_eq!(lines(&blobs, b"").unwrap(), []);
-        assert_eq!(lines(&blobs, b"a\n\nb").unwrap(), [inline(b"a\n"), inline(b"\n"), inline(b"b\n")]);
+        assert_eq!(
+            lines(&blobs, b"a\n\nb").unwrap(),
+            [inline(b"a\n"), inline(b"\n"), inline(b"b\n")]
+        );
         assert_eq!(lines(&blobs, b"a\r\n").unwrap(), [inline(b"a\r\n")]);
 
         let long = vec![b'x'; MAX_INLINE];
         let with_newline = [&long[..], b"\n"].concat();
-        let expected = Input::Blob { hash: Hash::of(&with_newline), len: with_newline.len() as u64 };
+        let expected =
+            Input::Blob { hash: Hash::of(&with_newline), len: with_newline.len() as u64 };
         assert_eq!(lines(&blobs, &long).unwrap(), [expected]);
         assert_eq!(blobs.get(&Hash::of(&with_newline)).unwrap(), with_newline);
     }

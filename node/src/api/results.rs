@@ -80,7 +80,8 @@ fn collect(
         }
         let result = result(records, job, one)?;
         bytes += result.inline.as_ref().map_or(0, String::len);
-        bytes += result.by.iter().map(|voucher| voucher.proof.len() + voucher.log.len()).sum::<usize>();
+        bytes +=
+            result.by.iter().map(|voucher| voucher.proof.len() + voucher.log.len()).sum::<usize>();
         results.push(result);
     }
     Ok(Results { next: after + results.len(), results, job: view })
@@ -104,7 +105,9 @@ fn result(records: &Records, job: JobId, settled: Settled) -> Result<TaskResult,
     let (mut by, mut output) = (Vec::new(), None);
     let voters = acceptance.agreed.iter().map(|peer| (peer, true));
     for (peer, agrees) in voters.chain(acceptance.outvoted.iter().map(|peer| (peer, false))) {
-        let Some((voucher, claimed)) = voucher(records, job, index, peer, agrees)? else { continue };
+        let Some((voucher, claimed)) = voucher(records, job, index, peer, agrees)? else {
+            continue;
+        };
         by.push(voucher);
         if agrees && output.is_none() {
             output = Some(claimed);

@@ -60,14 +60,22 @@ struct Fixture {
 
 impl Fixture {
     fn new(daemon: bool) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let store = Directory::open(dir.path(), bayan_store::Options { blob_quota: 8 << 20, ..Default::default() }).unwrap();
+        let store = Directory::open(
+            dir.path(),
+            bayan_store::Options { blob_quota: 8 << 20, ..Default::default() },
+        )
+        .unwrap();
         let (commands, inbox) = mpsc::channel(16);
         let (changes, _) = broadcast::channel(16);
         let script = Arc::new(Mutex::new(Script::default()));
-        let (net, _events) = runtime.block_on(bayan_net::start(bayan_net::Config::new([1; 32]))).unwrap();
+        let (net, _events) =
+            runtime.block_on(bayan_net::start(bayan_net::Config::new([1; 32]))).unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let api = listener.local_addr().unwrap();
         let token = store.api_token();
@@ -195,7 +203,8 @@ fn view(state: JobState, settled: u64) -> JobView {
 }
 
 fn module(import: &str) -> Vec<u8> {
-    let text = format!(r#"(module {import} (memory (export "memory") 1) (func (export "_start")))"#);
+    let text =
+        format!(r#"(module {import} (memory (export "memory") 1) (func (export "_start")))"#);
     wat::parse_str(text).unwrap()
 }
 
@@ -224,7 +233,8 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, ClientError>, status: u16) -> S
 fn nothing_is_said_without_the_token_or_under_another_name() {
     let fixture = Fixture::new(true);
     for path in ["/v1/peer", "/v1/openapi.json", "/v1/nothing", "/"] {
-        let bare = fixture.raw(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+        let bare = fixture
+            .raw(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
         assert!(bare.starts_with("HTTP/1.1 401"), "{bare}");
         assert!(bare.contains("\"error\""), "{bare}");
     }
@@ -312,7 +322,8 @@ fn a_job_is_cut_into_inputs_and_stored_before_it_is_submitted() {
     job.data = vec![("z".to_owned(), data), ("b".to_owned(), data)];
     assert_eq!(client.submit(&job).unwrap(), JOB);
 
-    let (small, large) = (client.upload(b"small").unwrap(), client.upload(&vec![1; MAX_INLINE + 1]).unwrap());
+    let (small, large) =
+        (client.upload(b"small").unwrap(), client.upload(&vec![1; MAX_INLINE + 1]).unwrap());
     client.submit(&request(module, InputsRequest::Blobs(vec![small.hash, large.hash]))).unwrap();
     client.submit(&request(module, InputsRequest::Range { from: -2, to: 3 })).unwrap();
 
@@ -320,7 +331,10 @@ fn a_job_is_cut_into_inputs_and_stored_before_it_is_submitted() {
     let inline = |bytes: &[u8]| Input::Inline(ByteBuf::from(bytes));
     let (hash, first) = &submitted[0];
     assert_eq!(first.inputs, Inputs::List(vec![inline(b"a\n"), inline(b"b\n")]));
-    assert_eq!(first.program.data.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["b", "z"]);
+    assert_eq!(
+        first.program.data.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(),
+        ["b", "z"]
+    );
     assert_eq!(first.policy, Policy::Vote(2));
     let stored = fixture.store.blobs().get(hash).unwrap();
     assert_eq!(&bayan_protocol::cbor::decode::<Manifest>(&stored).unwrap(), first);
@@ -337,7 +351,10 @@ fn a_module_with_an_import_that_guests_are_not_given_is_refused_by_name() {
         r#"(import "wasi_snapshot_preview1" "sock_send" (func (param i32 i32 i32 i32 i32) (result i32)))"#,
     );
     let module = fixture.client.upload(&sockets).unwrap().hash;
-    let text = refused(fixture.client.submit(&request(module, InputsRequest::Range { from: 0, to: 1 })), 422);
+    let text = refused(
+        fixture.client.submit(&request(module, InputsRequest::Range { from: 0, to: 1 })),
+        422,
+    );
     assert!(text.contains("wasi_snapshot_preview1.sock_send"), "{text}");
     assert!(text.contains("sockets"), "{text}");
     assert!(fixture.script().submitted.is_empty());
@@ -362,13 +379,19 @@ fn what_breaks_a_bound_is_refused_in_plain_words() {
         (request(module, InputsRequest::Lines(empty)), "1 to 1000000 inputs, this one 0"),
         (request(module, InputsRequest::Blobs(vec![Hash([0; 32])])), "an input"),
         (with(|job| job.inputs = InputsRequest::Range { from: 5, to: 5 }), "this one 0"),
-        (with(|job| job.inputs = InputsRequest::Range { from: i64::MIN, to: i64::MAX }), "this one 18446744073709551615"),
+        (
+            with(|job| job.inputs = InputsRequest::Range { from: i64::MIN, to: i64::MAX }),
+            "this one 18446744073709551615",
+        ),
         (with(|job| job.redundancy = 16), "1 to 15, not 16"),
         (with(|job| job.redundancy = 0), "1 to 15, not 0"),
         (with(|job| job.args = vec!["x".repeat(65 << 10)]), "64 KiB"),
         (with(|job| job.args = vec!["a\0b".to_owned()]), "NUL"),
         (with(|job| job.env = vec![("a=b".to_owned(), String::new())]), "environment"),
-        (with(|job| job.data = vec![("a".to_owned(), job.module); 2]), "two data files have the name a"),
+        (
+            with(|job| job.data = vec![("a".to_owned(), job.module); 2]),
+            "two data files have the name a",
+        ),
         (with(|job| job.data = vec![("../a".to_owned(), job.module)]), "plain file name"),
         (with(|job| job.limits.memory = 1000), "--memory"),
         (with(|job| job.limits.memory = 4 << 30), "--local never"),
@@ -401,7 +424,8 @@ fn vote(seed: u8, index: u32, output: &Output) -> (Record, Proof) {
         output_commit: output_commit(&output.hash(), &nonce.0),
         fuel: 5,
     };
-    let opened = vec![Opened { leaf, nonce, output: output.clone(), log: ByteBuf::new(), micros: 3 }];
+    let opened =
+        vec![Opened { leaf, nonce, output: output.clone(), log: ByteBuf::new(), micros: 3 }];
     let commit = Commit::sign(&key, JOB, 1, &opened);
     let reveal = Reveal { root: commit.root, opened };
     let batch = VerifiedBatch::check(commit, reveal, &key.peer_id(), &PeerId([1; 32])).unwrap();
@@ -423,8 +447,11 @@ fn results_come_in_pages_with_outputs_and_proofs() {
     let long = Output::Blob { hash: Hash::of(b"long"), len: 99_999 };
     let mut settled = Vec::new();
     for index in 0..5_u32 {
-        let output =
-            if index == 3 { long.clone() } else { Output::Inline(ByteBuf::from(format!("{index}"))) };
+        let output = if index == 3 {
+            long.clone()
+        } else {
+            Output::Inline(ByteBuf::from(format!("{index}")))
+        };
         let wrong = Output::Inline(ByteBuf::from("wrong"));
         let votes = [vote(10, index, &output), vote(11, index, &output), vote(12, index, &wrong)];
         let changes: Vec<Change> = votes
@@ -434,13 +461,22 @@ fn results_come_in_pages_with_outputs_and_proofs() {
         fixture.store.records().append(&changes).unwrap();
         let [agreed @ .., outvoted] = votes.map(|(_, proof)| proof.leaf.worker);
         let acceptance = Acceptance {
-            outcome: bayan_protocol::result::Outcome { status: Status::Exited(0), output: output.hash(), fuel: 5 },
+            outcome: bayan_protocol::result::Outcome {
+                status: Status::Exited(0),
+                output: output.hash(),
+                fuel: 5,
+            },
             agreed: agreed.to_vec(),
             outvoted: vec![outvoted],
             own: false,
         };
         let acceptance = (index != 4).then_some(acceptance);
-        settled.push(Settled { places: vec![index.into()], index, task: TaskId([index as u8; 32]), acceptance });
+        settled.push(Settled {
+            places: vec![index.into()],
+            index,
+            task: TaskId([index as u8; 32]),
+            acceptance,
+        });
     }
     fixture.script().settled = settled;
     fixture.script().job = Some(view(JobState::Running, 5));
@@ -454,7 +490,10 @@ fn results_come_in_pages_with_outputs_and_proofs() {
     let one = &first.results[1];
     assert_eq!(one.inline.as_deref(), Some(hex::encode("1").as_str()));
     assert_eq!(one.verified, "2 peers agree, 1 peer outvoted");
-    assert_eq!(one.by.iter().map(|voucher| voucher.agrees).collect::<Vec<_>>(), [true, true, false]);
+    assert_eq!(
+        one.by.iter().map(|voucher| voucher.agrees).collect::<Vec<_>>(),
+        [true, true, false]
+    );
     for voucher in &one.by {
         let proof = decode_proof(&voucher.proof).unwrap();
         proof.check().unwrap();
@@ -551,8 +590,16 @@ fn the_description_has_every_path_and_the_fields_that_are_sent() {
     let document = fixture.client.openapi().unwrap();
     assert_eq!(document, serde_json::to_value(openapi::describe()).unwrap());
     for path in [
-        "/v1/blobs", "/v1/blobs/{hash}", "/v1/jobs", "/v1/jobs/{job}", "/v1/jobs/{job}/results",
-        "/v1/jobs/{job}/events", "/v1/peer", "/v1/pause", "/v1/resume", "/v1/stop",
+        "/v1/blobs",
+        "/v1/blobs/{hash}",
+        "/v1/jobs",
+        "/v1/jobs/{job}",
+        "/v1/jobs/{job}/results",
+        "/v1/jobs/{job}/events",
+        "/v1/peer",
+        "/v1/pause",
+        "/v1/resume",
+        "/v1/stop",
     ] {
         assert!(document["paths"][path].is_object(), "{path}");
     }
@@ -598,6 +645,10 @@ fn the_description_has_every_path_and_the_fields_that_are_sent() {
         ("Advert", &peer["adverts"][0]),
         ("Limits", &serde_json::to_value(Limits::default()).unwrap()),
     ] {
-        assert_eq!(fields(&document["components"]["schemas"][name]["properties"]), fields(sent), "{name}");
+        assert_eq!(
+            fields(&document["components"]["schemas"][name]["properties"]),
+            fields(sent),
+            "{name}"
+        );
     }
 }

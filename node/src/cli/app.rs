@@ -1,13 +1,13 @@
 //! `bayan app check` and `bayan app list`.
 
-use std::{fs, io::Read as _, path::PathBuf, sync::Arc, thread};
+use std::{fs, io::Read as _, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use bayan_protocol::{
     id::Hash,
     task::{PROFILE_V1, Program},
 };
-use bayan_sandbox::{Engine, Outcome, Task, Verdict};
+use bayan_sandbox::{Engine, Outcome, Task, Verdict, admission::PAGE};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -54,7 +54,9 @@ fn list(context: &Context) -> anyhow::Result<Code> {
             text::json(&json!({ "name": name, "path": path }))?;
         }
     } else if installed.is_empty() {
-        text::line("no apps are installed; put NAME.wasm into `apps` in the data directory, or name a directory of them in BAYAN_APPS")?;
+        text::line(
+            "no apps are installed; put NAME.wasm into `apps` in the data directory, or name a directory of them in BAYAN_APPS",
+        )?;
     } else {
         let mut rows = vec![vec!["app".to_owned(), "size".to_owned(), "path".to_owned()]];
         rows.extend(installed.iter().map(|(name, path)| {
@@ -68,59 +70,70 @@ fn list(context: &Context) -> anyhow::Result<Code> {
 
 fn check(context: &Context, args: &CheckArgs) -> anyhow::Result<Code> {
     let app = apps::read(context, &args.module)?;
-    let report = &app.report;
-    let verdict =
-        if report.problems.is_empty() { Some(twice(&app.wasm, task(&app, args)?)?) } else { None };
-    let code = match &verdict {
+    let verdict = match app.report.problems.as_slice() {
+        [] => Some(twice(&app.wasm, task(&app, args)?)?),
+        _ => None,
+    };
+    if context.json {
+        text::json(&as_json(&app, verdict.as_ref()))?;
+    } else {
+        text::line(&describe(&app, verdict.as_ref()))?;
+    }
+    Ok(match &verdict {
         None => Code::Refused,
         Some(Verdict::Same(outcome)) if outcome.status.is_success() => Code::Done,
         Some(Verdict::Same(_)) => Code::TasksFailed,
         Some(Verdict::Differs(..) | Verdict::Inconclusive(_)) => Code::Error,
+    })
+}
+
+fn as_json(app: &apps::App, verdict: Option<&Verdict>) -> serde_json::Value {
+    let report = &app.report;
+    let outcome = verdict.map(first);
+    json!({
+        "module": Hash::of(&app.wasm),
+        "size": report.size,
+        "imports": report.imports.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "memory": report.memory_bytes(),
+        "problems": report.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "status": outcome.map(|outcome| outcome.status),
+        "fuel": outcome.map(|outcome| outcome.fuel),
+        "output": outcome.map(|outcome| Hash::of(&outcome.output)),
+        "output_len": outcome.map(|outcome| outcome.output.len()),
+        "micros": outcome.map(|outcome| outcome.micros),
+        "verdict": in_words(app, verdict),
+    })
+}
+
+fn describe(app: &apps::App, verdict: Option<&Verdict>) -> String {
+    let report = &app.report;
+    let most = match report.memory_max {
+        Some(pages) => format!("at most {}", text::bytes(pages.saturating_mul(PAGE))),
+        None => "no maximum of its own".to_owned(),
     };
-    let words = match &verdict {
-        None => format!("refused: it {}", apps::reasons(&report.problems)),
-        Some(verdict) => in_words(verdict),
-    };
-    let outcome = verdict.as_ref().map(first);
-    if context.json {
-        text::json(&json!({
-            "module": Hash::of(&app.wasm),
-            "size": report.size,
-            "imports": report.imports.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "memory": report.memory_bytes(),
-            "problems": report.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "status": outcome.map(|outcome| outcome.status),
-            "fuel": outcome.map(|outcome| outcome.fuel),
-            "output": outcome.map(|outcome| Hash::of(&outcome.output)),
-            "output_len": outcome.map(|outcome| outcome.output.len()),
-            "micros": outcome.map(|outcome| outcome.micros),
-            "verdict": words,
-        }))?;
-        return Ok(code);
-    }
     let mut lines = vec![
         format!("module   {}", Hash::of(&app.wasm)),
         format!("size     {}", text::bytes(report.size as u64)),
-        format!(
-            "memory   {} at first, {}",
-            text::bytes(report.memory_bytes()),
-            report.memory_max.map_or_else(
-                || "no maximum of its own".to_owned(),
-                |pages| format!("at most {}", text::bytes(pages.saturating_mul(bayan_sandbox::admission::PAGE)))
-            ),
-        ),
+        format!("memory   {} at first, {most}", text::bytes(report.memory_bytes())),
     ];
-    lines.extend(report.imports.iter().map(|import| format!("imports  {import}")));
-    if let Some(outcome) = outcome {
+    lines.extend(
+        report
+            .imports
+            .iter()
+            .map(|import| format!("imports  {}", text::printable(&import.to_string(), 200))),
+    );
+    if let Some(outcome) = verdict.map(first) {
+        let (len, hash) = (outcome.output.len() as u64, Hash::of(&outcome.output));
         lines.push(format!("fuel     {}", outcome.fuel));
-        lines.push(format!("time     {}", text::duration(std::time::Duration::from_micros(outcome.micros))));
-        lines.push(format!("output   {}, {}", text::bytes(outcome.output.len() as u64), Hash::of(&outcome.output)));
+        lines.push(format!("time     {}", text::duration(Duration::from_micros(outcome.micros))));
+        lines.push(format!("output   {}, {hash}", text::bytes(len)));
         let log = String::from_utf8_lossy(&outcome.log);
-        lines.extend(log.lines().take(10).map(|line| format!("log      {}", text::printable(line, 200))));
+        lines.extend(
+            log.lines().take(10).map(|line| format!("log      {}", text::printable(line, 200))),
+        );
     }
-    lines.push(format!("verdict  {words}"));
-    text::line(&lines.join("\n"))?;
-    Ok(code)
+    lines.push(format!("verdict  {}", in_words(app, verdict)));
+    lines.join("\n")
 }
 
 fn task(app: &apps::App, args: &CheckArgs) -> anyhow::Result<Task> {
@@ -135,7 +148,8 @@ fn task(app: &apps::App, args: &CheckArgs) -> anyhow::Result<Task> {
     };
     let mut data = Vec::new();
     for spec in &args.program.data {
-        let bytes = fs::read(&spec.path).with_context(|| format!("cannot read {}", spec.path.display()))?;
+        let bytes =
+            fs::read(&spec.path).with_context(|| format!("cannot read {}", spec.path.display()))?;
         data.push((spec.name.clone(), Arc::from(bytes)));
     }
     let (guest, env, limits) = (args.program.args()?, args.program.env(), args.program.limits());
@@ -164,27 +178,38 @@ fn twice(wasm: &[u8], task: Task) -> anyhow::Result<Verdict> {
     let engine = Engine::new(None)?;
     let module = engine.load(wasm)?;
     let run = move || engine.check_determinism(&module, &task);
-    let thread = thread::Builder::new().stack_size(STACK).spawn(run).context("cannot start a thread")?;
+    let thread =
+        thread::Builder::new().stack_size(STACK).spawn(run).context("cannot start a thread")?;
     thread.join().map_err(|_| anyhow!("the engine failed; this is a fault of this program"))
 }
 
 fn first(verdict: &Verdict) -> &Outcome {
     match verdict {
-        Verdict::Same(outcome) | Verdict::Differs(outcome, _) | Verdict::Inconclusive(outcome) => outcome,
+        Verdict::Same(outcome) | Verdict::Differs(outcome, _) | Verdict::Inconclusive(outcome) => {
+            outcome
+        }
     }
 }
 
-fn in_words(verdict: &Verdict) -> String {
+fn in_words(app: &apps::App, verdict: Option<&Verdict>) -> String {
+    let status = |outcome: &Outcome| text::status(Some(outcome.status));
     match verdict {
-        Verdict::Same(outcome) if outcome.status.is_success() => {
+        None => format!("refused: it {}", apps::reasons(&app.report.problems)),
+        Some(Verdict::Same(outcome)) if outcome.status.is_success() => {
             "it may run, and two runs of this task agree".to_owned()
         }
-        Verdict::Same(outcome) => {
-            format!("it may run, and two runs of this task agree, but the task fails: {}", text::status(Some(outcome.status)))
+        Some(Verdict::Same(outcome)) => {
+            format!(
+                "it may run, and two runs of this task agree, but the task fails: {}",
+                status(outcome)
+            )
         }
-        Verdict::Differs(..) => "two runs of this task differ: this is a fault of this program, please report it".to_owned(),
-        Verdict::Inconclusive(outcome) => {
-            format!("it may run, but this task did not come to a result here: {}", text::status(Some(outcome.status)))
+        Some(Verdict::Differs(..)) => {
+            "two runs of this task differ: this is a fault of this program, please report it"
+                .to_owned()
+        }
+        Some(Verdict::Inconclusive(outcome)) => {
+            format!("it may run, but this task came to no result here: {}", status(outcome))
         }
     }
 }

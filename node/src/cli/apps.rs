@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use bayan_sandbox::{LoadError, Report};
 
-use super::{Context, exit::Refusal};
+use super::{Context, exit::Refusal, text};
 
 /// Directories of apps, in the order they are searched.
 fn directories(context: &Context) -> Vec<PathBuf> {
@@ -29,7 +29,8 @@ pub(super) fn installed(context: &Context) -> BTreeMap<String, PathBuf> {
         // A directory that is not there has no apps.
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             let path = entry.path();
-            let is_module = path.extension().is_some_and(|extension| extension == "wasm") && path.is_file();
+            let is_module =
+                path.extension().is_some_and(|extension| extension == "wasm") && path.is_file();
             if let (true, Some(name)) = (is_module, path.file_stem()) {
                 apps.entry(name.to_string_lossy().into_owned()).or_insert(path);
             }
@@ -53,7 +54,9 @@ pub(super) fn load(context: &Context, app: &str) -> anyhow::Result<App> {
     let loaded = read(context, app)?;
     match loaded.report.problems.as_slice() {
         [] => Ok(loaded),
-        problems => Err(Refusal(format!("{} cannot run: it {}", loaded.name, reasons(problems))).into()),
+        problems => {
+            Err(Refusal(format!("{} cannot run: it {}", loaded.name, reasons(problems))).into())
+        }
     }
 }
 
@@ -70,7 +73,8 @@ pub(super) fn read(context: &Context, app: &str) -> anyhow::Result<App> {
 
 /// What is wrong, as the end of a sentence.
 pub(super) fn reasons(problems: &[LoadError]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; it ")
+    let words = problems.iter().map(|problem| text::printable(&problem.to_string(), 300));
+    words.collect::<Vec<_>>().join("; it ")
 }
 
 fn find(context: &Context, app: &str) -> anyhow::Result<PathBuf> {
@@ -82,10 +86,14 @@ fn find(context: &Context, app: &str) -> anyhow::Result<PathBuf> {
     if let Some(path) = apps.get(app) {
         return Ok(path.clone());
     }
-    if app.contains(std::path::is_separator) || path.extension().is_some_and(|extension| extension == "wasm") {
+    if app.contains(std::path::is_separator)
+        || path.extension().is_some_and(|extension| extension == "wasm")
+    {
         bail!("there is no module at {app}");
     }
     let known: Vec<&str> = apps.keys().map(String::as_str).collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-    bail!("there is no app {app} (installed: {known}); give the path of a .wasm file, or see `bayan app list --help`")
+    bail!(
+        "there is no app {app} (installed: {known}); give the path of a .wasm file, or see `bayan app list --help`"
+    )
 }

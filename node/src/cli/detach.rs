@@ -33,15 +33,21 @@ pub(super) fn daemon(context: &Context, args: &PeerArgs) -> anyhow::Result<(Atta
     // Beside the directory's own files only once those are there: a new directory must be empty.
     let is_new = fs::read_dir(&context.data_dir).is_ok_and(|mut entries| entries.next().is_none());
     if is_new {
-        bayan_store::Directory::open(&context.data_dir, bayan_store::Options::default())?.close()?;
+        bayan_store::Directory::open(&context.data_dir, bayan_store::Options::default())?
+            .close()?;
     }
     let mut child = spawn(context, args)?;
     let started = Instant::now();
     loop {
         if let Some(status) = child.try_wait().context("cannot watch the peer in the background")? {
+            // Another was started at the same time and was faster.
+            if let Some(attached) = session::attach(&context.data_dir)? {
+                return Ok((attached, false));
+            }
             bail!("the peer in the background ended ({status}):\n{}", log_end(context));
         }
-        if bayan_store::Directory::peek_holder(&context.data_dir).is_some_and(|holder| holder.api.is_some())
+        if bayan_store::Directory::peek_holder(&context.data_dir)
+            .is_some_and(|holder| holder.api.is_some())
             && let Some(attached) = session::attach(&context.data_dir)?
         {
             return Ok((attached, true));

@@ -97,7 +97,10 @@ mod tests {
         let refused = Err::<(), _>(Refusal("no".into())).context("cannot run it").unwrap_err();
         assert_eq!(code_of(&refused), Some(Code::Refused));
         let server = ClientError::Refused { status: 422, text: "no".into() };
-        assert_eq!(code_of(&anyhow::Error::from(server).context("submitting")), Some(Code::Refused));
+        assert_eq!(
+            code_of(&anyhow::Error::from(server).context("submitting")),
+            Some(Code::Refused)
+        );
         let missing = ClientError::Refused { status: 404, text: "no".into() };
         assert_eq!(code_of(&missing.into()), Some(Code::Error));
         assert_eq!(code_of(&OutputClosed.into()), None);

@@ -41,14 +41,20 @@ pub(super) fn run(context: &Context, args: &FetchArgs) -> anyhow::Result<Code> {
     let running = view.state == JobState::Running;
     let short = view.job.short();
     if running && args.wait && session.is_own() {
-        bail!("job {short} is not over and no peer is running: go on with it by `bayan run --resume {short}`, or start one with `bayan node`");
+        bail!(
+            "job {short} is not over and no peer is running: go on with it by `bayan run --resume {short}`, or start one with `bayan node`"
+        );
     }
     let mut follower = Follower::new()?;
     if !running || args.wait {
         return run::finish(session, follower, Screen::new(context.json, false), view.job, &note);
     }
     if !matches!(note.destination, Destination::Directory(_)) {
-        bail!("job {short} is not over: {} of {} tasks are settled; --wait waits for the others, --out DIR gets what there is", view.settled, view.tasks);
+        bail!(
+            "job {short} is not over: {} of {} tasks are settled; --wait waits for the others, --out DIR gets what there is",
+            view.settled,
+            view.tasks
+        );
     }
     let mut sink = note.destination.open(note.names.clone())?;
     let mut taken = 0;
@@ -60,9 +66,15 @@ pub(super) fn run(context: &Context, args: &FetchArgs) -> anyhow::Result<Code> {
     }
     let place = sink.place().unwrap_or_default();
     if context.json {
-        text::json(&json!({ "event": "fetched", "job": view.job, "settled": taken, "tasks": view.tasks, "out": place }))?;
+        text::json(
+            &json!({ "event": "fetched", "job": view.job, "settled": taken, "tasks": view.tasks, "out": place }),
+        )?;
     } else {
-        text::line(&format!("{taken} of {} tasks so far are in {}; the job is not over", view.tasks, place.display()))?;
+        text::line(&format!(
+            "{taken} of {} tasks so far are in {}; the job is not over",
+            view.tasks,
+            place.display()
+        ))?;
     }
     Ok(Code::Done)
 }

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use bayan_protocol::{id::JobId, record::JobState, source::JobView};
 
-use super::{screen::Screen, session::Session, sink::Sink, signals, text};
+use super::{screen::Screen, session::Session, signals, sink::Sink, text};
 use crate::{
     api::types::TaskResult,
     client::{Client, ClientError},
@@ -76,8 +76,8 @@ impl Follower {
         let told = interrupts.clone();
         signals::on_interrupt(move || {
             told.flag.store(true, Ordering::Relaxed);
-            // Fails when nobody follows any more: the flag is enough then.
-            let _ = told.sender.send(Update::Interrupt);
+            // Fails when nobody waits for an update: the flag is enough then.
+            let _ = told.sender.try_send(Update::Interrupt);
         })?;
         Ok(Self { updates, interrupts, watchers: 0, failures: Vec::new() })
     }
@@ -124,7 +124,9 @@ impl Follower {
             for result in page.results {
                 sink.put(&result, client)?;
                 *taken += 1;
-                if !result.status.is_some_and(|status| status.is_success()) && self.failures.len() < SHOWN {
+                if !result.status.is_some_and(|status| status.is_success())
+                    && self.failures.len() < SHOWN
+                {
                     self.failures.push(result);
                 }
             }
@@ -143,7 +145,11 @@ impl Follower {
     ) -> anyhow::Result<Ended> {
         self.start_watcher(client.clone(), job)?;
         loop {
-            let view = match self.updates.recv().map_err(|_| anyhow!("the thread that follows the job failed"))? {
+            let view = match self
+                .updates
+                .recv()
+                .map_err(|_| anyhow!("the thread that follows the job failed"))?
+            {
                 Update::Interrupt => return Ok(Ended::Interrupted),
                 Update::View(watcher, _) if watcher != self.watchers => continue,
                 Update::View(_, view) => view?,
@@ -178,7 +184,10 @@ impl Follower {
                 let _ = sender.send(Update::View(watcher, Err(error)));
             }
         };
-        thread::Builder::new().name("bayan-follow".to_owned()).spawn(watch).context("cannot follow the job")?;
+        thread::Builder::new()
+            .name("bayan-follow".to_owned())
+            .spawn(watch)
+            .context("cannot follow the job")?;
         Ok(())
     }
 

@@ -97,7 +97,10 @@ impl Inputs {
 }
 
 /// Uploads the file at `path`.
-pub(super) fn upload_path(client: &Client, path: &Path) -> anyhow::Result<bayan_protocol::id::Hash> {
+pub(super) fn upload_path(
+    client: &Client,
+    path: &Path,
+) -> anyhow::Result<bayan_protocol::id::Hash> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     upload(client, &file).with_context(|| format!("cannot upload {}", path.display()))
 }
@@ -152,10 +155,14 @@ fn lines(path: &Path) -> anyhow::Result<File> {
         File::open(path).with_context(|| format!("cannot read {name}"))?
     };
     if !is_stdin {
-        ensure!(file.metadata()?.is_file(), "{name} is not a regular file; for a pipe use --lines -");
+        ensure!(
+            file.metadata()?.is_file(),
+            "{name} is not a regular file; for a pipe use --lines -"
+        );
     }
     ensure!(file.metadata()?.len() > 0, "{name} is empty: there is no line to work on");
-    let count = count_lines(BufReader::with_capacity(256 << 10, &file)).with_context(|| format!("cannot read {name}"))?;
+    let count = count_lines(BufReader::with_capacity(256 << 10, &file))
+        .with_context(|| format!("cannot read {name}"))?;
     ensure!(
         count <= MAX_JOB_TASKS,
         "{name} has {count} lines, and a job at most {MAX_JOB_TASKS} tasks; split it"
@@ -181,7 +188,8 @@ fn count_lines(mut reader: impl io::BufRead) -> io::Result<u64> {
 /// A copy of what can be read only once.
 fn keep(from: impl Read, name: &str) -> anyhow::Result<File> {
     let mut file = tempfile::tempfile().context("cannot make a temporary file")?;
-    let read = io::copy(&mut from.take(MAX_BLOB + 1), &mut file).with_context(|| format!("cannot read {name}"))?;
+    let read = io::copy(&mut from.take(MAX_BLOB + 1), &mut file)
+        .with_context(|| format!("cannot read {name}"))?;
     ensure!(read <= MAX_BLOB, "{name} has more than {} GiB", MAX_BLOB >> 30);
     file.flush()?;
     file.rewind()?;
@@ -196,7 +204,8 @@ fn files(patterns: &[String]) -> anyhow::Result<Vec<PathBuf>> {
             all.push(PathBuf::from(pattern));
             continue;
         }
-        let matches = glob::glob(pattern).with_context(|| format!("--files {pattern} is not a pattern"))?;
+        let matches =
+            glob::glob(pattern).with_context(|| format!("--files {pattern} is not a pattern"))?;
         let before = all.len();
         for path in matches {
             let path = path.with_context(|| format!("--files {pattern}"))?;
@@ -206,7 +215,10 @@ fn files(patterns: &[String]) -> anyhow::Result<Vec<PathBuf>> {
         }
         if all.len() == before {
             let is_directory = Path::new(pattern).is_dir();
-            ensure!(!is_directory, "{pattern} is a directory; for the files in it: --files '{pattern}/*'");
+            ensure!(
+                !is_directory,
+                "{pattern} is a directory; for the files in it: --files '{pattern}/*'"
+            );
             bail!("no file matches {pattern}");
         }
         ensure!(

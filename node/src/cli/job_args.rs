@@ -3,12 +3,7 @@
 use std::{path::PathBuf, str::FromStr};
 
 use anyhow::Context as _;
-use bayan_protocol::{
-    job::Local,
-    limits::MAX_REDUNDANCY,
-    task::Limits,
-    wire::is_data_name,
-};
+use bayan_protocol::{job::Local, limits::MAX_REDUNDANCY, task::Limits, wire::is_data_name};
 use clap::{Args, ValueEnum};
 
 /// What the guest is given, and within which bounds.
@@ -46,7 +41,10 @@ impl ProgramArgs {
     pub(super) fn args(&self) -> anyhow::Result<Vec<String>> {
         let mut all = Vec::new();
         for text in &self.args {
-            all.extend(shlex::split(text).with_context(|| format!("--args {text}: a quote is not closed"))?);
+            all.extend(
+                shlex::split(text)
+                    .with_context(|| format!("--args {text}: a quote is not closed"))?,
+            );
         }
         all.extend(self.rest.iter().cloned());
         Ok(all)

@@ -78,7 +78,10 @@ pub(super) fn cancel(context: &Context, args: &CancelArgs) -> anyhow::Result<Cod
     } else if view.state == JobState::Running {
         session.client().cancel(view.job)?
     } else {
-        anyhow::bail!("job {} is over already; `bayan cancel --forget` drops it with its results", view.job.short());
+        anyhow::bail!(
+            "job {} is over already; `bayan cancel --forget` drops it with its results",
+            view.job.short()
+        );
     };
     if context.json {
         text::json(&removed)?;
@@ -101,7 +104,9 @@ pub(super) fn resolve(client: &Client, prefix: &str) -> anyhow::Result<JobView> 
     match (found.pop(), found.len()) {
         (Some(job), 0) => Ok(job),
         (None, _) => anyhow::bail!("no job's id begins with {prefix}; `bayan jobs` lists them"),
-        (Some(_), more) => anyhow::bail!("the ids of {} jobs begin with {prefix}; give more of it", more + 1),
+        (Some(_), more) => {
+            anyhow::bail!("the ids of {} jobs begin with {prefix}; give more of it", more + 1)
+        }
     }
 }
 
@@ -158,7 +163,12 @@ fn describe(view: &JobView, session: &Session) -> String {
         format!("job        {}", view.job),
         format!("name       {}", text::printable(&view.name, 256)),
         format!("state      {}", state(view)),
-        format!("settled    {} of {}, {} failed", view.settled, text::count(view.tasks, "task", "tasks"), view.failed),
+        format!(
+            "settled    {} of {}, {} failed",
+            view.settled,
+            text::count(view.tasks, "task", "tasks"),
+            view.failed
+        ),
         format!("rule       {policy}"),
         format!("submitted  {}", text::ago(view.submitted)),
         format!("took       {}", text::duration(text::taken(view))),

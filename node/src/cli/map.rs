@@ -43,7 +43,15 @@ pub(super) struct MapArgs {
 pub(super) fn run(context: &Context, args: &MapArgs) -> anyhow::Result<Code> {
     let (app, mut guest) = split(&args.command)?;
     guest.extend(args.program.args()?);
-    run::map(context, apps::load(context, &app)?, guest, &args.program, &args.rules, &args.peer, args.quiet)
+    run::map(
+        context,
+        apps::load(context, &app)?,
+        guest,
+        &args.program,
+        &args.rules,
+        &args.peer,
+        args.quiet,
+    )
 }
 
 /// The app and the arguments given with it.
@@ -52,7 +60,8 @@ fn split(command: &str) -> anyhow::Result<(String, Vec<String>)> {
     if Path::new(command).is_file() {
         return Ok((command.to_owned(), Vec::new()));
     }
-    let mut words = shlex::split(command).with_context(|| format!("{command}: a quote is not closed"))?;
+    let mut words =
+        shlex::split(command).with_context(|| format!("{command}: a quote is not closed"))?;
     if words.is_empty() {
         bail!("name an app");
     }
@@ -67,7 +76,10 @@ mod tests {
     #[test]
     fn a_command_is_an_app_and_its_arguments() {
         let (app, args) = split("factor --name 'a b' -x").unwrap();
-        assert_eq!((app.as_str(), args), ("factor", vec!["--name".into(), "a b".into(), "-x".into()]));
+        assert_eq!(
+            (app.as_str(), args),
+            ("factor", vec!["--name".into(), "a b".into(), "-x".into()])
+        );
         assert_eq!(split("factor").unwrap(), ("factor".into(), Vec::new()));
         assert!(split("  ").is_err());
         assert!(split("a 'b").is_err());

@@ -78,7 +78,8 @@ impl NodeArgs {
         config.memory = self.memory.unwrap_or(config.memory);
         config.disk = self.disk.unwrap_or(config.disk);
         config.api_port = self.api_port.unwrap_or(config.api_port);
-        config.sync_always = self.sync.map_or(config.sync_always, |sync| matches!(sync, SyncArg::Always));
+        config.sync_always =
+            self.sync.map_or(config.sync_always, |sync| matches!(sync, SyncArg::Always));
         config.sabotage = self.sabotage;
         Ok(config)
     }
@@ -98,7 +99,14 @@ pub(super) fn run(context: &Context, args: &NodeArgs) -> anyhow::Result<Code> {
     }
     signals::on_interrupt(move || stopper.stop())?;
     let client = Client::new(node.api(), node.token());
-    let info = listening(&client, config.listen_addresses().len())?;
+    let info = match listening(&client, config.listen_addresses().len()) {
+        Ok(info) => info,
+        Err(error) => {
+            // If the peer itself has failed, then that is the error.
+            node.stop()?;
+            return Err(error);
+        }
+    };
     if context.json {
         text::json(&json!({
             "event": "ready",

@@ -67,7 +67,8 @@ mod tests {
     fn a_note_is_found_again_until_it_is_removed() {
         let directory = tempfile::tempdir().unwrap();
         let job = JobId([3; 32]);
-        let note = Note { destination: Destination::File("/x/y".into()), names: vec!["a.out".into()] };
+        let note =
+            Note { destination: Destination::File("/x/y".into()), names: vec!["a.out".into()] };
         assert_eq!(Note::load(directory.path(), job), None);
         note.save(directory.path(), job);
         assert_eq!(Note::load(directory.path(), job), Some(note));

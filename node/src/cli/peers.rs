@@ -45,14 +45,20 @@ pub(super) fn stop(context: &Context) -> anyhow::Result<Code> {
     let attached = session::running(&context.data_dir)?;
     attached.client.stop()?;
     wait_for_end(&context.data_dir, attached.pid)?;
-    done(context, "stopped", &format!("stopped process {}; jobs under way go on at the next start", attached.pid))
+    done(
+        context,
+        "stopped",
+        &format!("stopped process {}; jobs under way go on at the next start", attached.pid),
+    )
 }
 
 fn wait_for_end(data_dir: &Path, pid: u32) -> anyhow::Result<()> {
     let started = Instant::now();
     while Directory::peek_holder(data_dir).is_some_and(|holder| holder.pid == Some(pid)) {
         if started.elapsed() > STOPPED {
-            anyhow::bail!("process {pid} was told to stop and has not; end it with: kill -9 {pid} (nothing is lost)");
+            anyhow::bail!(
+                "process {pid} was told to stop and has not; end it with: kill -9 {pid} (nothing is lost)"
+            );
         }
         thread::sleep(LOOK);
     }
@@ -60,7 +66,11 @@ fn wait_for_end(data_dir: &Path, pid: u32) -> anyhow::Result<()> {
 }
 
 fn done(context: &Context, event: &str, words: &str) -> anyhow::Result<Code> {
-    if context.json { text::json(&json!({ "event": event }))? } else { text::line(words)? }
+    if context.json {
+        text::json(&json!({ "event": event }))?
+    } else {
+        text::line(words)?
+    }
     Ok(Code::Done)
 }
 
@@ -94,7 +104,10 @@ fn describe(info: &PeerInfo) -> String {
             Some(why) => format!("does not work for this peer: {}", text::printable(why, 80)),
             None if !neighbour.foreign_profiles.is_empty() => {
                 let profiles = neighbour.foreign_profiles.join(", ");
-                format!("has another engine ({}), so it gets no work", text::printable(&profiles, 60))
+                format!(
+                    "has another engine ({}), so it gets no work",
+                    text::printable(&profiles, 60)
+                )
             }
             None => String::new(),
         };

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{
     Context, apps, detach,
-    exit::Code,
+    exit::{Code, OutputClosed},
     follow::{self, Ended, Follower},
     inputs::{self, InputArgs, Inputs},
     job_args::{ProgramArgs, RuleArgs},
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     api::types::JobRequest,
-    client::Client,
+    client::{Client, ClientError},
     config::Config,
 };
 
@@ -129,7 +129,8 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> anyhow::Result<Code> {
         None if inputs.is_single() => Some(Destination::Stdout),
         None => None,
     };
-    let plan = Plan { app: apps::load(context, app)?, inputs, args: args.program.args()?, destination };
+    let plan =
+        Plan { app: apps::load(context, app)?, inputs, args: args.program.args()?, destination };
     if args.detach {
         return submit_and_leave(context, args, &plan);
     }
@@ -180,11 +181,17 @@ fn carry_out(
             "the peer that runs on this directory (process {pid}) is used with its own settings; those given here have no effect"
         ));
     }
+    if follower.interrupts().happened() {
+        session.close()?;
+        return Ok(Code::Interrupted);
+    }
     let job = submit(&mut session, plan, program, rules)?;
     let note = remember(context, plan, job)?;
     screen.event(&json!({ "event": "submitted", "job": job, "pid": pid(&session) }))?;
     match session.other() {
-        Some((pid, _)) => screen.say(&format!("job {} submitted to the peer of process {pid}", job.short())),
+        Some((pid, _)) => {
+            screen.say(&format!("job {} submitted to the peer of process {pid}", job.short()))
+        }
         None => screen.say(&format!("job {} submitted; this command is its peer", job.short())),
     }
     finish(session, follower, screen, job, &note)
@@ -225,8 +232,16 @@ fn submit(
     }
 }
 
-fn submit_to(client: &Client, plan: &Plan, program: &ProgramArgs, rules: &RuleArgs) -> anyhow::Result<JobId> {
-    let data = program.data.iter().map(|spec| Ok((spec.name.clone(), inputs::upload_path(client, &spec.path)?)));
+fn submit_to(
+    client: &Client,
+    plan: &Plan,
+    program: &ProgramArgs,
+    rules: &RuleArgs,
+) -> anyhow::Result<JobId> {
+    let data = program
+        .data
+        .iter()
+        .map(|spec| Ok((spec.name.clone(), inputs::upload_path(client, &spec.path)?)));
     let request = JobRequest {
         name: rules.name.clone().unwrap_or_else(|| plan.app.name.clone()),
         module: client.upload(&plan.app.wasm)?.hash,
@@ -250,7 +265,9 @@ fn submit_and_leave(context: &Context, args: &RunArgs, plan: &Plan) -> anyhow::R
         Note::remove(&context.data_dir, job);
     }
     if context.json {
-        text::json(&json!({ "event": "submitted", "job": job, "pid": attached.pid, "started": is_new }))?;
+        text::json(
+            &json!({ "event": "submitted", "job": job, "pid": attached.pid, "started": is_new }),
+        )?;
         return Ok(Code::Done);
     }
     let short = job.short();
@@ -264,7 +281,9 @@ fn submit_and_leave(context: &Context, args: &RunArgs, plan: &Plan) -> anyhow::R
     if !attached.daemon {
         lines.push("that peer ends with the `bayan run` it belongs to; `bayan node` goes on with the job then".to_owned());
     }
-    lines.push(format!("`bayan status {short}` shows how it stands, `bayan fetch --wait {short}` gets the outputs"));
+    lines.push(format!(
+        "`bayan status {short}` shows how it stands, `bayan fetch --wait {short}` gets the outputs"
+    ));
     text::line(&lines.join("\n"))?;
     Ok(Code::Done)
 }
@@ -292,7 +311,8 @@ pub(super) fn note_for(
     force: bool,
 ) -> anyhow::Result<Note> {
     let known = Note::load(&context.data_dir, job);
-    let (known, names) = known.map_or((None, Vec::new()), |note| (Some(note.destination), note.names));
+    let (known, names) =
+        known.map_or((None, Vec::new()), |note| (Some(note.destination), note.names));
     let destination = match given.or(known) {
         Some(Destination::Events) if !context.json => Destination::Stdout,
         Some(Destination::Stdout) if context.json => Destination::Events,
@@ -316,26 +336,52 @@ pub(super) fn finish(
     job: JobId,
     note: &Note,
 ) -> anyhow::Result<Code> {
-    let mut sink = note.destination.open(note.names.clone())?;
-    let ended = follower.follow(&mut session, job, sink.as_mut(), &mut screen);
+    let ended = take_all(&mut session, &mut follower, &mut screen, job, note);
     screen.close();
-    let view = match ended {
-        Ok(Ended::Over(view)) => view,
-        Ok(Ended::Interrupted) => return interrupted(session, &screen, job),
-        Err(error) => {
-            // What went wrong first is what matters.
-            let _ = session.close();
-            return Err(error.context(format!(
-                "job {} is kept; `bayan run --resume {}` goes on with it",
-                job.short(),
-                job.short()
-            )));
+    match ended {
+        Ok((Ended::Over(view), place)) => {
+            session.close()?;
+            conclude(&screen, &view, &follower.failures(), note, place)?;
+            Ok(jobs::code(&view))
         }
-    };
-    sink.finish()?;
-    session.close()?;
-    conclude(&screen, &view, &follower.failures(), note, sink.place())?;
-    Ok(jobs::code(&view))
+        Ok((Ended::Interrupted, _)) => interrupted(session, &screen, job),
+        Err(error) => Err(failed(session, job, error)),
+    }
+}
+
+/// Everything that the job gives, and where it is.
+fn take_all(
+    session: &mut Session,
+    follower: &mut Follower,
+    screen: &mut Screen,
+    job: JobId,
+    note: &Note,
+) -> anyhow::Result<(Ended, Option<PathBuf>)> {
+    let mut sink = note.destination.open(note.names.clone())?;
+    let ended = follower.follow(session, job, sink.as_mut(), screen)?;
+    if let Ended::Over(_) = ended {
+        sink.finish()?;
+    }
+    Ok((ended, sink.place()))
+}
+
+/// What becomes of the job when its outputs cannot be taken.
+fn failed(session: Session, job: JobId, error: anyhow::Error) -> anyhow::Error {
+    let unknown =
+        error.downcast_ref::<ClientError>().is_some_and(|error| error.status() == Some(404));
+    let unwanted = error.is::<OutputClosed>();
+    if unwanted {
+        // As a program in a pipeline ends when nobody reads on. If it fails, the job only goes on.
+        let _ = session.client().cancel(job);
+    }
+    // What went wrong first is what matters.
+    let _ = session.close();
+    if unknown || unwanted {
+        return error;
+    }
+    let short = job.short();
+    error
+        .context(format!("job {short} is kept (`bayan run --resume {short}` goes on with it), but"))
 }
 
 fn interrupted(session: Session, screen: &Screen, job: JobId) -> anyhow::Result<Code> {
@@ -344,7 +390,9 @@ fn interrupted(session: Session, screen: &Screen, job: JobId) -> anyhow::Result<
         Some((pid, true)) => format!(
             "the job goes on in process {pid}: `bayan status {short}` shows how it stands, `bayan fetch {short}` gets the outputs, `bayan cancel {short}` ends it"
         ),
-        _ => format!("job {short} is kept: `bayan run --resume {short}` goes on with it, `bayan cancel {short}` ends it"),
+        _ => format!(
+            "job {short} is kept: `bayan run --resume {short}` goes on with it, `bayan cancel {short}` ends it"
+        ),
     };
     screen.event(&json!({ "event": "interrupted", "job": job }))?;
     screen.warn(&words);
@@ -385,7 +433,9 @@ fn conclude(
         text::duration(text::taken(view)),
     ));
     if let (Some(place), true) = (place, note.destination != Destination::Stdout) {
-        let shown = env::current_dir().ok().and_then(|here| place.strip_prefix(here).ok().map(Path::to_path_buf));
+        let shown = env::current_dir()
+            .ok()
+            .and_then(|here| place.strip_prefix(here).ok().map(Path::to_path_buf));
         screen.say(&format!("outputs are in {}", shown.unwrap_or(place).display()));
     }
     Ok(())

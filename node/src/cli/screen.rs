@@ -43,7 +43,10 @@ impl Screen {
             Mode::Quiet
         } else if io::stderr().is_terminal() {
             let bar = ProgressBar::no_length();
-            bar.set_style(ProgressStyle::with_template(STYLE).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_style(
+                ProgressStyle::with_template(STYLE)
+                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
             Mode::Bar(bar)
         } else {
             Mode::Lines
@@ -64,7 +67,12 @@ impl Screen {
             }
             Mode::Lines if due(LINE) => {
                 self.shown = Some(Instant::now());
-                note(&format!("{}/{} tasks, {}", view.settled, view.tasks, self.words(view, before)));
+                note(&format!(
+                    "{}/{} tasks, {}",
+                    view.settled,
+                    view.tasks,
+                    self.words(view, before)
+                ));
             }
             Mode::Json if due(EVENT) => {
                 self.shown = Some(Instant::now());
@@ -105,7 +113,8 @@ impl Screen {
         let seconds = self.begun.elapsed().as_secs_f64().max(0.001);
         let rate = view.settled.saturating_sub(before) as f64 / seconds;
         let computing = view.workers.iter().filter(|worker| worker.held > 0).count() as u64;
-        let mut words = format!("{rate:.1}/s, {} computing", text::count(computing, "peer", "peers"));
+        let mut words =
+            format!("{rate:.1}/s, {} computing", text::count(computing, "peer", "peers"));
         if view.failed > 0 {
             words.push_str(&format!(", {} failed", view.failed));
         }

@@ -44,8 +44,12 @@ pub(super) fn attach(data_dir: &Path) -> anyhow::Result<Option<Attached>> {
         if let Some(api) = holder.api.as_deref().and_then(|api| api.parse::<SocketAddr>().ok()) {
             let client = Client::new(api, &token(data_dir)?);
             match client.peer() {
-                Ok(info) => return Ok(Some(Attached { client, pid: info.pid, daemon: info.daemon })),
-                Err(error) if error.is_gone() => tracing::debug!(%error, "the holder does not answer yet"),
+                Ok(info) => {
+                    return Ok(Some(Attached { client, pid: info.pid, daemon: info.daemon }));
+                }
+                Err(error) if error.is_gone() => {
+                    tracing::debug!(%error, "the holder does not answer yet")
+                }
                 Err(error) => return Err(error).context("cannot use the peer that is running"),
             }
         }
@@ -69,7 +73,8 @@ pub(super) fn running(data_dir: &Path) -> anyhow::Result<Attached> {
 
 fn token(data_dir: &Path) -> anyhow::Result<String> {
     let path = data_dir.join(TOKEN_FILE);
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(text.trim_end().to_owned())
 }
 
@@ -149,7 +154,8 @@ impl Session {
             node.stop()?;
             bail!("the peer of this run was stopped; its jobs are kept");
         }
-        (self.client, self.with) = if self.looks { next(&self.data_dir)? } else { take(&self.data_dir, &self.config)? };
+        (self.client, self.with) =
+            if self.looks { next(&self.data_dir)? } else { take(&self.data_dir, &self.config)? };
         Ok(())
     }
 
@@ -188,7 +194,10 @@ fn next(data_dir: &Path) -> anyhow::Result<(Client, With)> {
             return Ok((client, With::Other { pid, daemon }));
         }
         if started.elapsed() > RESTART {
-            bail!("the peer on {} went away and is not back; start it again with `bayan node`", data_dir.display());
+            bail!(
+                "the peer on {} went away and is not back; start it again with `bayan node`",
+                data_dir.display()
+            );
         }
         thread::sleep(LOOK);
     }

@@ -79,6 +79,9 @@ pub(crate) fn on_interrupt(first: impl FnOnce() + Send + 'static) -> anyhow::Res
             process::exit(Code::Interrupted.into());
         });
     };
-    thread::Builder::new().name("bayan-signals".to_owned()).spawn(watch).context("cannot watch for Ctrl-C")?;
+    thread::Builder::new()
+        .name("bayan-signals".to_owned())
+        .spawn(watch)
+        .context("cannot watch for Ctrl-C")?;
     Ok(())
 }

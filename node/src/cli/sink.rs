@@ -57,11 +57,18 @@ impl Destination {
             Self::File(path) => {
                 let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
                 let parent = parent.unwrap_or(Path::new("."));
-                ensure!(parent.is_dir(), "there is no directory {} for the outputs", parent.display());
+                ensure!(
+                    parent.is_dir(),
+                    "there is no directory {} for the outputs",
+                    parent.display()
+                );
                 return Ok(());
             }
         };
-        bail!("{} exists already; choose another place for the outputs, or write over it with --force", path.display())
+        bail!(
+            "{} exists already; choose another place for the outputs, or write over it with --force",
+            path.display()
+        )
     }
 
     /// Opens it. `names` are those of the outputs, if they have any.
@@ -69,10 +76,17 @@ impl Destination {
         Ok(match self {
             Self::Directory(path) => Box::new(Directory::open(path.clone(), names)?),
             Self::File(path) => Box::new(OneFile::open(path.clone())?),
-            Self::Stdout => Box::new(Stdout { ordered: Ordered::new()? }),
+            Self::Stdout => Box::new(Stdout { ordered: Ordered::new(text::closed)? }),
             Self::Events => Box::new(Events),
         })
     }
+}
+
+/// Bytes of outputs copied at once.
+const PIECE: usize = 256 << 10;
+
+fn unwritten(error: io::Error) -> anyhow::Error {
+    anyhow::Error::from(error).context("cannot write the outputs")
 }
 
 /// Whether the output is the user's: a failing guest's is not.
@@ -85,7 +99,7 @@ fn content(result: &TaskResult, client: &Client, to: &mut dyn Write) -> anyhow::
     match (&result.inline, &result.output) {
         (Some(text), _) => {
             let bytes = hex::decode(text).context("the peer's answer is not in order")?;
-            to.write_all(&bytes)?;
+            to.write_all(&bytes).context("cannot write an output")?;
             Ok(bytes.len() as u64)
         }
         (None, Some(hash)) => Ok(client.open_blob(hash)?.copy_to(to)?),
@@ -123,9 +137,11 @@ struct Directory {
 
 impl Directory {
     fn open(path: PathBuf, names: Vec<String>) -> anyhow::Result<Self> {
-        fs::create_dir_all(&path).with_context(|| format!("cannot make the directory {}", path.display()))?;
+        fs::create_dir_all(&path)
+            .with_context(|| format!("cannot make the directory {}", path.display()))?;
         let list = path.join(RESULTS);
-        let results = File::create(&list).with_context(|| format!("cannot write {}", list.display()))?;
+        let results =
+            File::create(&list).with_context(|| format!("cannot write {}", list.display()))?;
         Ok(Self { path, names, results: BufWriter::new(results) })
     }
 
@@ -152,7 +168,8 @@ impl Directory {
 impl Sink for Directory {
     fn put(&mut self, result: &TaskResult, client: &Client) -> anyhow::Result<()> {
         let files = if counts(result) {
-            self.write(result, client).with_context(|| format!("cannot write into {}", self.path.display()))?
+            self.write(result, client)
+                .with_context(|| format!("cannot write into {}", self.path.display()))?
         } else {
             Vec::new()
         };
@@ -201,7 +218,12 @@ impl OneFile {
                 .map(|file| Some(BufWriter::new(file)))
                 .with_context(|| format!("cannot write in {}", parent.display()))
         };
-        Ok(Self { temporary: temporary()?, results: temporary()?, path, ordered: Ordered::new()? })
+        Ok(Self {
+            temporary: temporary()?,
+            results: temporary()?,
+            path,
+            ordered: Ordered::new(unwritten)?,
+        })
     }
 
     fn results_path(&self) -> PathBuf {
@@ -311,15 +333,22 @@ struct Ordered {
     spool: File,
     end: u64,
     waiting: BTreeMap<u64, (u64, u64)>,
+    /// What it means that the outputs cannot be written.
+    closed: fn(io::Error) -> anyhow::Error,
 }
 
 impl Ordered {
-    fn new() -> anyhow::Result<Self> {
+    fn new(closed: fn(io::Error) -> anyhow::Error) -> anyhow::Result<Self> {
         let spool = tempfile::tempfile().context("cannot make a temporary file")?;
-        Ok(Self { next: 0, spool, end: 0, waiting: BTreeMap::new() })
+        Ok(Self { next: 0, spool, end: 0, waiting: BTreeMap::new(), closed })
     }
 
-    fn put(&mut self, result: &TaskResult, client: &Client, out: &mut dyn Write) -> anyhow::Result<()> {
+    fn put(
+        &mut self,
+        result: &TaskResult,
+        client: &Client,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
         let mut len = 0;
         if counts(result) {
             self.spool.seek(SeekFrom::Start(self.end))?;
@@ -329,16 +358,20 @@ impl Ordered {
             self.waiting.insert(*place, (self.end, len));
         }
         self.end += len;
-        self.drain(out).map_err(text::closed)
+        self.drain(out)
     }
 
     /// Writes what is next for as long as it is there.
-    fn drain(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        while let Some((start, len)) = self.waiting.remove(&self.next) {
-            self.spool.seek(SeekFrom::Start(start))?;
-            let copied = io::copy(&mut (&self.spool).take(len), out)?;
-            if copied < len {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+    fn drain(&mut self, out: &mut dyn Write) -> anyhow::Result<()> {
+        let spooled = "cannot read back an output that waited for its turn";
+        while let Some((start, mut left)) = self.waiting.remove(&self.next) {
+            self.spool.seek(SeekFrom::Start(start)).context(spooled)?;
+            let mut buffer = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(PIECE)];
+            while left > 0 {
+                let most = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
+                self.spool.read_exact(&mut buffer[..most]).context(spooled)?;
+                out.write_all(&buffer[..most]).map_err(self.closed)?;
+                left -= most as u64;
             }
             self.next += 1;
         }
@@ -379,7 +412,7 @@ mod tests {
 
     #[test]
     fn outputs_come_in_the_order_of_inputs_whatever_the_order_of_results() {
-        let mut ordered = Ordered::new().unwrap();
+        let mut ordered = Ordered::new(text::closed).unwrap();
         let mut out = Vec::new();
         let mut failed = result(&[1], "not the user's");
         failed.status = Some(Status::Exited(3));

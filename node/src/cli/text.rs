@@ -39,9 +39,11 @@ pub(super) fn closed(error: io::Error) -> anyhow::Error {
 /// Columns as wide as their widest cell; the first row is the heading. Cells of numbers stand right.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let cell = |row: &Vec<String>, column: usize| row.get(column).map_or(0, |text| text.chars().count());
-    let widths: Vec<usize> =
-        (0..columns).map(|column| rows.iter().map(|row| cell(row, column)).max().unwrap_or(0)).collect();
+    let cell =
+        |row: &Vec<String>, column: usize| row.get(column).map_or(0, |text| text.chars().count());
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| rows.iter().map(|row| cell(row, column)).max().unwrap_or(0))
+        .collect();
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
@@ -69,7 +71,11 @@ pub(super) fn bytes(count: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if value < 10.0 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
+    if value < 10.0 {
+        format!("{value:.1} {}", UNITS[unit])
+    } else {
+        format!("{value:.0} {}", UNITS[unit])
+    }
 }
 
 /// A duration.
@@ -106,8 +112,13 @@ pub(super) fn count(number: u64, one: &str, many: &str) -> String {
 
 /// Text of others, fit for one line of a terminal.
 pub(super) fn printable(text: &str, most: usize) -> String {
-    let clean = text.chars().map(|one| if one.is_control() { char::REPLACEMENT_CHARACTER } else { one });
-    if text.chars().count() > most { clean.take(most.saturating_sub(1)).chain(['…']).collect() } else { clean.collect() }
+    let clean =
+        text.chars().map(|one| if one.is_control() { char::REPLACEMENT_CHARACTER } else { one });
+    if text.chars().count() > most {
+        clean.take(most.saturating_sub(1)).chain(['…']).collect()
+    } else {
+        clean.collect()
+    }
 }
 
 /// How a task ended.
@@ -149,7 +160,8 @@ mod tests {
     #[test]
     fn numbers_stand_right_and_words_left() {
         let rows = [["peer", "done"], ["a", "5"], ["bcdef", "12345"]];
-        let rows: Vec<Vec<String>> = rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect();
+        let rows: Vec<Vec<String>> =
+            rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect();
         assert_eq!(table(&rows), "peer   done\na          5\nbcdef  12345\n");
     }
 }

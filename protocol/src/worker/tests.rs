@@ -189,7 +189,8 @@ impl Bench {
             match frame {
                 Frame::Commit(commit) => commits.push((peer, commit)),
                 Frame::Reveal(reveal) => {
-                    let at = commits.iter().position(|(to, one)| *to == peer && one.root == reveal.root);
+                    let at =
+                        commits.iter().position(|(to, one)| *to == peer && one.root == reveal.root);
                     let (_, commit) = commits.remove(at.expect("a reveal follows its commit"));
                     batches.push(Self::check(commit, reveal, &peer));
                 }
@@ -347,7 +348,10 @@ fn a_lease_that_breaks_a_rule_is_a_violation() {
         bench.step(Input::Lease { peer: source(1), lease });
         assert_eq!(core::mem::take(&mut bench.violations), [what]);
     }
-    assert!(bench.disk.is_empty() && bench.fetches.is_empty(), "nothing is done for a lease like that");
+    assert!(
+        bench.disk.is_empty() && bench.fetches.is_empty(),
+        "nothing is done for a lease like that"
+    );
     bench.lease(good());
     bench.lease(good());
     assert_eq!(core::mem::take(&mut bench.violations), ["a lease or task that is given twice"]);
@@ -397,7 +401,8 @@ fn a_cancelled_task_is_dropped_and_a_cancelled_job_forgotten() {
     bench.step(Input::Cancel { peer: source(2), cancel: some.clone() });
     assert_eq!(bench.worker.load().queued, 3);
     bench.step(Input::Cancel { peer: source(1), cancel: some });
-    bench.step(Input::Cancel { peer: source(1), cancel: Cancel { job: job(1), tasks: Vec::new() } });
+    bench
+        .step(Input::Cancel { peer: source(1), cancel: Cancel { job: job(1), tasks: Vec::new() } });
     let left: Vec<&Record> = bench.disk.values().collect();
     assert!(matches!(left[..], [Record::Held { source: of, .. }] if *of == source(2)), "{left:?}");
     while !bench.running.is_empty() {
@@ -416,14 +421,18 @@ fn sources_take_turns_and_so_do_the_jobs_of_one() {
     bench.lease(lease(1, 1, 1, 0..20));
     bench.lease(lease(1, 3, 2, 0..20));
     bench.lease(lease(2, 2, 3, 0..20));
-    let of = |of: u8| -> Vec<TaskId> { lease(1, of, 1, 0..20).tasks.iter().map(|task| task.task).collect() };
+    let of = |of: u8| -> Vec<TaskId> {
+        lease(1, of, 1, 0..20).tasks.iter().map(|task| task.task).collect()
+    };
     let jobs = [of(1), of(2), of(3)];
     for _ in 0..40 {
         bench.execute();
     }
     // The first ran alone before the second source came; after it each turn alternates.
-    let turns: Vec<usize> =
-        bench.runs[1..41].iter().map(|task| jobs.iter().position(|job| job.contains(task)).unwrap()).collect();
+    let turns: Vec<usize> = bench.runs[1..41]
+        .iter()
+        .map(|task| jobs.iter().position(|job| job.contains(task)).unwrap())
+        .collect();
     let count = |job: usize| turns.iter().filter(|turn| **turn == job).count();
     assert_eq!((count(0) + count(2), count(1)), (20, 20), "{turns:?}");
     assert!(count(0).abs_diff(count(2)) <= 1, "{turns:?}");
@@ -504,10 +513,14 @@ fn an_offer_that_the_operator_does_not_take_is_refused_by_reason() {
         memory,
     };
     bench.sent.clear();
-    for (offer, reason) in [(offer("other", 1), Reason::Profile), (offer(PROFILE_V1, 1 << 40), Reason::Memory)] {
+    for (offer, reason) in
+        [(offer("other", 1), Reason::Profile), (offer(PROFILE_V1, 1 << 40), Reason::Memory)]
+    {
         bench.step(Input::Offer { peer: source(1), offer });
         let (_, frame) = bench.sent.pop().unwrap();
-        assert!(matches!(frame, Frame::Refuse(refuse) if refuse.reason == reason && refuse.job == Some(job(5))));
+        assert!(
+            matches!(frame, Frame::Refuse(refuse) if refuse.reason == reason && refuse.job == Some(job(5)))
+        );
     }
     let mut dear = lease(1, 1, 1, 0..1);
     dear.program.limits.memory = 1 << 40;

@@ -40,7 +40,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 fn main() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let settings = Settings::default();
-    let picture = Picture::new(settings.clone()).map_err(|failure| anyhow::anyhow!("{}", failure.message()))?;
+    let picture = Picture::new(settings).map_err(|failure| anyhow::anyhow!("{}", failure.message()))?;
     let native = kernel(&settings, &picture)?;
     for count in [1, 2] {
         let wall = picture_over_peers(&dir.path().join(format!("efficiency-{count}")), &settings, &picture, count)?;

@@ -135,14 +135,18 @@ impl Model {
         let begun = bench.runs.len();
         let records = bench.disk.values().cloned().collect();
         let batch = bench.worker.restore(bench.now, records);
-        assert!(batch.effects.iter().all(|effect| !matches!(effect, Effect::Send(..))), "nobody is there");
+        assert!(
+            batch.effects.iter().all(|effect| !matches!(effect, Effect::Send(..))),
+            "nobody is there"
+        );
         bench.carry_out(batch);
         bench.fetch();
         // All that it is going to compute, if nothing else happens.
         while !bench.running.is_empty() {
             bench.execute();
         }
-        let again: Vec<&TaskId> = bench.runs[begun..].iter().filter(|task| stored.contains(task)).collect();
+        let again: Vec<&TaskId> =
+            bench.runs[begun..].iter().filter(|task| stored.contains(task)).collect();
         assert!(again.is_empty(), "computed again although stored: {again:?}");
     }
 
@@ -179,7 +183,7 @@ impl Model {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 300,
+        cases: 800,
         failure_persistence: None,
         rng_seed: RngSeed::Fixed(20_261_122),
         ..ProptestConfig::default()

@@ -422,9 +422,9 @@ fn adverts() -> Vec<Case> {
         invalid("a byte after the body", "malformed", &sealed(&[body.clone(), vec![0]].concat())),
         invalid("a byte after the seal", "malformed", &[good.clone(), vec![0]].concat()),
         invalid("cut short", "malformed", &good[..good.len() - 1]),
-        invalid("more profiles than may be listed", "malformed", &seal(&key, &many)),
-        invalid("a profile's name too long", "malformed", &seal(&key, &wordy)),
-        invalid("longer than an advert may be", "malformed", &seal(&key, &large)),
+        invalid("more profiles than may be listed", "malformed", &sealed(&cbor::encode(&many))),
+        invalid("a profile's name too long", "malformed", &sealed(&cbor::encode(&wordy))),
+        invalid("longer than an advert may be", "malformed", &sealed(&cbor::encode(&large))),
         Case::invalid("the bare body", "malformed").with("bytes", json!(hex::encode(&body))),
     ]
 }

@@ -353,7 +353,7 @@ fn proofs() -> Vec<Case> {
     wrong("another place", "signature", &|proof| proof.index = 3);
     wrong("a place beyond the last", "root", &|proof| proof.index = 6);
     wrong("another count", "root", &|proof| proof.count = 3);
-    wrong("a count of nothing", "root", &|proof| proof.count = 0);
+    wrong("a count of nothing", "count", &|proof| proof.count = 0);
     wrong("a sibling too few", "root", &|proof| proof.siblings.truncate(2));
     wrong("a sibling too many", "root", &|proof| proof.siblings.push(Hash([0; 32])));
     wrong("another sibling", "signature", &|proof| proof.siblings[0].0[0] ^= 1);
