@@ -104,7 +104,8 @@ impl BlobService {
         outbox: mpsc::Sender<Message>,
         runtime: tokio::runtime::Handle,
     ) -> Self {
-        let (served, fetched) = (Arc::new(Semaphore::new(SERVED)), Arc::new(Semaphore::new(FETCHED)));
+        let (served, fetched) =
+            (Arc::new(Semaphore::new(SERVED)), Arc::new(Semaphore::new(FETCHED)));
         Self { blobs, net, outbox, served, fetched, runtime }
     }
 
@@ -161,7 +162,8 @@ impl BlobService {
             let asked = Instant::now();
             let bytes = ask(&mut stream, hash, len, &range).await?;
             step = next_range(step, asked.elapsed());
-            blocking(&receiving, move |receiving| Ok(receiving.accept(range, bytes.as_slice())?)).await?;
+            blocking(&receiving, move |receiving| Ok(receiving.accept(range, bytes.as_slice())?))
+                .await?;
         }
         let _ = stream.shutdown().await;
         blocking(&receiving, |receiving| {
@@ -192,17 +194,29 @@ async fn blocking(
 }
 
 /// Sends one request and reads its whole answer.
-async fn ask(stream: &mut ByteStream, hash: Hash, len: u64, range: &Range<u64>) -> Result<Vec<u8>, FetchError> {
+async fn ask(
+    stream: &mut ByteStream,
+    hash: Hash,
+    len: u64,
+    range: &Range<u64>,
+) -> Result<Vec<u8>, FetchError> {
     let exchange = async {
         write_header(stream, &Request { hash, from: range.start, to: range.end }).await?;
-        let answer = read_header::<Answer>(stream).await?.ok_or(FetchError::Protocol("no answer"))?;
+        let answer =
+            read_header::<Answer>(stream).await?.ok_or(FetchError::Protocol("no answer"))?;
         match answer {
             Answer::Ok(claimed) if claimed == len => {}
             Answer::Ok(_) => return Err(FetchError::Protocol("the blob has another length there")),
-            Answer::Refuse(why) => return Err(FetchError::Refused(why.chars().take(200).collect())),
+            Answer::Refuse(why) => {
+                return Err(FetchError::Refused(why.chars().take(200).collect()));
+            }
         }
         let size = encoded_len(len, range).ok_or(FetchError::Protocol("an impossible range"))?;
-        let mut bytes = vec![0; usize::try_from(size).map_err(|_| FetchError::Protocol("an impossible range"))?];
+        let mut bytes = vec![
+            0;
+            usize::try_from(size)
+                .map_err(|_| FetchError::Protocol("an impossible range"))?
+        ];
         stream.read_exact(&mut bytes).await?;
         Ok(bytes)
     };
@@ -224,7 +238,10 @@ async fn serve(blobs: &Blobs, mut stream: ByteStream) -> Result<(), FetchError> 
     Ok(stream.shutdown().await?)
 }
 
-async fn answer(blobs: &Blobs, Request { hash, from, to }: Request) -> Result<(Answer, Vec<u8>), FetchError> {
+async fn answer(
+    blobs: &Blobs,
+    Request { hash, from, to }: Request,
+) -> Result<(Answer, Vec<u8>), FetchError> {
     let refuse = |why: &str| Ok((Answer::Refuse(why.to_owned()), Vec::new()));
     let Some(len) = blobs.len(&hash) else { return refuse("not here") };
     let in_order = from <= to && to <= len && (from < to || len == 0);
@@ -253,7 +270,9 @@ async fn write_header<T: Serialize>(stream: &mut ByteStream, header: &T) -> io::
 }
 
 /// The next header, or none at the orderly end of the stream.
-async fn read_header<T: serde::de::DeserializeOwned>(stream: &mut ByteStream) -> Result<Option<T>, FetchError> {
+async fn read_header<T: serde::de::DeserializeOwned>(
+    stream: &mut ByteStream,
+) -> Result<Option<T>, FetchError> {
     let len = match stream.read_u32().await {
         Ok(len) => len as usize,
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),

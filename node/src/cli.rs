@@ -115,9 +115,9 @@ pub fn main() -> ExitCode {
             Some(code) => {
                 if json {
                     // It may be standard output that failed.
-                    let _ = text::json(&json!({ "event": "error", "error": format!("{error:#}") }));
+                    let _ = text::json(&json!({ "event": "error", "error": text::error(&error) }));
                 }
-                eprintln!("bayan: {error:#}");
+                eprintln!("bayan: {}", text::error(&error));
                 code.into()
             }
         },

@@ -69,8 +69,10 @@ impl Config {
             None if own.exists() => &own,
             None => return Ok(Self::default()),
         };
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("{} is not a valid configuration", path.display()))
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        toml::from_str(&text)
+            .with_context(|| format!("{} is not a valid configuration", path.display()))
     }
 
     /// Tasks computed at once.
@@ -95,7 +97,8 @@ impl Config {
 
     /// Whether every listening address is a loopback address.
     pub fn is_loopback_only(&self) -> bool {
-        let loopback = |address: &String| address.starts_with("/ip4/127.") || address.starts_with("/ip6/::1/");
+        let loopback =
+            |address: &String| address.starts_with("/ip4/127.") || address.starts_with("/ip6/::1/");
         !self.listen.is_empty() && self.listen.iter().all(loopback)
     }
 }

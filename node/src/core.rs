@@ -189,7 +189,8 @@ impl Core {
         self.restore()?;
         loop {
             let wake = self.peer.next_wake().map(|(at, _)| at);
-            let wait = wake.map_or(Duration::from_secs(60), |at| at.since(self.clock())).max(MIN_TICK);
+            let wait =
+                wake.map_or(Duration::from_secs(60), |at| at.since(self.clock())).max(MIN_TICK);
             tokio::select! {
                 biased;
                 message = self.inbox.recv() => match message {
@@ -231,7 +232,9 @@ impl Core {
                 for (key, value) in live.flatten() {
                     match Record::decode(&value) {
                         Ok(record) => records.push(record),
-                        Err(error) => tracing::error!(key = hex::encode(key), %error, "a record is unreadable"),
+                        Err(error) => {
+                            tracing::error!(key = hex::encode(key), %error, "a record is unreadable")
+                        }
                     }
                 }
             }
@@ -351,7 +354,9 @@ impl Core {
 
     fn queue(&mut self, batch: bayan_protocol::batch::Batch<Effect>) {
         self.storing.extend(batch.records.into_iter().map(|change| match change {
-            record::Change::Put(record) => Change::Put { key: record.key().0, value: record.encode() },
+            record::Change::Put(record) => {
+                Change::Put { key: record.key().0, value: record.encode() }
+            }
             record::Change::Delete(key) => Change::Delete { key: key.0 },
         }));
         self.acting.extend(batch.effects);
@@ -385,7 +390,9 @@ impl Core {
                     self.blobs.fetch(hash, len, from);
                 }
             }
-            Effect::Run { attempt, program, task, input } => self.engines.run(attempt, program, task, input),
+            Effect::Run { attempt, program, task, input } => {
+                self.engines.run(attempt, program, task, input)
+            }
             Effect::Kill(attempt) => self.engines.kill(attempt),
             Effect::Advertise(bytes) => {
                 let _ = self.net.publish_advert(bytes);

@@ -84,7 +84,10 @@ pub(crate) struct Outcome {
 /// # Errors
 /// Whatever kept it from running, in words that say what to do.
 pub fn run(options: &Options) -> anyhow::Result<i32> {
-    ensure!((4..=16).contains(&options.peers), "the demo needs 4 to 16 peers: one lies, one dies, two must agree");
+    ensure!(
+        (4..=16).contains(&options.peers),
+        "the demo needs 4 to 16 peers: one lies, one dies, two must agree"
+    );
     ensure!((50..=4000).contains(&options.size), "the picture's size is 50 to 4000 pixels");
     let settings = Settings {
         width: options.size,
@@ -93,16 +96,24 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
         depth: options.depth,
         ..Settings::default()
     };
-    let picture = Picture::new(settings).map_err(|failure| anyhow::anyhow!("{}", failure.message()))?;
+    let picture =
+        Picture::new(settings).map_err(|failure| anyhow::anyhow!("{}", failure.message()))?;
     let interrupted = watch_interrupt()?;
-    let dir = tempfile::Builder::new().prefix("bayan-demo-").tempdir().context("cannot make a temporary directory")?;
+    let dir = tempfile::Builder::new()
+        .prefix("bayan-demo-")
+        .tempdir()
+        .context("cannot make a temporary directory")?;
     let mut screen = Screen::new(options.json);
-    screen.say(&format!("starting {} peers, each a process with its own identity, store and address", options.peers));
+    screen.say(&format!(
+        "starting {} peers, each a process with its own identity, store and address",
+        options.peers
+    ));
     let mut cast = Cast::start(dir.path(), options.peers, &interrupted)?;
     for member in cast.members() {
         screen.joined(member);
     }
-    let submitter = Node::start(&dir.path().join("submitter"), submitter_config(cast.first_address()), false)?;
+    let submitter =
+        Node::start(&dir.path().join("submitter"), submitter_config(cast.first_address()), false)?;
     let client = Client::new(submitter.api(), submitter.token());
     let job = submit(&client, &settings, picture.blocks())?;
     let mut canvas = Canvas::new(options.size, options.size);
@@ -188,14 +199,23 @@ fn follow(
         if page.job.state != JobState::Running && !more {
             return Ok(Some(page.job));
         }
-        ensure!(started.elapsed() < LIMIT, "the job did not end within {} s; this is a fault", LIMIT.as_secs());
+        ensure!(
+            started.elapsed() < LIMIT,
+            "the job did not end within {} s; this is a fault",
+            LIMIT.as_secs()
+        );
         if !more {
             std::thread::sleep(LOOK);
         }
     }
 }
 
-fn draw(client: &Client, picture: &Picture, canvas: &mut Canvas, part: &Part) -> anyhow::Result<()> {
+fn draw(
+    client: &Client,
+    picture: &Picture,
+    canvas: &mut Canvas,
+    part: &Part,
+) -> anyhow::Result<()> {
     let Some(hash) = part.result.output else { bail!("block {} has no result", part.block) };
     let bytes = match &part.result.inline {
         Some(text) => hex::decode(text).context("an inline output is not hexadecimal")?,
@@ -210,8 +230,12 @@ fn native_run(picture: &Picture, settings: &Settings) -> anyhow::Result<(Vec<u16
     let mut counts = vec![0; settings.width as usize * settings.height as usize];
     let started = Instant::now();
     for block in 0..picture.blocks() {
-        let bytes = picture.block(block).map_err(|failure| anyhow::anyhow!("{}", failure.message()))?;
-        ensure!(picture.place(block, &bytes, &mut counts), "block {block} has another shape than the picture");
+        let bytes =
+            picture.block(block).map_err(|failure| anyhow::anyhow!("{}", failure.message()))?;
+        ensure!(
+            picture.place(block, &bytes, &mut counts),
+            "block {block} has another shape than the picture"
+        );
     }
     Ok((counts, started.elapsed()))
 }
@@ -231,7 +255,11 @@ fn sandbox_run(settings: &Settings, blocks: u64) -> anyhow::Result<Duration> {
             limits: Limits::default(),
         };
         let outcome = engine.run(&module, &task, &bayan_sandbox::Cancel::new());
-        ensure!(outcome.status.is_success(), "the guest failed in the sandbox: {:?}", outcome.status);
+        ensure!(
+            outcome.status.is_success(),
+            "the guest failed in the sandbox: {:?}",
+            outcome.status
+        );
     }
     Ok(started.elapsed())
 }

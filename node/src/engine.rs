@@ -150,7 +150,14 @@ impl Shared {
         self.blobs.get(hash).map(Arc::from).map_err(|error| error.to_string())
     }
 
-    fn submit(&self, attempt: u64, ready: &Ready, program: &Program, task: TaskId, stdin: Arc<[u8]>) {
+    fn submit(
+        &self,
+        attempt: u64,
+        ready: &Ready,
+        program: &Program,
+        task: TaskId,
+        stdin: Arc<[u8]>,
+    ) {
         let task = Task {
             id: task,
             args: program.args.clone(),

@@ -74,7 +74,9 @@ impl Node {
     /// process is a [`bayan_store::OpenError::Held`] inside.
     pub fn start(data_dir: &Path, config: Config, daemon: bool) -> anyhow::Result<Self> {
         if config.sabotage && !config.is_loopback_only() {
-            bail!("sabotage is for tests of the network's defence and works on loopback addresses alone");
+            bail!(
+                "sabotage is for tests of the network's defence and works on loopback addresses alone"
+            );
         }
         let sync = if config.sync_always { Sync::Always } else { Sync::Interval };
         let options = Options { sync, blob_quota: config.disk.saturating_mul(1 << 20) };
@@ -94,18 +96,32 @@ impl Node {
         let engine = bayan_sandbox::Engine::new(Some(directory.path().join(CACHE_DIR)))?;
         let (outbox, inbox) = mpsc::channel(core::QUEUE);
         let (changes, _) = broadcast::channel(1024);
-        let (net, events) = handle.block_on(bayan_net::start(net_config(&config, directory.identity())))?;
+        let (net, events) =
+            handle.block_on(bayan_net::start(net_config(&config, directory.identity())))?;
         handle.spawn(forward(events, outbox.clone()));
 
         let blobs = directory.blobs();
         let service = BlobService::new(blobs.clone(), net.clone(), outbox.clone(), handle.clone());
-        let engines =
-            Engines::start(engine.clone(), config.slots(), blobs.clone(), outbox.clone(), handle, config.sabotage)
-                .context("cannot start the slots")?;
+        let engines = Engines::start(
+            engine.clone(),
+            config.slots(),
+            blobs.clone(),
+            outbox.clone(),
+            handle,
+            config.sabotage,
+        )
+        .context("cannot start the slots")?;
         let key = Keypair::from_seed(&directory.identity());
         let peer = machines(&key, &config)?;
-        let core =
-            Core::new(peer, directory.records(), net.clone(), engines, service, changes.clone(), inbox);
+        let core = Core::new(
+            peer,
+            directory.records(),
+            net.clone(),
+            engines,
+            service,
+            changes.clone(),
+            inbox,
+        );
         let shutdown = CancellationToken::new();
         let core = spawn_core(core, shutdown.clone())?;
 
@@ -121,7 +137,9 @@ impl Node {
             lending_memory: memory(&config),
         };
         runtime.spawn(api::serve(listener, shared, shutdown.clone()));
-        directory.set_holder(&api.to_string()).context("cannot note the API's address in the data directory")?;
+        directory
+            .set_holder(&api.to_string())
+            .context("cannot note the API's address in the data directory")?;
         Ok(Self {
             peer: key.peer_id(),
             api,
@@ -170,7 +188,9 @@ impl Node {
         match core.map(JoinHandle::join) {
             None | Some(Ok(Ok(()))) => Ok(()),
             Some(Ok(Err(error))) => Err(error.into()),
-            Some(Err(_)) => bail!("the peer's core thread failed; its data directory is in order, start it again"),
+            Some(Err(_)) => bail!(
+                "the peer's core thread failed; its data directory is in order, start it again"
+            ),
         }
     }
 
@@ -189,7 +209,8 @@ impl Node {
         self.shutdown.cancel();
         let Some(runtime) = self.runtime.take() else { return };
         let net = self.net.clone();
-        let _ = runtime.block_on(async { tokio::time::timeout(STOP_TIMEOUT, net.shutdown()).await });
+        let _ =
+            runtime.block_on(async { tokio::time::timeout(STOP_TIMEOUT, net.shutdown()).await });
         runtime.shutdown_timeout(STOP_TIMEOUT);
         if let Some(directory) = self.directory.take()
             && let Err(error) = directory.close()
@@ -231,10 +252,14 @@ fn machines(key: &Keypair, config: &Config) -> anyhow::Result<Peer> {
     };
     let patience = Duration::from_secs(config.patience);
     let agent = concat!("bayan/", env!("CARGO_PKG_VERSION")).to_owned();
-    let config =
-        peer::Config { lending, agent, source: source::Config { pool: pool::Config::default(), patience } };
+    let config = peer::Config {
+        lending,
+        agent,
+        source: source::Config { pool: pool::Config::default(), patience },
+    };
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
+    getrandom::fill(&mut seed)
+        .map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
     Ok(Peer::new(key.clone(), config, &seed, core::now()))
 }
 
@@ -247,7 +272,10 @@ async fn forward(mut events: mpsc::Receiver<bayan_net::Event>, outbox: mpsc::Sen
     }
 }
 
-fn spawn_core(core: Core, shutdown: CancellationToken) -> anyhow::Result<JoinHandle<Result<(), CoreError>>> {
+fn spawn_core(
+    core: Core,
+    shutdown: CancellationToken,
+) -> anyhow::Result<JoinHandle<Result<(), CoreError>>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new()
         .name("bayan-core".to_owned())

@@ -66,15 +66,21 @@ fn fault(world: &mut World, hosts: usize) {
 
 /// Every task settled once and rightly.
 fn judge(world: &World, at: Number, job: &JobId, seed: u64) {
-    let source = world.machine(at).and_then(|machine| machine.job(job)).expect("the submitter is up");
+    let source =
+        world.machine(at).and_then(|machine| machine.job(job)).expect("the submitter is up");
     let view = source.view();
-    assert_eq!((view.state, view.settled, view.failed), (JobState::Done, view.tasks, 0), "seed {seed}: {view:?}");
+    assert_eq!(
+        (view.state, view.settled, view.failed),
+        (JobState::Done, view.tasks, 0),
+        "seed {seed}: {view:?}"
+    );
     let settled = source.settled(0);
     let distinct: BTreeSet<u32> = settled.iter().map(|(task, _)| *task).collect();
     assert_eq!(distinct.len(), settled.len(), "seed {seed}: a task is settled twice");
     for (task, acceptance) in settled {
         let id = source.task_id(*task).expect("a settled task exists");
-        let accepted = acceptance.as_ref().unwrap_or_else(|| panic!("seed {seed}: task {task} was given up"));
+        let accepted =
+            acceptance.as_ref().unwrap_or_else(|| panic!("seed {seed}: task {task} was given up"));
         assert_eq!(accepted.outcome, outcome(&id), "seed {seed}: task {task}");
     }
 }
@@ -106,7 +112,11 @@ fn chaos(seed: u64) {
     let until = Timestamp(world.now().0 + LIMIT);
     let over = |world: &World| jobs.iter().all(|(at, job)| is_over(world, *at, job));
     let ended = world.run_until(until, over);
-    let views = || jobs.iter().filter_map(|(at, job)| Some(world.machine(*at)?.job(job)?.view())).collect::<Vec<_>>();
+    let views = || {
+        jobs.iter()
+            .filter_map(|(at, job)| Some(world.machine(*at)?.job(job)?.view()))
+            .collect::<Vec<_>>()
+    };
     assert!(ended, "seed {seed}: a job did not end: {:?}", views());
     for (at, job) in &jobs {
         judge(&world, *at, job, seed);
@@ -116,12 +126,18 @@ fn chaos(seed: u64) {
     for host in 0..hosts {
         let left: Vec<&Record> = world
             .records(host)
-            .filter(|record| matches!(record, Record::Held { .. } | Record::Batch { .. } | Record::Leased { .. }))
+            .filter(|record| {
+                matches!(record, Record::Held { .. } | Record::Batch { .. } | Record::Leased { .. })
+            })
             .collect();
         assert!(left.is_empty(), "seed {seed}: host {host} keeps {left:?}");
         assert_eq!(world.host(host).closed, [], "seed {seed}: host {host} accuses an honest peer");
         let view = world.machine(host).expect("all are up").view();
-        assert_eq!((view.queued, view.free), (0, view.slots), "seed {seed}: host {host} still computes");
+        assert_eq!(
+            (view.queued, view.free),
+            (0, view.slots),
+            "seed {seed}: host {host} still computes"
+        );
     }
 }
 

@@ -38,12 +38,14 @@ fn mesh(world: &mut World, hosts: usize) {
 
 /// Every task settled once, with the true outcome and its output on the submitter's disk.
 fn judge(world: &World, at: Number, job: &JobId, tasks: usize, seed: u64) {
-    let source = world.machine(at).and_then(|machine| machine.job(job)).expect("the submitter is up");
+    let source =
+        world.machine(at).and_then(|machine| machine.job(job)).expect("the submitter is up");
     let view = source.view();
     assert_eq!((view.state, view.settled), (JobState::Done, tasks as u64), "seed {seed}");
     for (task, acceptance) in source.settled(0) {
         let id = source.task_id(*task).expect("a settled task exists");
-        let accepted = acceptance.as_ref().unwrap_or_else(|| panic!("seed {seed}: task {task} was given up"));
+        let accepted =
+            acceptance.as_ref().unwrap_or_else(|| panic!("seed {seed}: task {task} was given up"));
         assert_eq!(accepted.outcome, outcome(&id), "seed {seed}: task {task} has a wrong result");
         let stored = world.records(at).any(|record| {
             matches!(record, Record::Vote { job: of, task: voted, output, .. }
@@ -53,7 +55,11 @@ fn judge(world: &World, at: Number, job: &JobId, tasks: usize, seed: u64) {
         assert!(stored, "seed {seed}: the output of task {task} is not stored");
     }
     for ((host, _), puts) in &world.settled {
-        assert!(*host != at || puts.len() == 1, "seed {seed}: a task was settled {} times: {puts:?}", puts.len());
+        assert!(
+            *host != at || puts.len() == 1,
+            "seed {seed}: a task was settled {} times: {puts:?}",
+            puts.len()
+        );
     }
 }
 
@@ -68,7 +74,9 @@ fn chaos(seed: u64) {
     let hosts = workers + 1;
     mesh(&mut world, hosts);
     let tasks = 20 + world.draw(60);
-    let job = world.submit(submitter, tasks as i64, Policy::Vote(2), Local::Never).expect("the submitter is up");
+    let job = world
+        .submit(submitter, tasks as i64, Policy::Vote(2), Local::Never)
+        .expect("the submitter is up");
     // Act one: connections break, processes are killed, also between storing and acting.
     world.crash_per_mille = world.draw(4);
     let faults = 10 + world.draw(30);
@@ -96,7 +104,11 @@ fn chaos(seed: u64) {
     assert!(ended, "seed {seed}: the job did not end: {view:?}");
     judge(&world, submitter, &job, tasks as usize, seed);
     for host in 0..hosts {
-        assert_eq!(world.host(host).closed, [], "seed {seed}: host {host} accuses an honest-speaking peer");
+        assert_eq!(
+            world.host(host).closed,
+            [],
+            "seed {seed}: host {host} accuses an honest-speaking peer"
+        );
     }
 }
 
@@ -143,7 +155,9 @@ fn own_slots_in_reserve_step_in_after_the_patience_time_and_not_before() {
     let job = world.submit(submitter, 10, Policy::Vote(2), Local::Reserve).expect("it is up");
     let before = after(&world, 29_000 * MS);
     while world.advance(before) {}
-    let settled = |world: &World| world.machine(submitter).and_then(|m| m.job(&job)).map_or(0, |j| j.view().settled);
+    let settled = |world: &World| {
+        world.machine(submitter).and_then(|m| m.job(&job)).map_or(0, |j| j.view().settled)
+    };
     assert_eq!(settled(&world), 0, "one peer is no two");
     let until = after(&world, 60_000 * MS);
     assert!(world.run_until(until, |world| is_over(world, submitter, &job)));
@@ -159,7 +173,11 @@ fn without_own_slots_the_job_waits_and_says_why_until_a_second_peer_comes() {
     let job = world.submit(submitter, 10, Policy::Vote(2), Local::Never).expect("it is up");
     let later = after(&world, 120_000 * MS);
     while world.advance(later) {}
-    let view = world.machine(submitter).and_then(|m| m.job(&job)).map(|j| j.view()).expect("the job is there");
+    let view = world
+        .machine(submitter)
+        .and_then(|m| m.job(&job))
+        .map(|j| j.view())
+        .expect("the job is there");
     assert_eq!(view.settled, 0);
     assert!(view.waiting.is_some_and(|why| why.contains("2 different")));
     let second = world.add(1, 10 * MS, false);
@@ -186,7 +204,10 @@ fn a_worker_that_was_away_when_the_job_ended_is_told_to_stop() {
     world.connect(submitter, slow);
     let until = after(&world, 1000 * MS);
     while world.advance(until) {}
-    let held = world.records(slow).filter(|record| matches!(record, Record::Held { .. } | Record::Batch { .. })).count();
+    let held = world
+        .records(slow)
+        .filter(|record| matches!(record, Record::Held { .. } | Record::Batch { .. }))
+        .count();
     assert_eq!(held, 0, "the slow worker still keeps work of a job that is over");
 }
 

@@ -99,7 +99,7 @@ impl Follower {
         loop {
             match self.watch(session.client(), job, &mut taken, sink, screen) {
                 Err(error) if is_gone(&error) && !self.interrupts.happened() => {
-                    screen.say(&format!("{error:#}; going on without it"));
+                    screen.say(&format!("{}; going on without it", text::error(&error)));
                     session.recover()?;
                 }
                 Err(error) if is_gone(&error) => return Ok(Ended::Interrupted),

@@ -64,9 +64,14 @@ impl InputArgs {
 }
 
 impl Inputs {
-    /// The lines of standard input.
-    pub(super) fn lines_of_stdin() -> anyhow::Result<Self> {
-        lines(Path::new("-")).map(Self::Lines)
+    /// The lines of standard input; none if it is empty.
+    pub(super) fn lines_of_stdin() -> anyhow::Result<Option<Self>> {
+        let name = "standard input";
+        let file = keep(io::stdin().lock(), name)?;
+        if file.metadata()?.len() == 0 {
+            return Ok(None);
+        }
+        counted(file, name).map(|file| Some(Self::Lines(file)))
     }
 
     /// Whether there is one input that nobody counts.
@@ -149,18 +154,19 @@ fn range(text: &str) -> Result<Range<i64>, String> {
 fn lines(path: &Path) -> anyhow::Result<File> {
     let is_stdin = path.as_os_str() == "-";
     let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
-    let mut file = if is_stdin {
+    let file = if is_stdin {
         keep(io::stdin().lock(), &name)?
     } else {
-        File::open(path).with_context(|| format!("cannot read {name}"))?
+        let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
+        // A pipe, as of `<(command)`, can be read only once.
+        if file.metadata()?.is_file() { file } else { keep(file, &name)? }
     };
-    if !is_stdin {
-        ensure!(
-            file.metadata()?.is_file(),
-            "{name} is not a regular file; for a pipe use --lines -"
-        );
-    }
     ensure!(file.metadata()?.len() > 0, "{name} is empty: there is no line to work on");
+    counted(file, &name)
+}
+
+/// A file of no more lines than a job may have tasks, from its beginning.
+fn counted(mut file: File, name: &str) -> anyhow::Result<File> {
     let count = count_lines(BufReader::with_capacity(256 << 10, &file))
         .with_context(|| format!("cannot read {name}"))?;
     ensure!(

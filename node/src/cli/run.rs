@@ -46,10 +46,6 @@ pub(super) struct RunArgs {
     /// Path of a module, or the name of an installed app (see bayan app list)
     #[arg(required_unless_present = "resume", conflicts_with = "resume")]
     app: Option<String>,
-    #[command(flatten)]
-    inputs: InputArgs,
-    #[command(flatten)]
-    outputs: OutputArgs,
     /// Submit, leave the job to a peer in the background, and end
     #[arg(long)]
     detach: bool,
@@ -59,6 +55,10 @@ pub(super) struct RunArgs {
     /// Show nothing but errors
     #[arg(long, short)]
     quiet: bool,
+    #[command(flatten)]
+    inputs: InputArgs,
+    #[command(flatten)]
+    outputs: OutputArgs,
     #[command(flatten)]
     program: ProgramArgs,
     #[command(flatten)]
@@ -147,13 +147,10 @@ pub(super) fn map(
     peer: &PeerArgs,
     quiet: bool,
 ) -> anyhow::Result<Code> {
+    // Nothing in, nothing out.
+    let Some(inputs) = Inputs::lines_of_stdin()? else { return Ok(Code::Done) };
     let destination = if context.json { Destination::Events } else { Destination::Stdout };
-    let plan = Plan {
-        app,
-        inputs: Inputs::lines_of_stdin()?,
-        args: guest,
-        destination: Some(destination),
-    };
+    let plan = Plan { app, inputs, args: guest, destination: Some(destination) };
     let config = embedded(peer.config(context)?);
     // A bar among the outputs would be in the way of both.
     let quiet = quiet || std::io::stdout().is_terminal();

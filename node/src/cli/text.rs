@@ -36,6 +36,18 @@ pub(super) fn closed(error: io::Error) -> anyhow::Error {
     }
 }
 
+/// An error with its causes, each said once: some say their cause themselves.
+pub(super) fn error(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |mut words, cause| {
+        let cause = cause.to_string();
+        if !words.contains(&cause) {
+            words.push_str(if words.is_empty() { "" } else { ": " });
+            words.push_str(&cause);
+        }
+        words
+    })
+}
+
 /// Columns as wide as their widest cell; the first row is the heading. Cells of numbers stand right.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -149,6 +161,14 @@ mod tests {
         assert_eq!(duration(Duration::from_millis(1500)), "1.50 s");
         assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");
         assert_eq!(duration(Duration::from_secs(90_000)), "1 d 1 h");
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let plain = anyhow::anyhow!("no room").context("cannot write");
+        assert_eq!(error(&plain), "cannot write: no room");
+        let twice = anyhow::anyhow!("no room").context("cannot write: no room; free some");
+        assert_eq!(error(&twice), "cannot write: no room; free some");
     }
 
     #[test]

@@ -88,7 +88,12 @@ impl Cast {
                 saboteur,
                 killed: false,
             };
-            cast.members.push(start_one(&dir.join(format!("peer-{number}")), number, &extra, role)?);
+            cast.members.push(start_one(
+                &dir.join(format!("peer-{number}")),
+                number,
+                &extra,
+                role,
+            )?);
         }
         Ok(cast)
     }
@@ -102,7 +107,10 @@ impl Cast {
     }
 
     pub(crate) fn roles(&self) -> Roles {
-        self.members.iter().map(|member| (member.peer, member.role.clone())).collect::<BTreeMap<_, _>>()
+        self.members
+            .iter()
+            .map(|member| (member.peer, member.role.clone()))
+            .collect::<BTreeMap<_, _>>()
     }
 
     /// Kills one honest peer that holds work, once; says which.
@@ -110,8 +118,14 @@ impl Cast {
         if self.has_killed {
             return None;
         }
-        let holds = |peer: &PeerId| job.workers.iter().any(|worker| worker.peer == *peer && worker.held > 0);
-        let victim = self.members.iter_mut().rev().find(|member| !member.role.saboteur && holds(&member.peer))?;
+        let holds = |peer: &PeerId| {
+            job.workers.iter().any(|worker| worker.peer == *peer && worker.held > 0)
+        };
+        let victim = self
+            .members
+            .iter_mut()
+            .rev()
+            .find(|member| !member.role.saboteur && holds(&member.peer))?;
         let _ = victim.child.kill();
         let _ = victim.child.wait();
         victim.role.killed = true;
@@ -150,7 +164,8 @@ impl Drop for Cast {
 }
 
 fn start_one(dir: &Path, number: usize, extra: &[String], role: Role) -> anyhow::Result<Member> {
-    let program = std::env::current_exe().context("cannot find this program to start peers with")?;
+    let program =
+        std::env::current_exe().context("cannot find this program to start peers with")?;
     std::fs::create_dir_all(dir)?;
     let log = std::fs::File::create(dir.with_extension("log"))?;
     let mut child = Command::new(program)
@@ -190,7 +205,10 @@ fn ready(child: &mut Child) -> anyhow::Result<(PeerId, String)> {
             .context("it ended, or was silent for too long")?;
         let Ok(value) = serde_json::from_str::<Value>(&line) else { continue };
         if value["event"] == "ready" {
-            let peer = value["peer"].as_str().and_then(|peer| peer.parse().ok()).context("it gave no peer id")?;
+            let peer = value["peer"]
+                .as_str()
+                .and_then(|peer| peer.parse().ok())
+                .context("it gave no peer id")?;
             let address = value["listening"][0].as_str().context("it listens nowhere")?;
             return Ok((peer, address.to_owned()));
         }

@@ -19,7 +19,12 @@ pub(crate) struct Canvas {
 
 impl Canvas {
     pub(crate) fn new(width: u32, height: u32) -> Self {
-        Self { width, height, counts: vec![0; width as usize * height as usize], blocks: Vec::new() }
+        Self {
+            width,
+            height,
+            counts: vec![0; width as usize * height as usize],
+            blocks: Vec::new(),
+        }
     }
 
     /// The picture as numbers, row by row.
@@ -34,20 +39,28 @@ impl Canvas {
         bytes: &[u8],
         by: Option<PeerId>,
     ) -> anyhow::Result<()> {
-        let rectangle = picture.rectangle(block).with_context(|| format!("there is no block {block}"))?;
-        ensure!(picture.place(block, bytes, &mut self.counts), "block {block} has another shape than the picture");
+        let rectangle =
+            picture.rectangle(block).with_context(|| format!("there is no block {block}"))?;
+        ensure!(
+            picture.place(block, bytes, &mut self.counts),
+            "block {block} has another shape than the picture"
+        );
         self.blocks.push(([rectangle.left, rectangle.top, rectangle.width, rectangle.height], by));
         Ok(())
     }
 
     /// Writes the PNG, each block's border in its peer's colour.
     pub(crate) fn write(&self, path: &Path, depth: u16, roles: &Roles) -> anyhow::Result<()> {
-        let mut pixels: Vec<u8> = self.counts.iter().flat_map(|count| shade(*count, depth)).collect();
+        let mut pixels: Vec<u8> =
+            self.counts.iter().flat_map(|count| shade(*count, depth)).collect();
         for ([x, y, width, height], by) in &self.blocks {
             let Some(role) = by.and_then(|peer| roles.get(&peer)) else { continue };
             for row in *y..y + height {
                 for column in *x..x + width {
-                    let edge = row == *y || column == *x || row == y + height - 1 || column == x + width - 1;
+                    let edge = row == *y
+                        || column == *x
+                        || row == y + height - 1
+                        || column == x + width - 1;
                     if edge {
                         let at = 3 * (row as usize * self.width as usize + column as usize);
                         pixels[at..at + 3].copy_from_slice(&role.colour);
@@ -55,11 +68,13 @@ impl Canvas {
                 }
             }
         }
-        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        let file =
+            File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         let mut encoder = png::Encoder::new(BufWriter::new(file), self.width, self.height);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
-        let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&pixels));
+        let written =
+            encoder.write_header().and_then(|mut writer| writer.write_image_data(&pixels));
         written.with_context(|| format!("cannot write {}", path.display()))
     }
 }

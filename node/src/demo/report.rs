@@ -23,7 +23,9 @@ pub(crate) struct Screen {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }
 
 impl Screen {
@@ -52,7 +54,12 @@ impl Screen {
                 "pid": member.pid, "address": member.address, "saboteur": member.role.saboteur });
             println!("{line}");
         } else {
-            self.say(&format!("  {}  {}  pid {}{what}", member.role.name, member.peer.short(), member.pid));
+            self.say(&format!(
+                "  {}  {}  pid {}{what}",
+                member.role.name,
+                member.peer.short(),
+                member.pid
+            ));
         }
         let bar = self.bars.add(ProgressBar::new(1));
         bar.set_style(style("{prefix} {bar:32} {msg}"));
@@ -72,7 +79,10 @@ impl Screen {
                 "killed".to_owned()
             } else {
                 worker.map_or("waiting for work".to_owned(), |worker| {
-                    format!("{} returned, {} held, {} outvoted", worker.returned, worker.held, worker.outvoted)
+                    format!(
+                        "{} returned, {} held, {} outvoted",
+                        worker.returned, worker.held, worker.outvoted
+                    )
                 })
             });
         }
@@ -165,7 +175,10 @@ impl Figures {
             percent * self.sandbox
         ));
         text.push_str(&if outcome.equal {
-            format!("the picture equals the sequential one, pixel by pixel: {}\n", picture.display())
+            format!(
+                "the picture equals the sequential one, pixel by pixel: {}\n",
+                picture.display()
+            )
         } else {
             format!("THE PICTURE DIFFERS from the sequential one: {}\n", picture.display())
         });

@@ -40,12 +40,21 @@ const LIMIT: Duration = Duration::from_secs(300);
 fn main() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let settings = Settings::default();
-    let picture = Picture::new(settings).map_err(|failure| anyhow::anyhow!("{}", failure.message()))?;
+    let picture =
+        Picture::new(settings).map_err(|failure| anyhow::anyhow!("{}", failure.message()))?;
     let native = kernel(&settings, &picture)?;
     for count in [1, 2] {
-        let wall = picture_over_peers(&dir.path().join(format!("efficiency-{count}")), &settings, &picture, count)?;
+        let wall = picture_over_peers(
+            &dir.path().join(format!("efficiency-{count}")),
+            &settings,
+            &picture,
+            count,
+        )?;
         let efficiency = native.as_secs_f64() / (count as f64 * wall.as_secs_f64());
-        println!("efficiency with {count} one-slot peer(s), depth {}: {efficiency:.3}", settings.depth);
+        println!(
+            "efficiency with {count} one-slot peer(s), depth {}: {efficiency:.3}",
+            settings.depth
+        );
     }
     let rate = noops(&dir.path().join("noop"))?;
     println!("no-op tasks a second through one one-slot worker peer: {rate:.0}");
@@ -60,7 +69,9 @@ fn kernel(settings: &Settings, picture: &Picture) -> anyhow::Result<Duration> {
     for _ in 0..RUNS {
         let started = Instant::now();
         for block in 0..picture.blocks() {
-            std::hint::black_box(picture.block(block).map_err(|failure| anyhow::anyhow!("{}", failure.message()))?);
+            std::hint::black_box(
+                picture.block(block).map_err(|failure| anyhow::anyhow!("{}", failure.message()))?,
+            );
         }
         let native = started.elapsed();
         let started = Instant::now();
@@ -101,21 +112,33 @@ fn task(settings: &Settings, block: u64) -> Task {
     }
 }
 
-fn picture_over_peers(dir: &Path, settings: &Settings, picture: &Picture, count: usize) -> anyhow::Result<Duration> {
+fn picture_over_peers(
+    dir: &Path,
+    settings: &Settings,
+    picture: &Picture,
+    count: usize,
+) -> anyhow::Result<Duration> {
     let module = fs::read(peers::module("mandelbrot"))?;
     let blocks = i64::try_from(picture.blocks())?;
     over_peers(dir, count, &module, settings.to_args(), blocks)
 }
 
 fn noops(dir: &Path) -> anyhow::Result<f64> {
-    let module = wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "_start")))"#)?;
+    let module =
+        wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "_start")))"#)?;
     let wall = over_peers(dir, 1, &module, Vec::new(), NOOPS)?;
     Ok(NOOPS as f64 / wall.as_secs_f64())
 }
 
 /// Runs a job at redundancy 1 over `count` one-slot peers, processes of their own, and gives its
 /// wall time from submission to end. The module is compiled there by a job of one task before.
-fn over_peers(dir: &Path, count: usize, module: &[u8], args: Vec<String>, tasks: i64) -> anyhow::Result<Duration> {
+fn over_peers(
+    dir: &Path,
+    count: usize,
+    module: &[u8],
+    args: Vec<String>,
+    tasks: i64,
+) -> anyhow::Result<Duration> {
     fs::create_dir_all(dir)?;
     let first = peers::Node::start(&dir.join("1"), &["--slots", "1", "--no-quic"])?;
     let mut workers = Vec::new();
@@ -156,7 +179,8 @@ fn over_peers(dir: &Path, count: usize, module: &[u8], args: Vec<String>, tasks:
 
 fn wait_for_peers(client: &Client, count: usize) -> anyhow::Result<()> {
     let started = Instant::now();
-    while client.peer()?.view.neighbours.iter().filter(|peer| peer.agent.is_some()).count() < count {
+    while client.peer()?.view.neighbours.iter().filter(|peer| peer.agent.is_some()).count() < count
+    {
         ensure!(started.elapsed() < LIMIT, "the peers did not find each other");
         std::thread::sleep(Duration::from_millis(20));
     }

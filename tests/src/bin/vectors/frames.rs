@@ -384,7 +384,8 @@ fn lenient() -> Vec<Case> {
 
 fn adverts() -> Vec<Case> {
     let (key, other) = (cast::worker(), cast::stranger());
-    let seal = |key: &_, advert: &_| bayan_protocol::overlay::seal(key, advert).expect("a short advert");
+    let seal =
+        |key: &_, advert: &_| bayan_protocol::overlay::seal(key, advert).expect("a short advert");
     let good = seal(&key, &advert(&key));
     let body = cbor::encode(&advert(&key));
     let valid = |name, bytes: &[u8], body: &[u8]| {
