@@ -285,6 +285,23 @@ impl Pool {
         self.out
     }
 
+    /// Tasks that `worker` may still compute under its latest leases although nobody wants them from
+    /// it any more: finished meanwhile, or returned by it already. For a worker that comes back.
+    pub fn stale(&self, worker: &PeerId) -> Vec<TaskIndex> {
+        let mut leases: Vec<&LeaseState> =
+            self.leases.values().filter(|lease| lease.worker == *worker).collect();
+        leases.sort_unstable_by_key(|lease| core::cmp::Reverse(lease.deadline));
+        let unwanted = |index: &TaskIndex| {
+            let task = &self.tasks[*index as usize];
+            task.need == 0 || task.copy_of(worker) == Some(Copy::Returned)
+        };
+        let recent = leases
+            .iter()
+            .flat_map(|lease| lease.tasks.iter().copied())
+            .take(2 * MAX_CREDIT as usize);
+        recent.filter(unwanted).collect()
+    }
+
     /// Whether `worker` holds `task` under `lease` now.
     pub fn is_held(&self, worker: &PeerId, lease: &LeaseId, task: TaskIndex) -> bool {
         let copy = self.tasks.get(task as usize).and_then(|task| task.copy_of(worker));

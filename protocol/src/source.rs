@@ -429,6 +429,10 @@ impl Source {
         if self.state != JobState::Running {
             return self.out.effects.push(Effect::Send(worker, self.over()));
         }
+        for tasks in self.pool.stale(&worker).chunks(MAX_LEASE_TASKS) {
+            let frame = self.cancel_frame(tasks);
+            self.out.effects.push(Effect::Send(worker, frame));
+        }
         if slots > 0 && !waits {
             self.enter(now, worker);
         }
@@ -536,12 +540,16 @@ impl Source {
                     self.out.effects.push(Effect::Send(worker, frame));
                 }
                 pool::Effect::Cancel { worker, tasks } => {
-                    let tasks = tasks.iter().map(|index| self.tasks[*index as usize].0).collect();
-                    let frame = Frame::Cancel(Cancel { job: self.job, tasks });
+                    let frame = self.cancel_frame(&tasks);
                     self.out.effects.push(Effect::Send(worker, frame));
                 }
             }
         }
+    }
+
+    fn cancel_frame(&self, tasks: &[TaskIndex]) -> Frame {
+        let tasks = tasks.iter().map(|index| self.tasks[*index as usize].0).collect();
+        Frame::Cancel(Cancel { job: self.job, tasks })
     }
 
     fn lease_frame(&self, lease: crate::id::LeaseId, tasks: &[TaskIndex]) -> Frame {

@@ -212,6 +212,28 @@ fn a_worker_that_was_away_when_the_job_ended_is_told_to_stop() {
 }
 
 #[test]
+fn a_restarted_worker_does_not_compute_again_what_it_returned() {
+    let mut world = World::new(9);
+    let submitter = world.add(0, 10 * MS, false);
+    let worker = world.add(1, 10 * MS, false);
+    mesh(&mut world, 2);
+    let job = world.submit(submitter, 400, Policy::None, Local::Never).expect("it is up");
+    let settled = |world: &World| {
+        world.machine(submitter).and_then(|m| m.job(&job)).map_or(0, |j| j.view().settled)
+    };
+    let until = after(&world, LIMIT);
+    assert!(world.run_until(until, |world| settled(world) >= 200));
+    let before = settled(&world);
+    world.crash(worker);
+    world.start(worker);
+    mesh(&mut world, 2);
+    let until = after(&world, LIMIT);
+    assert!(world.run_until(until, |world| is_over(world, submitter, &job)));
+    let again = world.machine(worker).map_or(0, |machine| machine.view().executed);
+    assert!(again <= 400 - before + 12, "{again} attempts for {} open tasks", 400 - before);
+}
+
+#[test]
 fn garbage_closes_the_connection_and_an_unknown_kind_does_not() {
     let mut world = World::new(5);
     let (one, other) = (world.add(1, 10 * MS, false), world.add(1, 10 * MS, false));

@@ -262,8 +262,10 @@ fn format_of(path: &Path) -> Result<Layout, OpenError> {
 
 /// A directory without a format: nothing at all, or a first start that was cut short, or not ours.
 fn fresh_or_foreign(path: &Path) -> Result<Layout, OpenError> {
-    // `lost+found` is what an empty file system mounted for the purpose has in it.
-    let expected = [secrets::IDENTITY_FILE, secrets::TOKEN_FILE, "lock", "holder", "lost+found"];
+    // What an operator may prepare before the first start, and `lost+found`, which an empty file
+    // system mounted for the purpose has in it.
+    let prepared = ["bayan.toml", "apps", "lost+found"];
+    let expected = [secrets::IDENTITY_FILE, secrets::TOKEN_FILE, "lock", "holder"];
     for entry in fs::read_dir(path).map_err(|source| OpenError::from_io(path, source))? {
         let name = entry.map_err(|source| OpenError::from_io(path, source))?.file_name();
         let name = name.to_string_lossy();
@@ -273,7 +275,10 @@ fn fresh_or_foreign(path: &Path) -> Result<Layout, OpenError> {
                 what: "is missing".to_owned(),
             });
         }
-        if !expected.contains(&&*name) && !name.starts_with(disk::TEMPORARY) {
+        if !expected.contains(&&*name)
+            && !prepared.contains(&&*name)
+            && !name.starts_with(disk::TEMPORARY)
+        {
             return Err(OpenError::NotOurs { path: path.to_path_buf() });
         }
     }

@@ -16,6 +16,8 @@ use proptest::prelude::*;
 use super::*;
 
 const WORKERS: u8 = 6;
+/// The one that is the source's own slots.
+const OWN: u8 = 5;
 const LEASE: Duration = Duration::from_secs(30);
 
 fn peer(worker: u8) -> PeerId {
@@ -237,7 +239,7 @@ impl World {
             let node = &self.nodes[usize::from(*worker)];
             node.connected && node.window > 0 && !unit.returned.contains(worker)
         };
-        (0..WORKERS).filter(can).count()
+        (0..WORKERS).filter(|worker| *worker != OWN).filter(can).count()
     }
 
     fn is_open(&self, id: &LeaseId, (worker, tasks, _): &(u8, Vec<TaskIndex>, Timestamp)) -> bool {
@@ -286,7 +288,7 @@ impl World {
     fn join(&mut self, worker: u8, slots: u32) {
         let node = &mut self.nodes[usize::from(worker)];
         (node.connected, node.slots) = (true, slots);
-        self.step(Input::Joined { worker: peer(worker), slots, own: false });
+        self.step(Input::Joined { worker: peer(worker), slots, own: worker == OWN });
     }
 
     fn pick(&mut self, pick: usize, again: bool) -> Option<(u8, TaskIndex)> {
@@ -294,7 +296,8 @@ impl World {
         Some(if again { self.owed[at] } else { self.owed.swap_remove(at) })
     }
 
-    /// Plays the verifier: distinct results count once, and one that disagrees leaves the need as it is.
+    /// Plays the verifier: distinct results count once, one that disagrees leaves the need as it is, and
+    /// the source's own settles the task.
     fn result(&mut self, worker: u8, task: TaskIndex, agrees: bool) {
         let unit = &mut self.units[task as usize];
         if unit.need == 0 {
@@ -303,9 +306,9 @@ impl World {
         }
         unit.held.remove(&worker);
         unit.failed.remove(&worker);
-        let enough_left = unit.returned.len() as u32 + 1 + unit.need <= u32::from(WORKERS);
-        if unit.returned.insert(worker) && (agrees || !enough_left) {
-            unit.need -= 1;
+        let enough_left = unit.returned.len() as u32 + 1 + unit.need < u32::from(WORKERS);
+        if unit.returned.insert(worker) && (agrees || worker == OWN || !enough_left) {
+            unit.need = if worker == OWN { 0 } else { unit.need - 1 };
             unit.finished += u32::from(unit.need == 0);
         }
         let need = unit.need;

@@ -198,3 +198,23 @@ proptest! {
         model.finish();
     }
 }
+
+#[test]
+fn a_batch_number_is_not_used_again_by_a_worker_that_starts_anew_in_the_same_instant() {
+    let mut bench = Bench::ready(1, 1);
+    for number in 0..3 {
+        bench.lease(lease(1, 1, number, number..number + 1));
+        bench.execute();
+    }
+    bench.worker = Bench::worker(1, 2);
+    let records = bench.disk.values().cloned().collect();
+    let batch = bench.worker.restore(bench.now, records);
+    bench.carry_out(batch);
+    bench.sent.clear();
+    bench.up(1);
+    bench.lease(lease(1, 1, 9, 9..10));
+    bench.execute();
+    let sequences: BTreeSet<u64> =
+        bench.batches().iter().map(|batch| batch.commit().sequence).collect();
+    assert_eq!((sequences.len(), bench.disk.len()), (4, 4));
+}
