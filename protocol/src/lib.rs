@@ -1,4 +1,26 @@
 //! Every decision a bayan peer takes, as sans-IO machines.
+//!
+//! A machine is told the time and what happened, and says what to remember and what to do:
+//! `step(now, input) -> Batch { records, effects }`. It reads no clock, draws its randomness from a
+//! seed ([`entropy`]), and does no I/O, so the same code runs in a node, in a simulation and in a
+//! browser. Whoever runs it stores the records before carrying out the effects.
+//!
+//! From the inside out:
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`id`], [`time`], [`entropy`], [`limits`] | names, time, randomness and bounds as plain values |
+//! | [`cbor`], [`crypto`], [`merkle`] | the one encoding, signatures per domain, trees over batches |
+//! | [`task`], [`job`], [`result`], [`wire`], [`record`] | what peers say to each other and what they remember |
+//! | [`offer`] | whose work is taken |
+//! | [`pool`] | which task goes to whom next |
+//! | [`verify`] | when a result stands |
+//! | [`overlay`] | which adverts are believed |
+//! | [`worker`] | what is computed for others, and how results are delivered |
+//! | [`source`] | one job of one's own: pool and verifier composed |
+//! | [`peer`] | the whole peer, the one doorway in front of all of them |
+//!
+//! The rules that the code implements are in `specs/`, cited as "spec WORK-3".
 #![no_std]
 
 extern crate alloc;
