@@ -132,6 +132,10 @@ pub fn run(options: &Options) -> anyhow::Result<i32> {
     screen.say("checking the picture against one sequential native run");
     let (counts, native) = native_run(&picture, &settings)?;
     let sandbox = sandbox_run(&settings, picture.blocks())?;
+    if interrupted.load(Ordering::Relaxed) {
+        screen.say("interrupted before the picture was written; every peer has been stopped");
+        return Ok(130);
+    }
     canvas.write(&options.out, options.depth, &roles)?;
     let equal = canvas.counts() == counts.as_slice();
     let outcome = Outcome { tasks: picture.blocks(), wall, native, sandbox, equal, job };

@@ -56,6 +56,23 @@ pub fn proof(leaves: &[Hash], index: usize) -> Option<Vec<Hash>> {
     Some(path)
 }
 
+/// The root over `leaves` and each leaf's siblings as [`proof`] gives them, every node hashed once;
+/// `None` for no leaves.
+pub fn proofs(leaves: &[Hash]) -> Option<(Hash, Vec<Vec<Hash>>)> {
+    match leaves {
+        [] => None,
+        [only] => Some((*only, Vec::from([Vec::new()]))),
+        many => {
+            let (left, right) = many.split_at(split(many.len()));
+            let ((left, mut paths), (right, mut others)) = (proofs(left)?, proofs(right)?);
+            paths.iter_mut().for_each(|path| path.push(right));
+            others.iter_mut().for_each(|path| path.push(left));
+            paths.append(&mut others);
+            Some((node(&left, &right), paths))
+        }
+    }
+}
+
 /// The root that `proof` leads to from `leaf` at `index` of `count`; `None` if the proof's length is not the tree's.
 pub fn root_of_proof(leaf: Hash, index: usize, count: usize, proof: &[Hash]) -> Option<Hash> {
     if index >= count {
@@ -82,8 +99,11 @@ mod tests {
         for count in 1..=65_usize {
             let leaves: Vec<Hash> = (0..count).map(|i| leaf(&i.to_le_bytes())).collect();
             let top = root(&leaves);
+            let (same, all) = proofs(&leaves).expect("there are leaves");
+            assert_eq!(Some(same), top);
             for index in 0..count {
                 let path = proof(&leaves, index).expect("in range");
+                assert_eq!(all[index], path);
                 assert_eq!(root_of_proof(leaves[index], index, count, &path), top);
                 if count > 1 {
                     let wrong = (index + 1) % count;
@@ -93,6 +113,6 @@ mod tests {
                 assert_eq!(root_of_proof(leaves[index], count, count, &path), None);
             }
         }
-        assert_eq!(root(&[]), None);
+        assert_eq!((root(&[]), proofs(&[])), (None, None));
     }
 }

@@ -248,6 +248,8 @@ impl Commit {
 pub struct VerifiedBatch {
     commit: Commit,
     opened: Vec<Opened>,
+    /// Each leaf's siblings in the tree.
+    siblings: Vec<Vec<Hash>>,
 }
 
 impl VerifiedBatch {
@@ -263,7 +265,8 @@ impl VerifiedBatch {
             return Err(BatchError::Count);
         }
         let digests: Vec<Hash> = reveal.opened.iter().map(|one| one.leaf.digest()).collect();
-        if merkle::root(&digests) != Some(commit.root) || reveal.root != commit.root {
+        let (root, siblings) = merkle::proofs(&digests).ok_or(BatchError::Count)?;
+        if root != commit.root || reveal.root != commit.root {
             return Err(BatchError::Root);
         }
         for one in &reveal.opened {
@@ -281,7 +284,7 @@ impl VerifiedBatch {
                 return Err(BatchError::Opening);
             }
         }
-        Ok(Self { commit, opened: reveal.opened })
+        Ok(Self { commit, opened: reveal.opened, siblings })
     }
 
     /// The commit the batch was checked against.
@@ -296,7 +299,6 @@ impl VerifiedBatch {
 
     /// The standalone proof of result `index`.
     pub fn proof(&self, index: usize) -> Option<Proof> {
-        let digests: Vec<Hash> = self.opened.iter().map(|one| one.leaf.digest()).collect();
         let one = self.opened.get(index)?;
         Some(Proof {
             leaf: one.leaf.clone(),
@@ -304,7 +306,7 @@ impl VerifiedBatch {
             output: one.output.hash(),
             index: u32::try_from(index).ok()?,
             count: self.commit.count,
-            siblings: merkle::proof(&digests, index)?,
+            siblings: self.siblings.get(index)?.clone(),
             signature: self.commit.signature,
         })
     }

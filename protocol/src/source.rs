@@ -310,10 +310,13 @@ impl Source {
             if given_up.contains(&task) {
                 source.loose.push(Key::vote(&job, task, &worker));
             }
-            if let Verdict::Wanted(need) =
-                source.verifier.vote(task, Vote { worker, outcome: proof.outcome(), own })
-            {
-                let _ = source.pool.step(now, pool::Input::Returned { worker, task, need });
+            match source.verifier.vote(task, Vote { worker, outcome: proof.outcome(), own }) {
+                Verdict::Wanted(need) => {
+                    let _ = source.pool.step(now, pool::Input::Returned { worker, task, need });
+                }
+                // The crash came between the vote that settled the task and the record of that.
+                Verdict::Accepted(acceptance) => source.settle(now, task, Some(acceptance)),
+                Verdict::Late { .. } => {}
             }
         }
         if source.state == JobState::Running && source.pool.is_finished() {

@@ -489,6 +489,24 @@ fn accepted_results_and_votes_survive_a_restart_and_so_do_leases() {
 }
 
 #[test]
+fn a_task_whose_settlement_was_lost_with_its_votes_stored_is_settled_at_the_restart() {
+    let mut bench = Bench::new(1, Policy::Vote(2), Local::Never);
+    bench.join(1, 8);
+    bench.join(2, 8);
+    bench.say(1, 0, Said::Bytes(b"a"));
+    bench.say(2, 0, Said::Bytes(b"a"));
+    assert!(bench.disk.remove(&Key::settled(&JOB, 0)).is_some());
+    for record in bench.disk.values_mut() {
+        if let Record::Job { state, ended, .. } = record {
+            (*state, *ended) = (JobState::Running, None);
+        }
+    }
+    bench.restart();
+    assert_eq!((bench.source.view().state, bench.source.view().settled), (JobState::Done, 1));
+    assert_eq!(bench.accepted(0).unwrap().outcome.output, Hash::of(b"a"));
+}
+
+#[test]
 fn a_cancelled_job_takes_nothing_more_in_and_leaves_nothing_behind() {
     let mut bench = Bench::new(3, Policy::Vote(2), Local::Never);
     bench.join(1, 4);
@@ -554,4 +572,37 @@ fn equal_inputs_are_one_task() {
     assert_eq!((view.inputs, view.tasks), (3, 2));
     assert_eq!([0, 1, 2, 3].map(|place| source.task_at(place)), [Some(0), Some(1), Some(0), None]);
     assert_eq!(source.places_of(0), [0, 2]);
+}
+
+/// A large job whose cost for each result must not grow with its size: looking at every task at
+/// every result would take minutes here. One of two workers leaves half-way, so that tasks are
+/// starved for the rest.
+#[test]
+fn a_large_job_costs_each_result_the_same() {
+    let mut bench = Bench::new(20_000, Policy::Vote(2), Local::Reserve);
+    bench.join(ME, 0);
+    bench.join(1, 1024);
+    bench.join(2, 1024);
+    let mut said = 0;
+    while let Some((peer, task)) = bench.handed.first().copied() {
+        let worker = if peer == id(1) { 1 } else { 2 };
+        let mine = bench.handed.iter().filter(|(of, _)| *of == peer).map(|(_, task)| *task);
+        let tasks: Vec<TaskId> = mine.take(64).collect();
+        assert_eq!(tasks[0], task);
+        bench.handed.retain(|(of, task)| *of != peer || !tasks.contains(task));
+        let said_of: Vec<(TaskIndex, Said)> =
+            tasks.iter().map(|task| (bench.source.by_id[task], Said::Bytes(b"a"))).collect();
+        let batch = bench.batch(worker, &said_of);
+        bench.now = bench.now + Duration::from_millis(1);
+        bench.again(worker, &batch);
+        bench.source.next_wake();
+        bench.source.view();
+        said += tasks.len();
+        if worker == 2 && said > 20_000 {
+            bench.step(Input::Leave { worker: id(2) });
+            bench.handed.retain(|(of, _)| *of == id(1));
+        }
+    }
+    let view = bench.source.view();
+    assert!(view.settled > 5_000 && view.waiting.is_some(), "{view:?}");
 }
