@@ -423,9 +423,7 @@ impl Peer {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let frame = match frame {
             Ok(frame) => frame,
-            Err(WireError::UnknownKind)
-                if neighbour.hello.is_some() && neighbour.unknown < MAX_UNKNOWN =>
-            {
+            Err(WireError::UnknownKind) if neighbour.unknown < MAX_UNKNOWN => {
                 neighbour.unknown += 1;
                 let refuse =
                     Refuse { job: None, reason: Reason::UnknownFrame, text: String::new() };

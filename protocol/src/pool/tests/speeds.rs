@@ -2,8 +2,6 @@
 
 use alloc::collections::VecDeque;
 
-use proptest::test_runner::RngSeed;
-
 use super::*;
 
 /// A worker of the model: a queue, slots that compute, a line to the source.
@@ -202,11 +200,12 @@ fn excess(case: &Case) -> i64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500,
+    #![proptest_config(ProptestConfig {
+        cases: 1500,
         failure_persistence: None,
         rng_seed: RngSeed::Fixed(20_261_121),
         ..ProptestConfig::default()
-     })]
+    })]
 
     // Greedy schedules have anomalies: in about 1 of 15,000 cases, all with round trips of many tasks'
     // time, two workers happen to take the same tasks in the same order and the bound is missed by
