@@ -158,7 +158,7 @@ impl Drop for Node {
         let log = self.log();
         let from = log.len().saturating_sub(2500);
         let from = (from..log.len()).find(|at| log.is_char_boundary(*at)).unwrap_or(log.len());
-        println!(
+        eprintln!(
             "--- end of the log of {} ({})\n{}",
             self.dir.display(),
             &self.peer[..8],
