@@ -4,7 +4,7 @@
 //! machines, appends their records in one write, and only then acts. It decides nothing itself.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -139,7 +139,7 @@ pub(crate) struct Core {
     acting: Vec<Effect>,
     last: Timestamp,
     stop: Option<oneshot::Sender<()>>,
-    fetching: HashMap<Hash, ()>,
+    fetching: HashSet<Hash>,
 }
 
 /// Why the core ended.
@@ -180,7 +180,7 @@ impl Core {
             acting: Vec::new(),
             last: Timestamp(0),
             stop: None,
-            fetching: HashMap::new(),
+            fetching: HashSet::new(),
         }
     }
 
@@ -386,7 +386,7 @@ impl Core {
                 let _ = self.net.disconnect(peer, &why);
             }
             Effect::Fetch { hash, len, from } => {
-                if self.fetching.insert(hash, ()).is_none() {
+                if self.fetching.insert(hash) {
                     self.blobs.fetch(hash, len, from);
                 }
             }

@@ -644,11 +644,6 @@ impl Peer {
         self.sources.values()
     }
 
-    /// Whether a job of its own is unfinished.
-    pub fn has_running_jobs(&self) -> bool {
-        self.sources.values().any(|source| source.is_running())
-    }
-
     /// Jobs that ended and are not forgotten.
     pub fn ended_jobs(&self) -> impl Iterator<Item = (JobId, JobState)> {
         self.sources

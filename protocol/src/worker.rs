@@ -258,7 +258,7 @@ impl Worker {
             self.take(now, source, lease);
         }
         self.out.effects.retain(|effect| matches!(effect, Effect::Fetch { .. }));
-        self.fill(now);
+        self.fill();
         core::mem::take(&mut self.out)
     }
 
@@ -279,7 +279,7 @@ impl Worker {
             Input::Resume => self.paused = false,
             Input::Tick => self.tick(now),
         }
-        self.fill(now);
+        self.fill();
         self.close_batches(now);
         self.tell_credit();
         core::mem::take(&mut self.out)
@@ -603,7 +603,7 @@ impl Worker {
     }
 
     /// Starts tasks while slots are free, the sources taking turns.
-    fn fill(&mut self, _now: Timestamp) {
+    fn fill(&mut self) {
         if self.paused {
             return;
         }

@@ -179,30 +179,28 @@ impl Records {
 
     /// Every live record, in key order, as of now: later changes do not show.
     pub fn load(&self) -> Result<RecordsIter, ReadError> {
-        let shared = &self.handle.shared;
-        shared.flush()?;
-        let failed = |error: redb::Error| ReadError::Database {
-            path: shared.path.clone(),
-            what: error.to_string(),
-        };
-        let mut flusher = guard(&shared.flusher);
-        let table = shared.database(&mut flusher).and_then(Database::records).map_err(failed)?;
-        let range = table.range::<&[u8]>(..).map_err(|error| failed(error.into()))?;
-        Ok(RecordsIter { range, shared: shared.clone() })
+        let range = self.read(|table| Ok(table.range::<&[u8]>(..)?))?;
+        Ok(RecordsIter { range, shared: self.handle.shared.clone() })
     }
 
     /// The value of `key` as of now.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        self.read(|table| Ok(table.get(key)?.map(|value| value.value().to_vec())))
+    }
+
+    /// Reads the database once everything appended so far is in it.
+    fn read<T>(
+        &self,
+        read: impl FnOnce(redb::ReadOnlyTable<&'static [u8], &'static [u8]>) -> Result<T, redb::Error>,
+    ) -> Result<T, ReadError> {
         let shared = &self.handle.shared;
         shared.flush()?;
-        let failed = |error: redb::Error| ReadError::Database {
+        let mut flusher = guard(&shared.flusher);
+        let found = shared.database(&mut flusher).and_then(Database::records).and_then(read);
+        found.map_err(|error| ReadError::Database {
             path: shared.path.clone(),
             what: error.to_string(),
-        };
-        let mut flusher = guard(&shared.flusher);
-        let table = shared.database(&mut flusher).and_then(Database::records).map_err(failed)?;
-        let value = table.get(key).map_err(|error| failed(error.into()))?;
-        Ok(value.map(|value| value.value().to_vec()))
+        })
     }
 
     /// Forces every change appended so far into the database and to disk.
