@@ -38,6 +38,7 @@ use axum::{
     middleware,
     routing::{get, post},
 };
+use bayan_engine::LoadError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +52,9 @@ const MAX_TRANSFERS: usize = 16;
 /// Jobs made ready at once; more wait. Each may hold a module and its inputs in memory.
 const MAX_SUBMISSIONS: usize = 2;
 
+/// Packs and compiles a module.
+pub(crate) type Prepare = Arc<dyn Fn(&[u8]) -> Result<(), LoadError> + Send + Sync>;
+
 /// What the API works with.
 pub(crate) struct Shared {
     /// The core's queue.
@@ -63,8 +67,8 @@ pub(crate) struct Shared {
     pub(crate) records: bayan_store::Records,
     /// Connections.
     pub(crate) net: bayan_net::Handle,
-    /// Judges modules before they are submitted.
-    pub(crate) engine: bayan_sandbox::Engine,
+    /// Makes modules ready before they are submitted, so that one that cannot run is refused here.
+    pub(crate) prepare: Prepare,
     /// What clients must show.
     pub(crate) token: String,
     /// Whether this peer outlives the job that it was started for.

@@ -7,6 +7,7 @@
 //! | `jobs`, `fetch` | `bayan jobs`, `status`, `cancel`, `fetch` |
 //! | `peers` | `bayan peers`, `pause`, `resume`, `stop` |
 //! | `app`, `apps` | `bayan app`; finding apps |
+//! | `doctor` | `bayan doctor` |
 //! | `demo` | `bayan demo` |
 //! | `session`, `detach` | the peer a command works with: another process, or this one |
 //! | `follow`, `screen`, `sink`, `notes` | a job under way: progress, outputs, where they go |
@@ -19,6 +20,7 @@ mod app;
 mod apps;
 mod demo;
 mod detach;
+mod doctor;
 mod exit;
 mod fetch;
 mod follow;
@@ -96,6 +98,7 @@ enum Command {
     Stop,
     #[command(subcommand)]
     App(app::AppCommand),
+    Doctor(doctor::DoctorArgs),
     /// Write a completion script for a shell to standard output
     Completions {
         /// The shell
@@ -105,6 +108,9 @@ enum Command {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    if env::args_os().nth(1).is_some_and(|argument| argument == bayan_engine::ARGUMENT) {
+        bayan_engine::child_main();
+    }
     let cli = Cli::parse();
     start_log(matches!(cli.command, Command::Node(_)));
     let json = cli.json;
@@ -146,6 +152,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Code> {
         Command::Resume => peers::resume(&context),
         Command::Stop => peers::stop(&context),
         Command::App(command) => app::run(&context, command),
+        Command::Doctor(args) => doctor::run(&context, args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "bayan", &mut script);

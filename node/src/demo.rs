@@ -18,6 +18,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use bayan_engine::{Engines, Task};
 use bayan_protocol::{
     id::{Hash, JobId, PeerId},
     job::Local,
@@ -244,21 +245,23 @@ fn native_run(picture: &Picture, settings: &Settings) -> anyhow::Result<(Vec<u16
     Ok((counts, started.elapsed()))
 }
 
-/// The whole picture in this process's sandbox, one block after the other.
+/// The whole picture in one engine process, one block after the other.
 fn sandbox_run(settings: &Settings, blocks: u64) -> anyhow::Result<Duration> {
-    let engine = bayan_sandbox::Engine::new(None)?;
-    let module = engine.load(MODULE)?;
+    let engines = Engines::start(bayan_engine::Options::new(1), |_, _| {})?;
+    let module = engines.prepare(MODULE)?;
+    let task = |block: u64| Task {
+        id: bayan_protocol::id::TaskId([0; 32]),
+        args: settings.to_args(),
+        env: Vec::new(),
+        stdin: Arc::from(format!("{block}\n").into_bytes()),
+        data: Vec::new(),
+        limits: Limits::default(),
+    };
+    // The process is started by the first task: not what is measured.
+    engines.run(&module, task(0));
     let started = Instant::now();
     for block in 0..blocks {
-        let task = bayan_sandbox::Task {
-            id: bayan_protocol::id::TaskId([0; 32]),
-            args: settings.to_args(),
-            env: Vec::new(),
-            stdin: Arc::from(format!("{block}\n").into_bytes()),
-            data: Vec::new(),
-            limits: Limits::default(),
-        };
-        let outcome = engine.run(&module, &task, &bayan_sandbox::Cancel::new());
+        let outcome = engines.run(&module, task(block));
         ensure!(
             outcome.status.is_success(),
             "the guest failed in the sandbox: {:?}",

@@ -1,5 +1,5 @@
 //! Carries out the machines' orders to execute: gathers what an attempt needs, hands it to the
-//! sandbox's slots, and turns what came of it into a message for the core.
+//! engine processes, and turns what came of it into a message for the core.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,13 +7,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bayan_engine::{Data, Job, LoadError, Module, Options, Outcome, Task};
 use bayan_protocol::{
     id::{Hash, TaskId},
     limits::MAX_INLINE,
     result::Output,
     task::{Input, Program, Status},
 };
-use bayan_sandbox::{Engine, Job, Module, Outcome, Slots, Task};
 use bayan_store::Blobs;
 use serde_bytes::ByteBuf;
 use tokio::{runtime::Handle, sync::mpsc};
@@ -23,19 +23,15 @@ use crate::core::Message;
 /// Programs kept ready; beyond it all are dropped and made ready anew when used.
 const MAX_READY: usize = 32;
 
-/// The data files of a program, as the sandbox takes them.
-type Data = Vec<(String, Arc<[u8]>)>;
-
-/// A program made ready: module compiled, data files in memory.
+/// A program made ready: module compiled, data files where engine processes can be handed them.
 #[derive(Clone)]
 struct Ready {
     module: Module,
-    data: Arc<Data>,
+    data: Arc<Vec<(String, Data)>>,
 }
 
 struct Shared {
-    engine: Engine,
-    slots: Slots,
+    processes: bayan_engine::Engines,
     blobs: Blobs,
     outbox: mpsc::Sender<Message>,
     state: Mutex<State>,
@@ -58,18 +54,17 @@ pub(crate) struct Engines {
 }
 
 impl Engines {
-    /// Starts `slots` slots. With `sabotage`, successful outputs are falsified: for tests of the
+    /// Starts the engines. With `sabotage`, successful outputs are falsified: for tests of the
     /// network's defence, on loopback only.
     pub(crate) fn start(
-        engine: Engine,
-        slots: u32,
+        options: Options,
         blobs: Blobs,
         outbox: mpsc::Sender<Message>,
         runtime: Handle,
         sabotage: bool,
     ) -> std::io::Result<Self> {
         let (done_blobs, done_outbox) = (blobs.clone(), outbox.clone());
-        let slots = Slots::start(engine.clone(), slots as usize, move |attempt, mut outcome| {
+        let processes = bayan_engine::Engines::start(options, move |attempt, mut outcome| {
             if sabotage {
                 falsify(&mut outcome);
             }
@@ -77,7 +72,12 @@ impl Engines {
             let _ = done_outbox.blocking_send(message(attempt, outcome, &done_blobs));
         })?;
         let state = Mutex::new(State::default());
-        Ok(Self { shared: Arc::new(Shared { engine, slots, blobs, outbox, state }), runtime })
+        Ok(Self { shared: Arc::new(Shared { processes, blobs, outbox, state }), runtime })
+    }
+
+    /// Packs and compiles a module, and keeps what came of it for the attempts to come.
+    pub(crate) fn prepare(&self, wasm: &[u8]) -> Result<(), LoadError> {
+        self.shared.processes.prepare(wasm).map(drop)
     }
 
     /// Executes; the outcome reaches the core as a message.
@@ -93,7 +93,7 @@ impl Engines {
 
     /// Ends an attempt; nothing of it reaches the core as a result that counts.
     pub(crate) fn kill(&self, attempt: u64) {
-        if !self.shared.slots.cancel(attempt) {
+        if !self.shared.processes.cancel(attempt) {
             let mut state = self.shared.state();
             if state.preparing.contains(&attempt) {
                 state.killed.insert(attempt);
@@ -132,10 +132,11 @@ impl Shared {
             return Ok(ready);
         }
         let wasm = self.read(&program.module)?;
-        let module = self.engine.load(&wasm).map_err(|error| error.to_string())?;
-        let mut data = Data::new();
+        let module = self.processes.prepare(&wasm).map_err(|error| error.to_string())?;
+        let mut data = Vec::new();
         for file in &program.data {
-            data.push((file.name.clone(), self.read(&file.hash)?));
+            let content = Data::new(&self.read(&file.hash)?).map_err(|error| error.to_string())?;
+            data.push((file.name.clone(), content));
         }
         let ready = Ready { module, data: Arc::new(data) };
         let mut state = self.state();
@@ -166,7 +167,8 @@ impl Shared {
             data: ready.data.as_ref().clone(),
             limits: program.limits,
         };
-        if let Err(error) = self.slots.submit(Job { attempt, module: ready.module.clone(), task }) {
+        let job = Job { attempt, module: ready.module.clone(), task };
+        if let Err(error) = self.processes.submit(job) {
             self.fail(attempt, &error.to_string());
         }
     }

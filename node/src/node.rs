@@ -4,7 +4,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
@@ -93,7 +93,6 @@ impl Node {
             .block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, config.api_port)))
             .with_context(|| format!("cannot serve the local API on port {}", config.api_port))?;
         let api = listener.local_addr()?;
-        let engine = bayan_sandbox::Engine::new(Some(directory.path().join(CACHE_DIR)))?;
         let (outbox, inbox) = mpsc::channel(core::QUEUE);
         let (changes, _) = broadcast::channel(1024);
         let (net, events) =
@@ -102,22 +101,25 @@ impl Node {
 
         let blobs = directory.blobs();
         let service = BlobService::new(blobs.clone(), net.clone(), outbox.clone(), handle.clone());
+        let options = bayan_engine::Options {
+            cache_dir: Some(directory.path().join(CACHE_DIR)),
+            ..bayan_engine::Options::new(config.slots() as usize)
+        };
         let engines = Engines::start(
-            engine.clone(),
-            config.slots(),
+            options,
             blobs.clone(),
             outbox.clone(),
             handle,
             config.sabotage,
         )
-        .context("cannot start the slots")?;
+        .context("cannot start the engines")?;
         let key = Keypair::from_seed(&directory.identity());
         let peer = machines(&key, &config)?;
         let core = Core::new(
             peer,
             directory.records(),
             net.clone(),
-            engines,
+            engines.clone(),
             service,
             changes.clone(),
             inbox,
@@ -131,7 +133,7 @@ impl Node {
             blobs,
             records: directory.records(),
             net: net.clone(),
-            engine,
+            prepare: Arc::new(move |wasm| engines.prepare(wasm)),
             token: directory.api_token(),
             daemon,
             lending_memory: memory(&config),

@@ -12,9 +12,10 @@ use crate::{
 
 /// The engine profile of this build: which engine rules make (status, output, fuel) reproducible.
 ///
-/// It names wasmtime's fuel with the operator costs of spec GUEST-7 and its NaN switch. Any change
-/// to costs, canonicalisation or the guest ABI is a new profile.
-pub const PROFILE_V1: &str = "wasmtime-fuel-1";
+/// It names how modules are packed (spec PACK: costs, bounds, canonical NaNs) and the guest ABI
+/// (spec GUEST). Any change to either is a new profile; which engine runs the packed module is not
+/// part of it.
+pub const PROFILE_V1: &str = "bayan-pack-1";
 
 /// Domain of the task id's key derivation (spec WORK-3).
 const TASK_ID_CONTEXT: &str = "bayan 2026-11-21 task id v1";

@@ -3,7 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bayan_protocol::{
@@ -11,13 +11,20 @@ use bayan_protocol::{
     task::{Limits, Status},
 };
 use bayan_wasi::{Host, Setup, Stop};
-use wasmtime::{ModuleExport, ResourceLimiter, Result, Store, Trap, UpdateDeadline, bail};
+use wasmtime::{
+    AsContextMut, Extern, Global, Instance, Memory, ModuleExport, ResourceLimiter, Result, Store,
+    Trap, Val, format_err,
+};
 
 use crate::{
-    admission::{MAX_TABLE_ELEMENTS, PAGE},
-    clock::Cancel,
-    engine::{Compiled, Engine, Module},
+    module::{Loaded, Module, PAGE},
+    settings::{Engine, MAX_TABLE_ELEMENTS},
 };
+
+/// `bayan.stop`: the host refused a growth that the limits allow.
+const STOP_MEMORY: i32 = 2;
+/// Pages of a 32-bit memory.
+const MAX_PAGES: i32 = 1 << 16;
 
 /// Everything one attempt needs but its module.
 #[derive(Debug, Clone)]
@@ -40,7 +47,7 @@ pub struct Task {
 /// every honest peer; `log` and `micros` are this peer's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// How it ended. A cancelled attempt counts as out of wall time.
+    /// How it ended. A guest is never out of wall time by itself.
     pub status: Status,
     /// Standard output if the guest exited, with whatever code; else empty.
     pub output: Vec<u8>,
@@ -66,23 +73,48 @@ pub enum Verdict {
 /// What an instance carries with it.
 pub(crate) struct State {
     pub(crate) host: Host,
-    pub(crate) memory: ModuleExport,
-    pub(crate) end: Option<End>,
+    /// Set before the guest is entered.
+    pub(crate) guest: Option<Guest>,
+    /// Why the guest was stopped, when it was the host that stopped it.
+    pub(crate) end: Option<Stop>,
     bounds: Bounds,
 }
 
-/// Why the guest was stopped, when it was the host that stopped it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Host(Stop),
-    WallTime,
+/// Those parts of an instance that the host needs, looked up once.
+#[derive(Clone, Copy)]
+pub(crate) struct Guest {
+    pub(crate) memory: Memory,
+    fuel: Global,
+    slice: Global,
+    stop: Global,
 }
 
-/// Growth within the task's limits, decided alike everywhere; what the machine then cannot give
-/// ends the attempt.
+impl Guest {
+    /// Fuel left, where the slice that functions hold is up to date: in host calls, and when the
+    /// guest has returned.
+    pub(crate) fn fuel(&self, mut store: impl AsContextMut) -> u64 {
+        let fuel = self.fuel.get(&mut store).i64().unwrap_or(0);
+        let slice = self.slice.get(&mut store).i64().unwrap_or(0);
+        u64::try_from(fuel.saturating_add(slice)).unwrap_or(0)
+    }
+
+    /// Fuel left after a trap, where the slice means nothing and counts as used.
+    fn fuel_after_trap(&self, store: impl AsContextMut) -> u64 {
+        u64::try_from(self.fuel.get(store).i64().unwrap_or(0)).unwrap_or(0)
+    }
+
+    /// Sets what is left; no slice is held.
+    pub(crate) fn set_fuel(&self, mut store: impl AsContextMut, fuel: u64) -> Result<()> {
+        let fuel = i64::try_from(fuel).unwrap_or(i64::MAX);
+        self.fuel.set(&mut store, Val::I64(fuel))?;
+        self.slice.set(&mut store, Val::I64(0))
+    }
+}
+
+/// The last line of defence: packed modules keep these bounds themselves. What the machine cannot
+/// give is -1 to the module, which then ends itself.
 struct Bounds {
     memory: u64,
-    refused: bool,
 }
 
 impl ResourceLimiter for Bounds {
@@ -95,33 +127,23 @@ impl ResourceLimiter for Bounds {
         Ok(desired as u64 <= self.memory && maximum.is_none_or(|maximum| desired <= maximum))
     }
 
-    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
-        self.refused = true;
-        Err(error)
-    }
-
     fn table_growing(
         &mut self,
         _current: usize,
         desired: usize,
         maximum: Option<usize>,
     ) -> Result<bool> {
-        Ok(desired as u64 <= MAX_TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum))
-    }
-
-    fn table_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
-        self.refused = true;
-        Err(error)
+        Ok(desired <= MAX_TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum))
     }
 }
 
 impl Engine {
-    /// Runs `module` on `task` in a fresh instance, on this thread, until it ends by itself, by a
-    /// limit, or by `cancel`. The thread needs 1 MiB of free stack for the guest and some for the
-    /// host. Never panics.
-    pub fn run(&self, module: &Module, task: &Task, cancel: &Cancel) -> Outcome {
+    /// Runs `module` on `task` in a fresh instance, on this thread, until it ends by itself or by a
+    /// limit. `limits.wall_ms` is the caller's to keep. The thread needs [`STACK`](crate::STACK).
+    /// Never panics.
+    pub fn run(&self, module: &Module, task: &Task) -> Outcome {
         let started = Instant::now();
-        let attempt = AssertUnwindSafe(|| self.attempt(module.compiled(), task, cancel, started));
+        let attempt = AssertUnwindSafe(|| attempt(module.loaded(), task));
         let mut outcome = catch_unwind(attempt)
             .unwrap_or_else(|_| Outcome::inconclusive(Status::HostFault, "the engine panicked"));
         outcome.micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -130,8 +152,7 @@ impl Engine {
 
     /// Runs `module` twice on `task` and compares.
     pub fn check_determinism(&self, module: &Module, task: &Task) -> Verdict {
-        let (first, second) =
-            (self.run(module, task, &Cancel::new()), self.run(module, task, &Cancel::new()));
+        let (first, second) = (self.run(module, task), self.run(module, task));
         if !first.status.is_conclusive() {
             Verdict::Inconclusive(first)
         } else if !second.status.is_conclusive() {
@@ -142,104 +163,95 @@ impl Engine {
             Verdict::Differs(first, second)
         }
     }
+}
 
-    fn attempt(
-        &self,
-        module: &Compiled,
-        task: &Task,
-        cancel: &Cancel,
-        started: Instant,
-    ) -> Outcome {
-        let limits = &task.limits;
-        let memory = limits.memory / PAGE * PAGE;
-        if module.memory_bytes > memory {
-            return Outcome::failed(Status::Trapped, 0, Vec::new());
-        }
-        if limits.fuel == 0 {
-            return Outcome::failed(Status::OutOfFuel, 0, Vec::new());
-        }
-        let setup = Setup {
-            task: task.id.0,
-            args: task.args.clone(),
-            env: task.env.clone(),
-            stdin: Arc::clone(&task.stdin),
-            data: task.data.clone(),
-            output_limit: limits.output,
-        };
-        let host = match Host::new(setup) {
-            Ok(host) => host,
-            Err(error) => return Outcome::inconclusive(Status::HostFault, &error.to_string()),
-        };
-        let bounds = Bounds { memory, refused: false };
-        let state = State { host, memory: module.memory, end: None, bounds };
-        let mut store = Store::new(self.inner(), state);
-        store.limiter(|state| &mut state.bounds);
-        watch(
-            &mut store,
-            cancel.clone(),
-            started.checked_add(Duration::from_millis(limits.wall_ms)),
-        );
-        let running = self.ticker().running();
-        let ended = if cancel.is_cancelled() {
-            store.data_mut().end = Some(End::WallTime);
-            Ok(())
-        } else {
-            execute(&mut store, module, limits.fuel)
-        };
-        drop(running);
-        let left = store.get_fuel().unwrap_or(0);
-        conclude(store.into_data(), ended, limits.fuel, left)
+fn attempt(module: &Loaded, task: &Task) -> Outcome {
+    let limits = &task.limits;
+    let memory = limits.memory / PAGE * PAGE;
+    if module.memory_bytes > memory {
+        return Outcome::failed(Status::Trapped, 0, Vec::new());
     }
+    if limits.fuel == 0 {
+        return Outcome::failed(Status::OutOfFuel, 0, Vec::new());
+    }
+    let setup = Setup {
+        task: task.id.0,
+        args: task.args.clone(),
+        env: task.env.clone(),
+        stdin: Arc::clone(&task.stdin),
+        data: task.data.clone(),
+        output_limit: limits.output,
+    };
+    let host = match Host::new(setup) {
+        Ok(host) => host,
+        Err(error) => return Outcome::inconclusive(Status::HostFault, &error.to_string()),
+    };
+    let state = State { host, guest: None, end: None, bounds: Bounds { memory } };
+    let mut store = Store::new(module.instance.module().engine(), state);
+    store.limiter(|state| &mut state.bounds);
+    let fuel = limits.fuel.min(i64::MAX.cast_unsigned());
+    let ended = execute(&mut store, module, fuel, memory);
+    conclude(store, ended, limits.fuel, fuel)
 }
 
-/// Looks at the time and at `cancel` on every tick. A deadline beyond the clock's range is none.
-fn watch(store: &mut Store<State>, cancel: Cancel, deadline: Option<Instant>) {
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(move |mut context| {
-        if cancel.is_cancelled() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            context.data_mut().end = Some(End::WallTime);
-            bail!("out of wall time");
-        }
-        Ok(UpdateDeadline::Continue(1))
-    });
-}
-
-/// Initialises the instance and calls its entry point; both are metered.
-fn execute(store: &mut Store<State>, module: &Compiled, fuel: u64) -> Result<()> {
-    store.set_fuel(fuel)?;
+/// Makes an instance, hands it its limits and calls its entry point.
+fn execute(store: &mut Store<State>, module: &Loaded, fuel: u64, memory: u64) -> Result<()> {
     let instance = module.instance.instantiate(&mut *store)?;
-    let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
+    let exports = &module.exports;
+    let guest = Guest {
+        memory: find(store, &instance, &exports.memory, Extern::into_memory)?,
+        fuel: find(store, &instance, &exports.fuel, Extern::into_global)?,
+        slice: find(store, &instance, &exports.slice, Extern::into_global)?,
+        stop: find(store, &instance, &exports.stop, Extern::into_global)?,
+    };
+    let pages = find(store, &instance, &exports.pages, Extern::into_global)?;
+    let start = find(store, &instance, &exports.start, Extern::into_func)?;
+    let start = start.typed::<(), ()>(&*store)?;
+    guest.set_fuel(&mut *store, fuel)?;
+    pages.set(&mut *store, Val::I32(i32::try_from(memory / PAGE).unwrap_or(MAX_PAGES)))?;
+    store.data_mut().guest = Some(guest);
     start.call(store, ())
 }
 
-/// Turns the way the guest ended into an outcome. What says nothing about the guest goes first,
-/// then fuel: whoever used it all is out of fuel, however the guest went on from there.
-fn conclude(state: State, ended: Result<()>, limit: u64, left: u64) -> Outcome {
-    let State { host, end, bounds, .. } = state;
-    let trap = ended.as_ref().err().and_then(|error| error.downcast_ref::<Trap>()).copied();
+fn find<T>(
+    store: &mut Store<State>,
+    instance: &Instance,
+    export: &ModuleExport,
+    of_kind: impl Fn(Extern) -> Option<T>,
+) -> Result<T> {
+    let found = instance.get_module_export(store.as_context_mut(), export).and_then(of_kind);
+    found.ok_or_else(|| format_err!("an export of the module is gone"))
+}
+
+/// Turns the way the guest ended into an outcome. `limit` is the task's, `given` what the guest
+/// was given of it. What the host found goes first, then fuel: whoever used it all is out of fuel,
+/// however the guest went on from there.
+fn conclude(mut store: Store<State>, ended: Result<()>, limit: u64, given: u64) -> Outcome {
+    let Some(guest) = store.data().guest else {
+        let words = ended.err().map(|error| format!("{error:#}")).unwrap_or_default();
+        return Outcome::inconclusive(Status::HostFault, &words);
+    };
+    let returned = ended.is_ok() || store.data().end.is_some();
+    let left = if returned { guest.fuel(&mut store) } else { guest.fuel_after_trap(&mut store) };
+    let stop = guest.stop.get(&mut store).i32().unwrap_or(0);
+    let State { host, end, .. } = store.into_data();
     let (output, log) = host.into_parts();
-    let inconclusive = |status| Outcome { log: log.clone(), ..Outcome::inconclusive(status, "") };
+    let used = given.saturating_sub(left);
+    let trap = ended.as_ref().err().and_then(|error| error.downcast_ref::<Trap>()).copied();
     match (end, trap) {
-        (Some(End::WallTime), _) | (None, Some(Trap::Interrupt)) => {
-            return inconclusive(Status::WallTime);
-        }
-        (Some(End::Host(Stop::HostMemory)), _) => return inconclusive(Status::HostFault),
-        _ if bounds.refused => return inconclusive(Status::MemoryRefused),
-        (None, Some(Trap::StackOverflow)) => return inconclusive(Status::StackOverflow),
-        (None, Some(trap)) if !is_guests(trap) => return inconclusive(Status::HostFault),
-        (None, None) if ended.is_err() => {
-            let words = ended.err().map(|error| format!("{error:#}")).unwrap_or_default();
-            return Outcome::inconclusive(Status::HostFault, &words);
-        }
-        _ => {}
-    }
-    let fuel = limit - left.min(limit);
-    match end {
+        (Some(Stop::HostMemory), _) => Outcome::failed(Status::HostFault, 0, log),
         _ if left == 0 => Outcome::failed(Status::OutOfFuel, limit, log),
-        Some(End::Host(Stop::OutputLimit)) => Outcome::failed(Status::OutputLimit, fuel, log),
-        Some(End::Host(Stop::Exit(code))) => Outcome::exited(code, output, fuel, log),
-        _ if trap.is_some() => Outcome::failed(Status::Trapped, fuel, log),
-        _ => Outcome::exited(0, output, fuel, log),
+        (Some(Stop::OutOfFuel), _) => Outcome::failed(Status::OutOfFuel, limit, log),
+        (Some(Stop::OutputLimit), _) => Outcome::failed(Status::OutputLimit, used, log),
+        (Some(Stop::Exit(code)), _) => Outcome::exited(code, output, used, log),
+        _ if ended.is_ok() => Outcome::exited(0, output, used, log),
+        _ if stop == STOP_MEMORY => Outcome::failed(Status::MemoryRefused, 0, log),
+        (None, Some(Trap::StackOverflow)) => Outcome::failed(Status::StackOverflow, 0, log),
+        (None, Some(trap)) if is_guests(trap) => Outcome::failed(Status::Trapped, used, log),
+        (None, _) => {
+            let words = ended.err().map(|error| format!("{error:#}")).unwrap_or_default();
+            Outcome::inconclusive(Status::HostFault, &words)
+        }
     }
 }
 
@@ -247,8 +259,7 @@ fn conclude(state: State, ended: Result<()>, limit: u64, left: u64) -> Outcome {
 fn is_guests(trap: Trap) -> bool {
     matches!(
         trap,
-        Trap::OutOfFuel
-            | Trap::MemoryOutOfBounds
+        Trap::MemoryOutOfBounds
             | Trap::TableOutOfBounds
             | Trap::IndirectCallToNull
             | Trap::BadSignature

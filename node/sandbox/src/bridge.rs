@@ -2,63 +2,85 @@
 //!
 //! No answer is decided here.
 
-use bayan_wasi::{Import, MODULE, ValueType};
-use wasmtime::{Caller, Engine, Extern, FuncType, Linker, Result, Val, ValType, bail, format_err};
+use bayan_wasi::{
+    Import, MODULE,
+    ValueType::{I32, I64},
+};
+use wasmtime::{Caller, Engine, Linker, Result, bail};
 
-use crate::attempt::{End, State};
+use crate::attempt::State;
 
-/// The most parameters an import has (`path_open`).
-const MAX_PARAMS: usize = 9;
+/// Defines `$import` with a host function of its own type, so that calls pass plain machine values.
+macro_rules! define {
+    ($linker:ident, $import:ident, $([$($param:ident: $type:ident),*],)*) => {
+        match $import.params() {
+            $([$($type),*] => {
+                $linker.func_wrap(
+                    MODULE,
+                    $import.name(),
+                    move |caller: Caller<'_, State>, $($param: native!($type)),*| -> Result<u32> {
+                        serve($import, caller, &[$(u64::from($param)),*])
+                    },
+                )?;
+            })*
+            params => bail!("{} has parameters {params:?}, which the bridge lacks", $import.name()),
+        }
+    };
+}
+
+/// The native type of a parameter.
+macro_rules! native {
+    (I32) => {
+        u32
+    };
+    (I64) => {
+        u64
+    };
+}
 
 /// A linker that knows every allowed import.
 pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     for import in Import::ALL.iter().copied() {
-        let params = import.params().iter().map(|param| match param {
-            ValueType::I32 => ValType::I32,
-            ValueType::I64 => ValType::I64,
-        });
-        let results = import.returns_errno().then_some(ValType::I32);
-        let signature = FuncType::new(engine, params, results);
-        linker.func_new(MODULE, import.name(), signature, move |caller, params, results| {
-            let errno = serve(import, caller, params)?;
-            if let Some(result) = results.first_mut() {
-                *result = Val::I32(errno.cast_signed());
-            }
-            Ok(())
-        })?;
+        if import == Import::ProcExit {
+            let exit = move |caller: Caller<'_, State>, code: u32| -> Result<()> {
+                serve(import, caller, &[u64::from(code)]).map(drop)
+            };
+            linker.func_wrap(MODULE, import.name(), exit)?;
+            continue;
+        }
+        define!(linker, import,
+            [],
+            [a: I32],
+            [a: I32, b: I32],
+            [a: I32, b: I64],
+            [a: I32, b: I32, c: I32],
+            [a: I32, b: I64, c: I32],
+            [a: I32, b: I64, c: I64],
+            [a: I32, b: I32, c: I32, d: I32],
+            [a: I32, b: I64, c: I32, d: I32],
+            [a: I32, b: I64, c: I64, d: I32],
+            [a: I32, b: I32, c: I32, d: I32, e: I32],
+            [a: I32, b: I32, c: I32, d: I64, e: I32],
+            [a: I32, b: I32, c: I32, d: I32, e: I32, f: I32],
+            [a: I32, b: I32, c: I32, d: I32, e: I32, f: I32, g: I32],
+            [a: I32, b: I32, c: I32, d: I32, e: I64, f: I64, g: I32],
+            [a: I32, b: I32, c: I32, d: I32, e: I32, f: I64, g: I64, h: I32, i: I32],
+        );
     }
     Ok(linker)
 }
 
-fn serve(import: Import, mut caller: Caller<'_, State>, params: &[Val]) -> Result<u32> {
-    let mut args = [0; MAX_PARAMS];
-    for (arg, value) in args.iter_mut().zip(params) {
-        *arg = match value {
-            Val::I32(value) => u64::from(value.cast_unsigned()),
-            Val::I64(value) => value.cast_unsigned(),
-            _ => bail!("an import was called with a value of another type"),
-        };
-    }
-    let mut fuel = caller.get_fuel()?;
-    let export = caller.data().memory;
-    let memory = caller.get_module_export(&export).and_then(Extern::into_memory);
-    let memory = memory.ok_or_else(|| format_err!("the guest's memory is gone"))?;
-    let (bytes, state) = memory.data_and_store_mut(&mut caller);
-    let answer = state.host.call(import, &args[..params.len()], bytes, &mut fuel);
-    caller.set_fuel(fuel)?;
+fn serve(import: Import, mut caller: Caller<'_, State>, args: &[u64]) -> Result<u32> {
+    let Some(guest) = caller.data().guest else {
+        bail!("the guest calls its host before it is started")
+    };
+    let mut fuel = guest.fuel(&mut caller);
+    let (bytes, state) = guest.memory.data_and_store_mut(&mut caller);
+    let answer = state.host.call(import, args, bytes, &mut fuel);
+    guest.set_fuel(&mut caller, fuel)?;
     answer.or_else(|stop| {
-        caller.data_mut().end = Some(End::Host(stop));
+        caller.data_mut().end = Some(stop);
         bail!("the attempt ends in a host call")
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_import_fits_the_argument_array() {
-        assert_eq!(Import::ALL.iter().map(|import| import.params().len()).max(), Some(MAX_PARAMS));
-    }
 }

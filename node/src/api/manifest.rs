@@ -65,17 +65,13 @@ fn check_module(shared: &Shared, module: &Hash, limits: &Limits) -> Result<u64, 
         return Err(Failure::refused(text));
     }
     let wasm = shared.blobs.get(module)?;
-    let refuse = |error: bayan_sandbox::LoadError| {
-        Failure::refused(format!("the module is refused: {error}"))
+    let refuse = |error: &dyn std::fmt::Display| {
+        Failure::refused(format!("the module is refused: it {error}"))
     };
-    let report = bayan_sandbox::inspect(&wasm).map_err(refuse)?;
-    if !report.problems.is_empty() {
-        let problems: Vec<String> =
-            report.problems.iter().take(8).map(ToString::to_string).collect();
-        return Err(Failure::refused(format!(
-            "the module is refused: it {}",
-            problems.join("; it ")
-        )));
+    let (report, problems) = bayan_packing::inspect(&wasm).map_err(|error| refuse(&error))?;
+    if !problems.is_empty() {
+        let shown = problems.into_iter().take(8).collect();
+        return Err(refuse(&bayan_packing::Refusal::Several(shown)));
     }
     if report.memory_bytes() > limits.memory {
         return Err(Failure::refused(format!(
@@ -84,7 +80,8 @@ fn check_module(shared: &Shared, module: &Hash, limits: &Limits) -> Result<u64, 
             limits.memory / MIB,
         )));
     }
-    shared.engine.load(&wasm).map_err(refuse)?;
+    (shared.prepare)(&wasm)
+        .map_err(|error| Failure::refused(format!("the module is refused: {error}")))?;
     Ok(len)
 }
 

@@ -85,7 +85,7 @@ impl Fixture {
             blobs: store.blobs(),
             records: store.records(),
             net,
-            engine: bayan_sandbox::Engine::new(None).unwrap(),
+            prepare: Arc::new(|_| Ok(())),
             token: token.clone(),
             daemon,
             lending_memory: 512 << 20,

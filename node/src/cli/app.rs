@@ -1,25 +1,27 @@
-//! `bayan app check` and `bayan app list`.
+//! `bayan app check`, `pack` and `list`.
 
-use std::{fs, io::Read as _, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{fs, io::Read as _, path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
+use bayan_engine::{Data, Engines, Options, Outcome, Task};
+use bayan_packing::{
+    Report,
+    limits::{PAGE, STACK},
+};
 use bayan_protocol::{
     id::Hash,
     task::{PROFILE_V1, Program},
 };
-use bayan_sandbox::{Engine, Outcome, Task, Verdict, admission::PAGE};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Context, apps, exit::Code, job_args::ProgramArgs, text};
 
-/// Stack of the thread that runs the guest: what the sandbox asks for, and as much again.
-const STACK: usize = 8 << 20;
-
-/// Check or list apps
+/// Check, pack or list apps
 #[derive(Debug, Subcommand)]
 pub(super) enum AppCommand {
     Check(CheckArgs),
+    Pack(PackArgs),
     /// List the apps that can be run by name
     ///
     /// An app is a file NAME.wasm in one of: the directories of BAYAN_APPS, `apps` in the data directory,
@@ -39,10 +41,34 @@ pub(super) struct CheckArgs {
     stdin: Option<PathBuf>,
 }
 
+/// Show what packing does to a module
+///
+/// Every peer packs a module before it runs it: fuel is counted, stack and memory are bounded and NaNs made
+/// canonical inside the module itself. Peers pack for themselves; nobody has to do it beforehand.
+#[derive(Debug, Args)]
+pub(super) struct PackArgs {
+    /// Path of a module, or the name of an installed app
+    module: String,
+    /// Write the packed module to this file
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Whether a guest gives the same result twice.
+enum Verdict {
+    /// Both runs agreed; the first one's outcome.
+    Same(Outcome),
+    /// Two conclusive runs differed.
+    Differs(Outcome),
+    /// A run ended without a result.
+    Inconclusive(Outcome),
+}
+
 /// Runs the command.
 pub(super) fn run(context: &Context, command: &AppCommand) -> anyhow::Result<Code> {
     match command {
         AppCommand::Check(args) => check(context, args),
+        AppCommand::Pack(args) => pack(context, args),
         AppCommand::List => list(context),
     }
 }
@@ -70,7 +96,7 @@ fn list(context: &Context) -> anyhow::Result<Code> {
 
 fn check(context: &Context, args: &CheckArgs) -> anyhow::Result<Code> {
     let app = apps::read(context, &args.module)?;
-    let verdict = match app.report.problems.as_slice() {
+    let verdict = match app.problems.as_slice() {
         [] => Some(twice(&app.wasm, task(&app, args)?)?),
         _ => None,
     };
@@ -83,8 +109,76 @@ fn check(context: &Context, args: &CheckArgs) -> anyhow::Result<Code> {
         None => Code::Refused,
         Some(Verdict::Same(outcome)) if outcome.status.is_success() => Code::Done,
         Some(Verdict::Same(_)) => Code::TasksFailed,
-        Some(Verdict::Differs(..) | Verdict::Inconclusive(_)) => Code::Error,
+        Some(Verdict::Differs(_) | Verdict::Inconclusive(_)) => Code::Error,
     })
+}
+
+fn pack(context: &Context, args: &PackArgs) -> anyhow::Result<Code> {
+    let app = apps::load(context, &args.module)?;
+    let packed = bayan_packing::pack(&app.wasm)?;
+    if let Some(path) = &args.out {
+        fs::write(path, &packed.wasm)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if context.json {
+        text::json(&json!({
+            "profile": bayan_packing::PROFILE,
+            "module": Hash::of(&app.wasm),
+            "packed": Hash::of(&packed.wasm),
+            "packing": packing_json(&packed.report),
+        }))?;
+    } else {
+        let mut lines = vec![
+            format!("profile  {}", bayan_packing::PROFILE),
+            format!("module   {}", Hash::of(&app.wasm)),
+            format!("packed   {}", Hash::of(&packed.wasm)),
+        ];
+        lines.extend(packing_words(&packed.report));
+        text::line(&lines.join("\n"))?;
+    }
+    Ok(Code::Done)
+}
+
+fn packing_json(report: &Report) -> serde_json::Value {
+    json!({
+        "size": report.size,
+        "packed_size": report.packed_size,
+        "functions": report.functions,
+        "counted_frames": report.counted_functions,
+        "largest_frame": report.largest_frame,
+        "charges": report.charges,
+        "refunds": report.refunds,
+        "canonicalised": report.canonicalised,
+        "start_fuel": report.start_fuel,
+        "memory_min": report.memory_bytes(),
+        "memory_max": report.memory_max.map(|pages| pages.saturating_mul(PAGE)),
+    })
+}
+
+/// What packing did and what it costs, a line each.
+fn packing_words(report: &Report) -> Vec<String> {
+    let growth = match report.size {
+        0 => 0.0,
+        size => 100.0 * (report.packed_size as f64 / size as f64 - 1.0),
+    };
+    vec![
+        format!(
+            "bytes    {} as it is, {} packed ({growth:+.0}%)",
+            report.size, report.packed_size
+        ),
+        format!(
+            "fuel     charged at {} places, part of it given back at {}; {} before the first instruction",
+            report.charges, report.refunds, report.start_fuel
+        ),
+        format!(
+            "stack    {} of {} functions are counted; the largest frame takes {} of {}",
+            report.counted_functions,
+            report.functions,
+            text::bytes(report.largest_frame),
+            text::bytes(STACK),
+        ),
+        format!("NaNs     made canonical at {} places", report.canonicalised),
+    ]
 }
 
 fn as_json(app: &apps::App, verdict: Option<&Verdict>) -> serde_json::Value {
@@ -95,7 +189,7 @@ fn as_json(app: &apps::App, verdict: Option<&Verdict>) -> serde_json::Value {
         "size": report.size,
         "imports": report.imports.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "memory": report.memory_bytes(),
-        "problems": report.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "problems": app.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "status": outcome.map(|outcome| outcome.status),
         "fuel": outcome.map(|outcome| outcome.fuel),
         "output": outcome.map(|outcome| Hash::of(&outcome.output)),
@@ -150,7 +244,7 @@ fn task(app: &apps::App, args: &CheckArgs) -> anyhow::Result<Task> {
     for spec in &args.program.data {
         let bytes =
             fs::read(&spec.path).with_context(|| format!("cannot read {}", spec.path.display()))?;
-        data.push((spec.name.clone(), Arc::from(bytes)));
+        data.push((spec.name.clone(), Data::new(&bytes)?));
     }
     let (guest, env, limits) = (args.program.args()?, args.program.env(), args.program.limits());
     let program = Program {
@@ -173,19 +267,25 @@ fn task(app: &apps::App, args: &CheckArgs) -> anyhow::Result<Task> {
     })
 }
 
-/// Runs the task twice, on a thread whose stack is known to be large enough.
+/// Runs the task twice.
 fn twice(wasm: &[u8], task: Task) -> anyhow::Result<Verdict> {
-    let engine = Engine::new(None)?;
-    let module = engine.load(wasm)?;
-    let run = move || engine.check_determinism(&module, &task);
-    let thread =
-        thread::Builder::new().stack_size(STACK).spawn(run).context("cannot start a thread")?;
-    thread.join().map_err(|_| anyhow!("the engine failed; this is a fault of this program"))
+    let engines = Engines::start(Options::new(1), |_, _| {}).context("cannot start an engine")?;
+    let module = engines.prepare(wasm)?;
+    let (first, second) = (engines.run(&module, task.clone()), engines.run(&module, task));
+    Ok(if !first.status.is_conclusive() {
+        Verdict::Inconclusive(first)
+    } else if !second.status.is_conclusive() {
+        Verdict::Inconclusive(second)
+    } else if first.result() == second.result() {
+        Verdict::Same(first)
+    } else {
+        Verdict::Differs(first)
+    })
 }
 
 fn first(verdict: &Verdict) -> &Outcome {
     match verdict {
-        Verdict::Same(outcome) | Verdict::Differs(outcome, _) | Verdict::Inconclusive(outcome) => {
+        Verdict::Same(outcome) | Verdict::Differs(outcome) | Verdict::Inconclusive(outcome) => {
             outcome
         }
     }
@@ -194,7 +294,7 @@ fn first(verdict: &Verdict) -> &Outcome {
 fn in_words(app: &apps::App, verdict: Option<&Verdict>) -> String {
     let status = |outcome: &Outcome| text::status(Some(outcome.status));
     match verdict {
-        None => format!("refused: it {}", apps::reasons(&app.report.problems)),
+        None => format!("refused: it {}", apps::reasons(&app.problems)),
         Some(Verdict::Same(outcome)) if outcome.status.is_success() => {
             "it may run, and two runs of this task agree".to_owned()
         }
@@ -204,7 +304,7 @@ fn in_words(app: &apps::App, verdict: Option<&Verdict>) -> String {
                 status(outcome)
             )
         }
-        Some(Verdict::Differs(..)) => {
+        Some(Verdict::Differs(_)) => {
             "two runs of this task differ: this is a fault of this program, please report it"
                 .to_owned()
         }

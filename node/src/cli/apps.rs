@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use bayan_sandbox::{LoadError, Report};
+use bayan_packing::{Refusal as Problem, Report};
 
 use super::{Context, exit::Refusal, text};
 
@@ -45,14 +45,16 @@ pub(super) struct App {
     pub(super) name: String,
     /// Its module.
     pub(super) wasm: Vec<u8>,
-    /// What the module is made of.
+    /// What the module is made of, and what packing does to it.
     pub(super) report: Report,
+    /// Why it may not run; empty if it may.
+    pub(super) problems: Vec<Problem>,
 }
 
 /// Reads `app`, and refuses what no peer would run.
 pub(super) fn load(context: &Context, app: &str) -> anyhow::Result<App> {
     let loaded = read(context, app)?;
-    match loaded.report.problems.as_slice() {
+    match loaded.problems.as_slice() {
         [] => Ok(loaded),
         problems => {
             Err(Refusal(format!("{} cannot run: it {}", loaded.name, reasons(problems))).into())
@@ -65,14 +67,14 @@ pub(super) fn read(context: &Context, app: &str) -> anyhow::Result<App> {
     let path = find(context, app)?;
     let wasm = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    match bayan_sandbox::inspect(&wasm) {
-        Ok(report) => Ok(App { name, wasm, report }),
+    match bayan_packing::inspect(&wasm) {
+        Ok((report, problems)) => Ok(App { name, wasm, report, problems }),
         Err(error) => Err(Refusal(format!("{} cannot run: {error}", path.display())).into()),
     }
 }
 
 /// What is wrong, as the end of a sentence.
-pub(super) fn reasons(problems: &[LoadError]) -> String {
+pub(super) fn reasons(problems: &[Problem]) -> String {
     let words = problems.iter().map(|problem| text::printable(&problem.to_string(), 300));
     words.collect::<Vec<_>>().join("; it ")
 }

@@ -19,6 +19,7 @@ use bayan::{
     config::Config,
     node::Node,
 };
+use bayan_engine::{ARGUMENT, Engines, Launcher, Options, Task};
 use bayan_protocol::{
     id::TaskId,
     job::Local,
@@ -26,7 +27,7 @@ use bayan_protocol::{
     source::JobView,
     task::{Limits, Status},
 };
-use bayan_sandbox::{Cancel, Engine, Task};
+
 use bayan_tests::peers;
 use mandelbrot::{Picture, Settings};
 
@@ -63,8 +64,9 @@ fn main() -> anyhow::Result<()> {
 
 /// Prints sandbox over native and gives the median native time of the whole picture.
 fn kernel(settings: &Settings, picture: &Picture) -> anyhow::Result<Duration> {
-    let engine = Engine::new(None)?;
-    let module = engine.load(&fs::read(peers::module("mandelbrot"))?)?;
+    let launcher = Launcher::at(peers::binary(), [ARGUMENT.into()]);
+    let engines = Engines::start(Options { launcher, ..Options::new(1) }, |_, _| {})?;
+    let module = engines.prepare(&fs::read(peers::module("mandelbrot"))?)?;
     let (mut natives, mut sandboxes, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..RUNS {
         let started = Instant::now();
@@ -76,7 +78,7 @@ fn kernel(settings: &Settings, picture: &Picture) -> anyhow::Result<Duration> {
         let native = started.elapsed();
         let started = Instant::now();
         for block in 0..picture.blocks() {
-            let outcome = engine.run(&module, &task(settings, block), &Cancel::new());
+            let outcome = engines.run(&module, task(settings, block));
             ensure!(outcome.status == Status::Exited(0), "the guest failed: {:?}", outcome.status);
         }
         let sandbox = started.elapsed();

@@ -1,0 +1,6 @@
+//! The engine, from packed bytes to an outcome.
+
+mod contract;
+mod engine;
+mod guests;
+mod vectors;
