@@ -24,7 +24,7 @@ const GUEST_STACK: usize = 8 << 20;
 const MEMORY_RESERVATION: u64 = 4 << 30;
 /// Unmapped space behind it, which makes bounds checks of constant offsets below it needless.
 const MEMORY_GUARD: u64 = 32 << 20;
-/// Tables of one module (spec GUEST-5).
+/// Tables of one module (spec PACK-12).
 const MAX_TABLES: u32 = 16;
 /// Elements of one table, declared or grown to (spec GUEST-9).
 pub(crate) const MAX_TABLE_ELEMENTS: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! Which NaNs may be of an engine's making (spec PACK-40 to PACK-45).
+//! Which NaNs may be of an engine's making (spec PACK-40 to PACK-42).
 //!
 //! Arithmetic may give any NaN; everything else keeps bits. A value that arithmetic made is made
 //! canonical where its bits could be seen, and only there. Whether a NaN is *dirty* is followed from

@@ -1,4 +1,4 @@
-//! Where a function is charged, and how much (spec PACK-21 to PACK-27).
+//! Where a function is charged, and how much (spec PACK-21 to PACK-23).
 //!
 //! A *stretch* is straight-line code that is charged at its start as a whole: from there along the
 //! way that falls through every conditional branch, past the arms of an `if`, to its end at a loop,

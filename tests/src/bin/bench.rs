@@ -28,7 +28,7 @@ use bayan_protocol::{
     task::{Limits, Status},
 };
 
-use bayan_tests::peers;
+use bayan_tests::{peers, program};
 use mandelbrot::{Picture, Settings};
 
 /// Interleaved runs of each side.
@@ -64,7 +64,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Prints sandbox over native and gives the median native time of the whole picture.
 fn kernel(settings: &Settings, picture: &Picture) -> anyhow::Result<Duration> {
-    let launcher = Launcher::at(peers::binary(), [ARGUMENT.into()]);
+    let launcher = Launcher::at(program::executable(), [ARGUMENT.into()]);
     let engines = Engines::start(Options { launcher, ..Options::new(1) }, |_, _| {})?;
     let module = engines.prepare(&fs::read(peers::module("mandelbrot"))?)?;
     let (mut natives, mut sandboxes, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
