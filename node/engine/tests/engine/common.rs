@@ -23,7 +23,9 @@ pub(crate) fn double(slots: usize, args: &[&str]) -> Options {
 
 /// Every outcome that was reported, by attempt.
 #[derive(Clone, Default)]
-pub(crate) struct Reports(Arc<(Mutex<BTreeMap<u64, Vec<Outcome>>>, Condvar)>);
+pub(crate) struct Reports(Arc<(Mutex<Outcomes>, Condvar)>);
+
+type Outcomes = BTreeMap<u64, Vec<Outcome>>;
 
 impl Reports {
     /// Engines that report here.
@@ -38,7 +40,7 @@ impl Reports {
     }
 
     /// Waits until `count` attempts have been reported.
-    pub(crate) fn wait(&self, count: usize) -> BTreeMap<u64, Vec<Outcome>> {
+    pub(crate) fn wait(&self, count: usize) -> Outcomes {
         let (all, changed) = &*self.0;
         let (all, late) = changed
             .wait_timeout_while(all.lock().unwrap(), PATIENCE, |all| all.len() < count)

@@ -52,7 +52,7 @@ fn one_module_is_compiled_once() {
     let one = wasm(1);
     let prepare = || engines.prepare(&one).unwrap();
     let modules: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8).map(|_| scope.spawn(&prepare)).collect();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(prepare)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(modules.iter().all(|module| *module == modules[0]));

@@ -1,13 +1,13 @@
 //! Fuzzing by hand: as many modules as there is time for.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bayan_packing_tests::engines::THREAD_STACK;
-use bayan_packing_tests::fuzz::{Fuzzer, Tally};
+use bayan_packing_tests::fuzz::{Fuzzer, Tally, replay};
 use clap::Parser;
 
 /// Generates modules, runs them unpacked and packed on several engines, and compares.
@@ -73,7 +73,7 @@ fn main() -> Result<()> {
 
 fn run(options: &Options, started: Instant, next: &AtomicU64, stop: &AtomicBool) -> Result<Tally> {
     let flags: Vec<&str> = options.v8.iter().map(String::as_str).collect();
-    let mut fuzzer = Fuzzer::start(&flags).map_err(anyhow::Error::msg)?;
+    let mut fuzzer = Fuzzer::start(&flags).map_err(anyhow::Error::msg)?.writing_to(&options.out);
     let mut tally = Tally::default();
     if let Some(path) = &options.replay {
         let wasm =
@@ -96,11 +96,4 @@ fn run(options: &Options, started: Instant, next: &AtomicU64, stop: &AtomicBool)
         }
     }
     Ok(tally)
-}
-
-fn replay(path: &Path, seed: u64) -> String {
-    format!(
-        "cargo run -p bayan-packing-tests --bin fuzz -- --seed {seed} --replay {}",
-        path.display()
-    )
 }

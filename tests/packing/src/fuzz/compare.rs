@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use bayan_packing::{Packed, Refusal, pack_library};
 
 use super::Case;
+use super::watchdog::Watchdog;
 use crate::bundle::Bundle;
 use crate::engines;
 use crate::fuel;
@@ -122,6 +124,7 @@ pub struct Fuzzer {
     v8: V8,
     flags: Vec<String>,
     pack: Pack,
+    watchdog: Watchdog,
 }
 
 /// Packs a library, with the fuel that it starts with.
@@ -142,7 +145,14 @@ impl Fuzzer {
             v8: V8::start(flags)?,
             flags: flags.iter().map(ToString::to_string).collect(),
             pack,
+            watchdog: Watchdog::start(std::env::temp_dir()),
         })
+    }
+
+    /// Where to write modules that do not end.
+    pub fn writing_to(mut self, out: &Path) -> Fuzzer {
+        self.watchdog = Watchdog::start(out.to_owned());
+        self
     }
 
     /// Tries the module of a seed.
@@ -154,7 +164,10 @@ impl Fuzzer {
     /// Tries a module. The seed chooses what it is called with.
     pub fn module(&mut self, wasm: &[u8], seed: u64, tally: &mut Tally) {
         tally.modules += 1;
-        if let Err(what) = self.check(wasm, seed, tally) {
+        self.watchdog.begins(seed, wasm);
+        let checked = self.check(wasm, seed, tally);
+        self.watchdog.ends();
+        if let Err(what) = checked {
             tally.findings.push(Finding { seed, wasm: wasm.to_vec(), what });
             // A process that failed once may go on failing.
             if let Ok(v8) = V8::start(&self.flags.iter().map(String::as_str).collect::<Vec<_>>()) {

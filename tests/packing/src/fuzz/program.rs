@@ -408,8 +408,7 @@ impl<'a> Body<'a> {
         match self.chance.below(12) {
             0..=2 => self.leaf(ty),
             3..=5 => {
-                let (operator, operands) =
-                    self.chance.of_slice(BINARY[place(ty) as usize]).clone();
+                let (operator, operands) = self.chance.of_slice(BINARY[place(ty) as usize]).clone();
                 self.values(&[operands, operands], depth);
                 self.put(operator);
             }
