@@ -196,6 +196,8 @@ mod tests {
             "bayan --json node --listen /ip4/127.0.0.1/tcp/0 --accept own --sync always --slots 0",
             "bayan jobs --json --data-dir /x",
             "bayan app check m.wasm --stdin - -- -k 3",
+            "bayan app pack m.wasm --out packed.wasm",
+            "bayan --json doctor",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }

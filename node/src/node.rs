@@ -105,14 +105,9 @@ impl Node {
             cache_dir: Some(directory.path().join(CACHE_DIR)),
             ..bayan_engine::Options::new(config.slots() as usize)
         };
-        let engines = Engines::start(
-            options,
-            blobs.clone(),
-            outbox.clone(),
-            handle,
-            config.sabotage,
-        )
-        .context("cannot start the engines")?;
+        let engines =
+            Engines::start(options, blobs.clone(), outbox.clone(), handle, config.sabotage)
+                .context("cannot start the engines")?;
         let key = Keypair::from_seed(&directory.identity());
         let peer = machines(&key, &config)?;
         let core = Core::new(

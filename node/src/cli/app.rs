@@ -162,10 +162,7 @@ fn packing_words(report: &Report) -> Vec<String> {
         size => 100.0 * (report.packed_size as f64 / size as f64 - 1.0),
     };
     vec![
-        format!(
-            "bytes    {} as it is, {} packed ({growth:+.0}%)",
-            report.size, report.packed_size
-        ),
+        format!("bytes    {} as it is, {} packed ({growth:+.0}%)", report.size, report.packed_size),
         format!(
             "fuel     charged at {} places, part of it given back at {}; {} before the first instruction",
             report.charges, report.refunds, report.start_fuel

@@ -21,9 +21,9 @@ pub(super) struct DoctorArgs {}
 pub(super) fn run(context: &Context, _args: &DoctorArgs) -> anyhow::Result<Code> {
     let engines = Engines::start(Options::new(1), |_, _| {}).context("cannot start an engine")?;
     let key = context.data_dir.join(KEY);
-    let probe = engines
-        .probe(key.is_file().then_some(key.as_path()))
-        .context("the walls around guests could not be tried, so this machine should lend no cores")?;
+    let probe = engines.probe(key.is_file().then_some(key.as_path())).context(
+        "the walls around guests could not be tried, so this machine should lend no cores",
+    )?;
     if context.json {
         text::json(&as_json(&probe))?;
     } else {
@@ -47,7 +47,11 @@ fn walls(walls: &Walls) -> [(&'static str, bool, String); 10] {
         ("undumpable", walls.undumpable, "closed to debuggers".to_owned()),
         ("limits", walls.limits, "memory, descriptors, files, core dumps".to_owned()),
         ("parent death", walls.parent_death_signal, "ends with its peer".to_owned()),
-        ("priority", walls.nice >= 19, format!("gives way to everything else (nice {})", walls.nice)),
+        (
+            "priority",
+            walls.nice >= 19,
+            format!("gives way to everything else (nice {})", walls.nice),
+        ),
         ("idle I/O", walls.idle_io, "reads and writes when nobody else does".to_owned()),
     ]
 }
@@ -71,7 +75,8 @@ fn in_words(probe: &Probe) -> String {
     let verdict = match (allowed, walls(&probe.walls).iter().all(|(_, stands, _)| *stands)) {
         (0, true) => "every wall stands, and nothing that was tried was possible".to_owned(),
         (0, false) => {
-            "nothing that was tried was possible, but not every wall stands on this system".to_owned()
+            "nothing that was tried was possible, but not every wall stands on this system"
+                .to_owned()
         }
         (allowed, _) => format!(
             "{allowed} of the things tried were possible: a guest that breaks out of the sandbox could do them too; \

@@ -194,6 +194,11 @@ impl Writer<'_, '_> {
                 if fuel > 0 {
                     self.emitter.report.charges += 1;
                     self.charge(fuel, look);
+                } else if matches!(look, Look::Always) && self.metered {
+                    // Functions may call each other without end, each from inside a loop.
+                    let slice = self.scratch(Scratch::Slice);
+                    self.sink().local_get(slice);
+                    self.look();
                 }
             }
             EditKind::Nest(nest) => self.nest(nest),

@@ -54,9 +54,11 @@ fn clang() -> anyhow::Result<(Compiler, Compiler)> {
     if let Some(sdk) = env::var_os("WASI_SDK_PATH") {
         let sdk = PathBuf::from(sdk);
         let clang = sdk.join("bin/clang");
-        let sysroot = ["--sysroot=".as_ref(), sdk.join("share/wasi-sysroot").as_os_str()].concat();
+        let mut sysroot = std::ffi::OsString::from("--sysroot=");
+        sysroot.push(sdk.join("share/wasi-sysroot"));
         let native = Compiler::new([clang.as_os_str()]);
-        let wasm = Compiler::new([clang.as_os_str(), "--target=wasm32-wasip1".as_ref(), &sysroot]);
+        let target = OsString::from("--target=wasm32-wasip1");
+        let wasm = Compiler::new([clang.into(), target, sysroot]);
         ensure!(native.works(), "WASI_SDK_PATH names no WASI SDK");
         return Ok((native, wasm));
     }
@@ -77,7 +79,8 @@ fn clang() -> anyhow::Result<(Compiler, Compiler)> {
 
 /// Whether this clang has its runtime library and linker for WASI.
 fn links_wasm(clang: &str) -> bool {
-    let asked = Command::new(clang).args(["--target=wasm32-wasi", "-print-libgcc-file-name"]).output();
+    let asked =
+        Command::new(clang).args(["--target=wasm32-wasi", "-print-libgcc-file-name"]).output();
     let runtime = asked.is_ok_and(|output| {
         output.status.success()
             && Path::new(String::from_utf8_lossy(&output.stdout).trim()).exists()
@@ -98,7 +101,8 @@ impl Compiler {
     }
 
     fn works(&self) -> bool {
-        let asked = self.command().arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let asked =
+            self.command().arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         asked.is_ok_and(|status| status.success())
     }
 

@@ -18,6 +18,7 @@ use wasmtime::{
 };
 
 use crate::processor;
+use crate::said;
 
 /// Tasks given to the engine process before the first has come back.
 const WINDOW: u64 = 512;
@@ -145,18 +146,23 @@ impl Way {
         config.cranelift_opt_level(OptLevel::Speed);
         if memory != Memory::OnDemand {
             let mut pool = PoolingAllocationConfig::new();
-            pool.total_core_instances(1).total_memories(1).total_tables(1).max_memory_size(64 << 20);
+            pool.total_core_instances(1)
+                .total_memories(1)
+                .total_tables(1)
+                .max_memory_size(64 << 20);
             pool.pagemap_scan(Enabled::No);
             if memory == Memory::Resident {
                 pool.linear_memory_keep_resident(KEEP_RESIDENT);
             }
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         }
-        let engine = Engine::new(&config)?;
+        let engine = Engine::new(&config).map_err(said)?;
         let mut linker = Linker::new(&engine);
-        linker.func_wrap("wasi_snapshot_preview1", "fd_read", read)?;
-        linker.func_wrap("wasi_snapshot_preview1", "fd_write", write)?;
-        let instance = linker.instantiate_pre(&Module::new(&engine, &guest.wasm)?)?;
+        linker.func_wrap("wasi_snapshot_preview1", "fd_read", read).map_err(said)?;
+        linker.func_wrap("wasi_snapshot_preview1", "fd_write", write).map_err(said)?;
+        let instance = Module::new(&engine, &guest.wasm)
+            .and_then(|module| linker.instantiate_pre(&module))
+            .map_err(said)?;
         let name = match memory {
             Memory::OnDemand => "bare wasmtime, on demand",
             Memory::Pooled => "bare wasmtime, pool",
@@ -277,8 +283,9 @@ impl Bare {
         for number in first..first + count {
             let streams = Streams { input: input(number), output: Vec::new() };
             let mut store = Store::new(self.instance.module().engine(), streams);
-            let instance = self.instance.instantiate(&mut store)?;
-            instance.get_typed_func::<(), ()>(&mut store, "_start")?.call(&mut store, ())?;
+            let instance = self.instance.instantiate(&mut store).map_err(said)?;
+            let start = instance.get_typed_func::<(), ()>(&mut store, "_start").map_err(said)?;
+            start.call(&mut store, ()).map_err(said)?;
             check(number, Status::Exited(0), &store.data().output)?;
         }
         Ok(())
@@ -291,7 +298,7 @@ fn buffer<'a>(
     vector: i32,
 ) -> wasmtime::Result<(&'a mut [u8], usize, usize, &'a mut Streams)> {
     let memory = caller.get_export("memory").and_then(wasmtime::Extern::into_memory);
-    let memory = memory.context("no memory").map_err(wasmtime::Error::from_anyhow)?;
+    let memory = memory.ok_or_else(|| wasmtime::format_err!("no memory"))?;
     let (bytes, streams) = memory.data_and_store_mut(caller);
     let word = |at: usize| {
         let word = bytes.get(at..).and_then(|bytes| bytes.first_chunk());

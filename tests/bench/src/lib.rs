@@ -22,8 +22,12 @@
 
 pub mod compilers;
 pub mod instances;
-
 pub mod kernel;
 pub mod processor;
 pub mod turns;
 pub mod variant;
+
+/// What wasmtime says, as everything else says it.
+fn said(error: wasmtime::Error) -> anyhow::Error {
+    anyhow::anyhow!("{error:#}")
+}

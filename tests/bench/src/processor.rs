@@ -25,8 +25,10 @@ pub fn of(process: u32) -> anyhow::Result<Duration> {
     let mut nanos = 0;
     for thread in fs::read_dir(format!("/proc/{process}/task"))? {
         let path = thread?.path().join("schedstat");
-        let told = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        let first = told.split_ascii_whitespace().next().and_then(|first| first.parse::<u64>().ok());
+        let told =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let first =
+            told.split_ascii_whitespace().next().and_then(|first| first.parse::<u64>().ok());
         nanos += first.with_context(|| format!("{} is not as expected", path.display()))?;
     }
     Ok(Duration::from_nanos(nanos))

@@ -12,6 +12,7 @@ use bayan_packing::{names, pack_library};
 use wasmtime::{Config, Engine, Instance, Module, OptLevel, Store, TypedFunc, Val};
 
 use crate::processor;
+use crate::said;
 
 /// Fuel that does not run out.
 const FUEL: i64 = 1 << 62;
@@ -85,19 +86,19 @@ impl Variant {
             }
             Mode::Unpacked => wasm.to_vec(),
         };
-        let engine = Engine::new(&config)?;
-        let module = Module::new(&engine, &bytes)?;
+        let engine = Engine::new(&config).map_err(said)?;
+        let module = Module::new(&engine, &bytes).map_err(said)?;
         fs::write(dir.join(format!("{name}.wasm")), &bytes)?;
-        fs::write(dir.join(format!("{name}.cwasm")), module.serialize()?)?;
+        fs::write(dir.join(format!("{name}.cwasm")), module.serialize().map_err(said)?)?;
         let mut store = Store::new(&engine, ());
         if mode == Mode::Switches {
-            store.set_fuel(FUEL.unsigned_abs())?;
+            store.set_fuel(FUEL.unsigned_abs()).map_err(said)?;
         }
-        let instance = Instance::new(&mut store, &module, &[])?;
+        let instance = Instance::new(&mut store, &module, &[]).map_err(said)?;
         if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut store, "_initialize") {
-            initialize.call(&mut store, ())?;
+            initialize.call(&mut store, ()).map_err(said)?;
         }
-        let run = instance.get_typed_func(&mut store, "run")?;
+        let run = instance.get_typed_func(&mut store, "run").map_err(said)?;
         Ok(Self::Wasm(Box::new(Wasm { store, instance, run })))
     }
 
@@ -107,7 +108,7 @@ impl Variant {
             Self::Native(native) => native.run(n),
             Self::Wasm(wasm) => {
                 let start = processor::thread_nanos();
-                let sum = wasm.run.call(&mut wasm.store, n)?;
+                let sum = wasm.run.call(&mut wasm.store, n).map_err(said)?;
                 Ok(Run { sum, nanos: processor::thread_nanos() - start })
             }
         }

@@ -97,9 +97,8 @@ fn engine(costs: &[Cost]) -> Option<Turns> {
 }
 
 fn line(way: &Way, costs: &[Cost]) {
-    let cell = |turns: &Turns| {
-        format!("{:.1} ({:.1}..{:.1})", turns.median(), turns.min(), turns.max())
-    };
+    let cell =
+        |turns: &Turns| format!("{:.1} ({:.1}..{:.1})", turns.median(), turns.min(), turns.max());
     println!(
         "{:<38} {:>26} {:>17} {:>26}",
         way.name(),

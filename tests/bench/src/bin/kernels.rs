@@ -44,7 +44,11 @@ struct Options {
 
 /// The ways to run a kernel, in the order of turns.
 const VARIANTS: [&str; 5] = ["gcc", "clang", "unpacked", "packed", "switches"];
-const [GCC, CLANG, UNPACKED, PACKED, SWITCHES]: [usize; 5] = [0, 1, 2, 3, 4];
+const GCC: usize = 0;
+const CLANG: usize = 1;
+const UNPACKED: usize = 2;
+const PACKED: usize = 3;
+const SWITCHES: usize = 4;
 
 /// What was measured of one kernel.
 struct Measured {
@@ -160,11 +164,7 @@ fn measure(
     })
 }
 
-fn variants(
-    kernel: &Kernel,
-    compilers: &Compilers,
-    dir: &Path,
-) -> anyhow::Result<[Variant; 5]> {
+fn variants(kernel: &Kernel, compilers: &Compilers, dir: &Path) -> anyhow::Result<[Variant; 5]> {
     let name = kernel.name;
     let (source, native) = (dir.join(format!("{name}.c")), dir.join("native.c"));
     fs::write(dir.join("kernel.h"), HEADER)?;
@@ -252,9 +252,7 @@ fn footer(all: &[Measured]) {
 }
 
 fn as_json(measured: &Measured) -> Value {
-    let ratio = |ratio: &Ratio| {
-        json!({"median": ratio.median, "min": ratio.min, "max": ratio.max, "best": ratio.best})
-    };
+    let ratio = |ratio: &Ratio| json!({"median": ratio.median, "min": ratio.min, "max": ratio.max, "best": ratio.best});
     let nanos: serde_json::Map<_, _> = VARIANTS
         .iter()
         .zip(&measured.turns)
