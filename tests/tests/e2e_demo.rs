@@ -12,8 +12,16 @@ const SIZE: u32 = 320;
 fn the_demo_shows_a_picture_a_liar_and_a_death() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let picture = dir.path().join("picture.png");
-    let args =
-        ["demo", "--json", "--out", &picture.display().to_string(), "--size", &SIZE.to_string()];
+    let args = [
+        "demo",
+        "--json",
+        "--out",
+        &picture.display().to_string(),
+        "--size",
+        &SIZE.to_string(),
+        "--depth",
+        "65535",
+    ];
     let lines = run(&dir.path().join("data"), &args, Duration::from_secs(120))?.code(0)?.json()?;
     let done = lines.last().context("the last line")?;
     assert_eq!(done["event"], "done");

@@ -36,7 +36,7 @@ fn engine_processes_that_are_killed_cost_nothing_but_time() -> anyhow::Result<()
     // About a millisecond a task, so that a killed process has usually something under way.
     fs::write(&app, wat::parse_str(guests::slow_echo(1_000_000))?)?;
     let one = Node::start(&at("one"), &["--slots", "1"])?;
-    let two = Node::join(&at("two"), &one, &["--slots", "1"])?;
+    let two = Node::join(&at("two"), &one, &[])?;
     let args =
         ["--range", "0..10000", "--redundancy", "1", "--local", "never", "--bootstrap", &one.dial];
     let mut run = Run::start(&at("submitter"), &app, &args)?;

@@ -20,7 +20,7 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(3..=16))]
     peers: u32,
     /// Iterations at each point
-    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 16384, value_parser = clap::value_parser!(u16).range(1..))]
     depth: u16,
     /// Width and height of the picture
     #[arg(long, value_name = "PIXELS", default_value_t = 800, value_parser = clap::value_parser!(u32).range(50..=8000))]
