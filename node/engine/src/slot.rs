@@ -157,7 +157,8 @@ impl Slot {
                 && start_after.is_none(),
             paused,
             closed,
-            over: closed && self.engine.is_none() && self.flights.is_empty() && ended.is_empty(),
+            // What has ended is reported before the thread goes.
+            over: closed && self.engine.is_none() && self.flights.is_empty(),
             ended,
             start_after,
         }
