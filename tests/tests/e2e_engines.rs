@@ -33,8 +33,9 @@ fn engine_processes_that_are_killed_cost_nothing_but_time() -> anyhow::Result<()
     let dir = tempfile::tempdir()?;
     let at = |name: &str| dir.path().join(name);
     let app = at("app.wasm");
-    // About a millisecond a task, so that a killed process has usually something under way.
-    fs::write(&app, wat::parse_str(guests::slow_echo(1_000_000))?)?;
+    // Some milliseconds a task: a killed process has usually something under way, and the job goes on
+    // while the last ones are killed.
+    fs::write(&app, wat::parse_str(guests::slow_echo(6_000_000))?)?;
     let one = Node::start(&at("one"), &["--slots", "1"])?;
     let two = Node::join(&at("two"), &one, &[])?;
     let args =
@@ -43,7 +44,8 @@ fn engine_processes_that_are_killed_cost_nothing_but_time() -> anyhow::Result<()
     let mut seen = Vec::new();
     let mut killed = 0;
     for turn in 1..=KILLS {
-        run.reaches(chance.pick((turn - 1) * TASKS / (KILLS + 1)..turn * TASKS / (KILLS + 1)))?;
+        let part = TASKS / 2 / KILLS;
+        run.reaches(chance.pick((turn - 1) * part..turn * part))?;
         for peer in [&one, &two] {
             let mut now = engines(peer.pid())?;
             seen.extend(&now);
