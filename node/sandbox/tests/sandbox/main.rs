@@ -3,4 +3,5 @@
 mod contract;
 mod engine;
 mod guests;
+mod shapes;
 mod vectors;
