@@ -130,6 +130,8 @@ pub(crate) struct Core {
     pub(crate) records: Records,
     pub(crate) net: Handle,
     pub(crate) engines: Engines,
+    /// Commands that wait until what came before them is stored.
+    commands: Vec<Command>,
     pub(crate) blobs: BlobService,
     pub(crate) changes: Changes,
     pub(crate) inbox: mpsc::Receiver<Message>,
@@ -171,6 +173,7 @@ impl Core {
             records,
             net,
             engines,
+            commands: Vec::new(),
             blobs,
             changes,
             inbox,
@@ -208,6 +211,11 @@ impl Core {
             let now = self.clock();
             if self.peer.next_wake().is_some_and(|(at, _)| at <= now) {
                 self.step(Input::Tick);
+            }
+            self.commit()?;
+            // An answer may speak of what was just decided: its records are stored by now.
+            for command in std::mem::take(&mut self.commands) {
+                self.command(command);
             }
             self.commit()?;
             if let Some(stopped) = self.stop.take() {
@@ -262,7 +270,7 @@ impl Core {
                 self.fetching.remove(&hash);
                 self.step(Input::Blob { hash, here });
             }
-            Message::Command(command) => self.command(command),
+            Message::Command(command) => self.commands.push(command),
         }
     }
 
