@@ -84,7 +84,8 @@ impl Cache {
     fn evict(&self, newest: &Path) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
-            let (entry, path) = entry.map(|entry| (entry.path(), entry)).map(|(p, e)| (e, p))?;
+            let entry = entry?;
+            let path = entry.path();
             if path != newest && path.extension().is_some_and(|found| found == EXTENSION) {
                 let about = entry.metadata()?;
                 files.push((about.modified()?, about.len(), path));

@@ -45,6 +45,7 @@ mod task;
 mod walls;
 mod wire;
 
+pub use bayan_sandbox::Verdict;
 pub use engines::{Engines, Health, Job, MAX_WAITING, Options, SubmitError};
 pub use launcher::{ARGUMENT, Launcher};
 pub use module::{LoadError, Module};

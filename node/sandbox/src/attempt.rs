@@ -6,6 +6,10 @@ use std::{
     time::Instant,
 };
 
+use bayan_packing::{
+    self as packing,
+    limits::{MAX_PAGES, MAX_TABLE_ELEMENTS, PAGE},
+};
 use bayan_protocol::{
     id::TaskId,
     task::{Limits, Status},
@@ -17,14 +21,9 @@ use wasmtime::{
 };
 
 use crate::{
-    module::{Loaded, Module, PAGE},
-    settings::{Engine, MAX_TABLE_ELEMENTS},
+    module::{Loaded, Module},
+    settings::Engine,
 };
-
-/// `bayan.stop`: the host refused a growth that the limits allow.
-const STOP_MEMORY: i32 = 2;
-/// Pages of a 32-bit memory.
-const MAX_PAGES: i32 = 1 << 16;
 
 /// Everything one attempt needs but its module.
 #[derive(Debug, Clone)]
@@ -133,7 +132,7 @@ impl ResourceLimiter for Bounds {
         desired: usize,
         maximum: Option<usize>,
     ) -> Result<bool> {
-        Ok(desired <= MAX_TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum))
+        Ok(desired as u64 <= MAX_TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum))
     }
 }
 
@@ -152,15 +151,21 @@ impl Engine {
 
     /// Runs `module` twice on `task` and compares.
     pub fn check_determinism(&self, module: &Module, task: &Task) -> Verdict {
-        let (first, second) = (self.run(module, task), self.run(module, task));
+        Verdict::of(self.run(module, task), self.run(module, task))
+    }
+}
+
+impl Verdict {
+    /// Compares two runs of one task.
+    pub fn of(first: Outcome, second: Outcome) -> Self {
         if !first.status.is_conclusive() {
-            Verdict::Inconclusive(first)
+            Self::Inconclusive(first)
         } else if !second.status.is_conclusive() {
-            Verdict::Inconclusive(second)
+            Self::Inconclusive(second)
         } else if first.result() == second.result() {
-            Verdict::Same(first)
+            Self::Same(first)
         } else {
-            Verdict::Differs(first, second)
+            Self::Differs(first, second)
         }
     }
 }
@@ -205,10 +210,11 @@ fn execute(store: &mut Store<State>, module: &Loaded, fuel: u64, memory: u64) ->
         stop: find(store, &instance, &exports.stop, Extern::into_global)?,
     };
     let pages = find(store, &instance, &exports.pages, Extern::into_global)?;
+    let most = i32::try_from((memory / PAGE).min(MAX_PAGES))?;
     let start = find(store, &instance, &exports.start, Extern::into_func)?;
     let start = start.typed::<(), ()>(&*store)?;
     guest.set_fuel(&mut *store, fuel)?;
-    pages.set(&mut *store, Val::I32(i32::try_from(memory / PAGE).unwrap_or(MAX_PAGES)))?;
+    pages.set(&mut *store, Val::I32(most))?;
     store.data_mut().guest = Some(guest);
     start.call(store, ())
 }
@@ -224,8 +230,8 @@ fn find<T>(
 }
 
 /// Turns the way the guest ended into an outcome. `limit` is the task's, `given` what the guest
-/// was given of it. What the host found goes first, then fuel: whoever used it all is out of fuel,
-/// however the guest went on from there.
+/// was given of it. What says nothing about the guest goes first, then fuel: whoever used it all is
+/// out of fuel, however the guest went on from there (spec GUEST-1).
 fn conclude(mut store: Store<State>, ended: Result<()>, limit: u64, given: u64) -> Outcome {
     let Some(guest) = store.data().guest else {
         let words = ended.err().map(|error| format!("{error:#}")).unwrap_or_default();
@@ -240,15 +246,20 @@ fn conclude(mut store: Store<State>, ended: Result<()>, limit: u64, given: u64) 
     let trap = ended.as_ref().err().and_then(|error| error.downcast_ref::<Trap>()).copied();
     match (end, trap) {
         (Some(Stop::HostMemory), _) => Outcome::failed(Status::HostFault, 0, log),
+        (None, Some(_)) if stop == packing::Stop::Refused as i32 => {
+            Outcome::failed(Status::MemoryRefused, 0, log)
+        }
+        (None, Some(Trap::StackOverflow)) => Outcome::failed(Status::StackOverflow, 0, log),
+        (None, Some(trap)) if !is_guests(trap) => {
+            Outcome::inconclusive(Status::HostFault, &trap.to_string())
+        }
         _ if left == 0 => Outcome::failed(Status::OutOfFuel, limit, log),
         (Some(Stop::OutOfFuel), _) => Outcome::failed(Status::OutOfFuel, limit, log),
         (Some(Stop::OutputLimit), _) => Outcome::failed(Status::OutputLimit, used, log),
         (Some(Stop::Exit(code)), _) => Outcome::exited(code, output, used, log),
         _ if ended.is_ok() => Outcome::exited(0, output, used, log),
-        _ if stop == STOP_MEMORY => Outcome::failed(Status::MemoryRefused, 0, log),
-        (None, Some(Trap::StackOverflow)) => Outcome::failed(Status::StackOverflow, 0, log),
-        (None, Some(trap)) if is_guests(trap) => Outcome::failed(Status::Trapped, used, log),
-        (None, _) => {
+        (None, Some(_)) => Outcome::failed(Status::Trapped, used, log),
+        (None, None) => {
             let words = ended.err().map(|error| format!("{error:#}")).unwrap_or_default();
             Outcome::inconclusive(Status::HostFault, &words)
         }

@@ -6,16 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use bayan_packing::names;
+use bayan_packing::{limits::PAGE, names};
 use wasmtime::{ExternType, InstancePre, ModuleExport, Mutability, ValType};
 
 use crate::{
     attempt::State,
     settings::{self, Engine},
 };
-
-/// Bytes of a page of linear memory.
-pub(crate) const PAGE: u64 = 64 << 10;
 
 /// A packed module could not be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use bayan_packing::limits::{MAX_TABLE_ELEMENTS, MAX_TABLES};
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, Linker, OptLevel, PoolingAllocationConfig, Result,
     WasmFeatures,
@@ -24,10 +25,6 @@ const GUEST_STACK: usize = 8 << 20;
 const MEMORY_RESERVATION: u64 = 4 << 30;
 /// Unmapped space behind it, which makes bounds checks of constant offsets below it needless.
 const MEMORY_GUARD: u64 = 32 << 20;
-/// Tables of one module (spec PACK-12).
-const MAX_TABLES: u32 = 16;
-/// Elements of one table, declared or grown to (spec GUEST-9).
-pub(crate) const MAX_TABLE_ELEMENTS: usize = 1 << 20;
 /// Instances at a time are one; the other slot keeps the image of the module run before in place.
 const SLOTS: u32 = 2;
 /// Bytes of an instance's own bookkeeping, which grows with its functions and globals.
@@ -107,7 +104,7 @@ fn pool() -> PoolingAllocationConfig {
         .max_memories_per_module(1)
         .max_memory_size(MEMORY_RESERVATION as usize)
         .max_tables_per_module(MAX_TABLES)
-        .table_elements(MAX_TABLE_ELEMENTS)
+        .table_elements(MAX_TABLE_ELEMENTS as usize)
         .max_core_instance_size(MAX_INSTANCE)
         .linear_memory_keep_resident(if scan { KEEP_FOUND } else { KEEP_FIRST })
         .table_keep_resident(TABLE_KEEP)

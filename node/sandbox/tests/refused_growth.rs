@@ -4,12 +4,24 @@
 
 use std::{fs, sync::Arc, thread};
 
+use bayan_packing::cost;
 use bayan_protocol::{
     id::TaskId,
     task::{Limits, Status},
 };
 use bayan_sandbox::{Engine, Module, STACK, Task};
 use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// The same with a meter: packed as guests are.
+fn metered(engine: &Engine, pages: u32) -> Module {
+    let text = format!(
+        r#"(module (memory (export "memory") 1)
+            (func (export "_start") (drop (memory.grow (i32.const {pages})))))"#
+    );
+    let wasm = wat::parse_str(text).expect("the text assembles");
+    let packed = bayan_packing::pack(&wasm).expect("it may run");
+    engine.prepare(&packed.wasm).expect("it is packed")
+}
 
 /// Grows by `pages`, and ends as packed modules do if that is refused.
 fn grower(engine: &Engine, at_first: u32, pages: u32) -> Module {
@@ -37,12 +49,16 @@ fn memory_that_the_machine_refuses_is_no_result_and_no_abort() {
         drop(engine);
         let engine = Engine::new().unwrap();
         let (little, much) = (grower(&engine, 1, 16), grower(&engine, 1, 16_384));
-        let at_once = grower(&engine, 16_384, 0);
+        let (at_once, metered) = (grower(&engine, 16_384, 0), metered(&engine, 16_384));
+        // Pays for the growth, with less left than what functions set aside: the global that a trap
+        // leaves behind is below zero, though fuel is left.
+        let just_enough = u64::from(cost::PAGE) * 16_385 + u64::from(cost::GROW) + 5_000;
         let mut limit = getrlimit(Resource::Data);
         limit.current = Some(private_memory() + (256 << 20));
         setrlimit(Resource::Data, limit).unwrap();
         for _ in 0..3 {
             assert_eq!(run(&engine, &much), Status::MemoryRefused);
+            assert_eq!(run_with(&engine, &metered, just_enough), Status::MemoryRefused);
             assert_eq!(run(&engine, &at_once), Status::HostFault);
             assert_eq!(run(&engine, &little), Status::Exited(0));
         }
@@ -54,7 +70,11 @@ fn memory_that_the_machine_refuses_is_no_result_and_no_abort() {
 }
 
 fn run(engine: &Engine, module: &Module) -> Status {
-    let limits = Limits { memory: 2 << 30, fuel: 1000, output: 0, wall_ms: 60_000 };
+    run_with(engine, module, 1000)
+}
+
+fn run_with(engine: &Engine, module: &Module, fuel: u64) -> Status {
+    let limits = Limits { memory: 2 << 30, fuel, output: 0, wall_ms: 60_000 };
     let task = Task {
         id: TaskId([7; 32]),
         args: Vec::new(),

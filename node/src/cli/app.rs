@@ -3,7 +3,7 @@
 use std::{fs, io::Read as _, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use bayan_engine::{Data, Engines, Options, Outcome, Task};
+use bayan_engine::{Data, Engines, Options, Outcome, Task, Verdict};
 use bayan_packing::{
     Report,
     limits::{PAGE, STACK},
@@ -54,16 +54,6 @@ pub(super) struct PackArgs {
     out: Option<PathBuf>,
 }
 
-/// Whether a guest gives the same result twice.
-enum Verdict {
-    /// Both runs agreed; the first one's outcome.
-    Same(Outcome),
-    /// Two conclusive runs differed.
-    Differs(Outcome),
-    /// A run ended without a result.
-    Inconclusive(Outcome),
-}
-
 /// Runs the command.
 pub(super) fn run(context: &Context, command: &AppCommand) -> anyhow::Result<Code> {
     match command {
@@ -109,7 +99,7 @@ fn check(context: &Context, args: &CheckArgs) -> anyhow::Result<Code> {
         None => Code::Refused,
         Some(Verdict::Same(outcome)) if outcome.status.is_success() => Code::Done,
         Some(Verdict::Same(_)) => Code::TasksFailed,
-        Some(Verdict::Differs(_) | Verdict::Inconclusive(_)) => Code::Error,
+        Some(Verdict::Differs(..) | Verdict::Inconclusive(_)) => Code::Error,
     })
 }
 
@@ -122,14 +112,14 @@ fn pack(context: &Context, args: &PackArgs) -> anyhow::Result<Code> {
     }
     if context.json {
         text::json(&json!({
-            "profile": bayan_packing::PROFILE,
+            "profile": PROFILE_V1,
             "module": Hash::of(&app.wasm),
             "packed": Hash::of(&packed.wasm),
             "packing": packing_json(&packed.report),
         }))?;
     } else {
         let mut lines = vec![
-            format!("profile  {}", bayan_packing::PROFILE),
+            format!("profile  {}", PROFILE_V1),
             format!("module   {}", Hash::of(&app.wasm)),
             format!("packed   {}", Hash::of(&packed.wasm)),
         ];
@@ -268,21 +258,12 @@ fn task(app: &apps::App, args: &CheckArgs) -> anyhow::Result<Task> {
 fn twice(wasm: &[u8], task: Task) -> anyhow::Result<Verdict> {
     let engines = Engines::start(Options::new(1), |_, _| {}).context("cannot start an engine")?;
     let module = engines.prepare(wasm)?;
-    let (first, second) = (engines.run(&module, task.clone()), engines.run(&module, task));
-    Ok(if !first.status.is_conclusive() {
-        Verdict::Inconclusive(first)
-    } else if !second.status.is_conclusive() {
-        Verdict::Inconclusive(second)
-    } else if first.result() == second.result() {
-        Verdict::Same(first)
-    } else {
-        Verdict::Differs(first)
-    })
+    Ok(Verdict::of(engines.run(&module, task.clone()), engines.run(&module, task)))
 }
 
 fn first(verdict: &Verdict) -> &Outcome {
     match verdict {
-        Verdict::Same(outcome) | Verdict::Differs(outcome) | Verdict::Inconclusive(outcome) => {
+        Verdict::Same(outcome) | Verdict::Differs(outcome, _) | Verdict::Inconclusive(outcome) => {
             outcome
         }
     }
@@ -301,7 +282,7 @@ fn in_words(app: &apps::App, verdict: Option<&Verdict>) -> String {
                 status(outcome)
             )
         }
-        Some(Verdict::Differs(_)) => {
+        Some(Verdict::Differs(..)) => {
             "two runs of this task differ: this is a fault of this program, please report it"
                 .to_owned()
         }

@@ -26,7 +26,7 @@ const DIVISION: u32 = 8;
 const WIDE: u32 = 3;
 
 /// Fuel of one instruction. What it charges by size besides is added at run time.
-pub fn of(operator: &Operator<'_>) -> u32 {
+pub(crate) fn of(operator: &Operator<'_>) -> u32 {
     use Operator as O;
     match operator {
         O::Nop | O::Block { .. } | O::Loop { .. } | O::Else | O::End | O::Drop => 0,

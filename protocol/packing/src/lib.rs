@@ -38,9 +38,6 @@ pub use pack::{Packed, Stop, inspect, pack, pack_library};
 pub use refusal::Refusal;
 pub use report::{Imported, Report};
 
-/// The engine profile that this pass, its cost table and the guest ABI make up.
-pub const PROFILE: &str = "bayan-pack-1";
-
 /// Names of what a packed module exports for its host.
 pub mod names {
     /// A mutable i64: fuel left, but for the slice. Zero or less after a trap: the attempt ran out.
