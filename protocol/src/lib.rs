@@ -14,6 +14,7 @@
 //! | [`task`], [`job`], [`result`], [`wire`], [`record`] | what peers say to each other and what they remember |
 //! | [`offer`] | whose work is taken |
 //! | [`pool`] | which task goes to whom next |
+//! | [`standing`] | what is known of each worker |
 //! | [`verify`] | when a result stands |
 //! | [`overlay`] | which adverts are believed |
 //! | [`worker`] | what is computed for others, and how results are delivered |
@@ -40,6 +41,7 @@ pub mod pool;
 pub mod record;
 pub mod result;
 pub mod source;
+pub mod standing;
 pub mod task;
 pub mod time;
 pub mod verify;

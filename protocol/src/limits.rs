@@ -50,6 +50,10 @@ pub const RENEW: Duration = Duration::from_secs(10);
 pub const MAX_INCONCLUSIVE: u32 = 5;
 /// Bytes of a capacity advert.
 pub const MAX_ADVERT: usize = 512;
+/// Workers whose record an observer keeps.
+pub const MAX_STANDINGS: usize = 1 << 16;
+/// Partners whose agreement counts for one worker until they are caught.
+pub const MAX_PARTNERS: usize = 1024;
 
 const _: () = assert!(MAX_BATCH * (MAX_INLINE + MAX_LOG + 1024) < MAX_FRAME);
 const _: () =
