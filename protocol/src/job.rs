@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::{
-    id::Hash,
-    limits::{MAX_BLOB, MAX_INLINE, MAX_JOB_TASKS, MAX_TEXT},
+    id::{Hash, PeerId},
+    limits::{MAX_BLOB, MAX_INLINE, MAX_JOB_TASKS, MAX_NAMED, MAX_TEXT},
     task::{Input, Program},
     verify::Policy,
     wire::WireError,
@@ -64,6 +64,18 @@ pub enum Local {
     Never,
 }
 
+/// Who may compute a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Audience {
+    /// Anyone.
+    Anyone,
+    /// Those that the submitter's operator vouches for.
+    Trusted,
+    /// These.
+    Named(Vec<PeerId>),
+}
+
 /// A job as it was submitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -77,6 +89,12 @@ pub struct Manifest {
     pub policy: Policy,
     /// What the submitter's own slots do.
     pub local: Local,
+    /// Whether the job is over as soon as every task has a result, however little it was checked.
+    pub provisional: bool,
+    /// Who may compute it.
+    pub audience: Audience,
+    /// Whether its module and inputs are given to nobody but those who may compute it.
+    pub confidential: bool,
 }
 
 impl Manifest {
@@ -98,6 +116,18 @@ impl Manifest {
         }
         if self.name.len() > MAX_TEXT {
             return Err(WireError::Bounds("the name"));
+        }
+        if !self.policy.is_sound() {
+            return Err(WireError::Bounds("the policy"));
+        }
+        match &self.audience {
+            Audience::Named(peers) if peers.is_empty() || peers.len() > MAX_NAMED => {
+                return Err(WireError::Bounds("the number of named peers"));
+            }
+            Audience::Anyone if self.confidential => {
+                return Err(WireError::Bounds("a confidential job's audience"));
+            }
+            _ => {}
         }
         if let Inputs::List(list) = &self.inputs {
             let fits = list.iter().all(|input| match input {

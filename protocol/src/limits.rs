@@ -34,6 +34,8 @@ pub const MAX_TEXT: usize = 256;
 pub const MAX_HELLO_ITEMS: usize = 16;
 /// Hops of a lease's path.
 pub const MAX_PATH: usize = 8;
+/// Peers that a job may name as those who may compute it.
+pub const MAX_NAMED: usize = 1024;
 /// Votes that may be asked for.
 pub const MAX_REDUNDANCY: u32 = 15;
 /// Peers whose work streams are served at once.

@@ -32,6 +32,30 @@ impl Proximity {
     }
 }
 
+/// The network that a connection comes from: the first 24 bits of an IPv4 address, the first 48 of an
+/// IPv6 one. Identities are free, addresses in many networks are not (spec VERIFY-12).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Prefix([u8; 7]);
+
+impl Prefix {
+    /// The network of an address.
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => {
+                let [a, b, c, _] = v4.octets();
+                Self([4, a, b, c, 0, 0, 0])
+            }
+            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+                Some(v4) => Self::of(IpAddr::V4(v4)),
+                None => {
+                    let [a, b, c, d, e, f, ..] = v6.octets();
+                    Self([6, a, b, c, d, e, f])
+                }
+            },
+        }
+    }
+}
+
 /// Whose work the operator takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -102,6 +126,17 @@ mod tests {
         for far in ["8.8.8.8", "2001:db8::1", "172.32.0.1", "::ffff:8.8.8.8"] {
             assert_eq!(Proximity::of(far.parse().unwrap()), Proximity::Wide, "{far}");
         }
+    }
+
+    #[test]
+    fn addresses_of_one_network_share_a_prefix() {
+        let of = |text: &str| Prefix::of(text.parse().unwrap());
+        assert_eq!(of("192.0.2.1"), of("192.0.2.254"));
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.9"));
+        assert_ne!(of("192.0.2.1"), of("192.0.3.1"));
+        assert_eq!(of("2001:db8:1:1::1"), of("2001:db8:1:2::9"));
+        assert_ne!(of("2001:db8:1::1"), of("2001:db8:2::1"));
+        assert_ne!(of("4.0.0.1"), of("::1"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
+use core::time::Duration;
 
 pub use view::{NeighbourView, PeerView};
 
@@ -25,13 +26,15 @@ use crate::{
     crypto::Keypair,
     entropy::Entropy,
     id::{Hash, JobId, PeerId, TaskId},
-    job::Manifest,
+    job::{Audience, Manifest},
     limits::{MAX_NEIGHBOURS, MAX_TEXT},
-    offer::{Lending, Proximity},
+    offer::{Lending, Prefix, Proximity},
     overlay::{self, Overlay},
+    pool::TaskIndex,
     record::{Change, JobState, Key, Record},
-    result::{Commit, Output, VerifiedBatch},
+    result::{Commit, Outcome, Output, VerifiedBatch},
     source::{self, Source},
+    standing::{Ban, Standings},
     task::{self, Program, Status},
     time::Timestamp,
     wire::{Advert, Frame, Hello, Reason, Refuse, WireError},
@@ -40,6 +43,8 @@ use crate::{
 
 /// Frames of unknown kinds that are tolerated on one stream.
 const MAX_UNKNOWN: u32 = 100;
+/// How long nobody is punished over an app that was found to differ by machine.
+const QUARANTINE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Commits that may wait for their reveal on one stream.
 const MAX_COMMITS: usize = 16;
 
@@ -52,6 +57,8 @@ pub enum Input {
         peer: PeerId,
         /// How near.
         proximity: Proximity,
+        /// The network that the connection comes from.
+        prefix: Prefix,
     },
     /// A work stream is gone.
     Down {
@@ -100,6 +107,13 @@ pub enum Input {
         /// Its duration.
         micros: u64,
     },
+    /// The operator vouches for this peer, or no longer does.
+    Trust {
+        /// Whom.
+        peer: PeerId,
+        /// Whether.
+        trusted: bool,
+    },
     /// The operator wants the machine back.
     Pause,
     /// The operator lends it again.
@@ -143,6 +157,19 @@ pub enum Effect {
     Submitted(JobId),
     /// A job's view changed.
     Changed(JobId),
+    /// A worker's result was proven wrong: what proves it is to be kept for others.
+    Caught {
+        /// The job.
+        job: JobId,
+        /// The task.
+        task: TaskIndex,
+        /// Who.
+        worker: PeerId,
+        /// What is right.
+        right: Outcome,
+        /// The ban that it is under.
+        ban: Option<Ban>,
+    },
 }
 
 /// A peer's settings.
@@ -159,6 +186,7 @@ pub struct Config {
 #[derive(Debug)]
 struct Neighbour {
     proximity: Proximity,
+    prefix: Prefix,
     hello: Option<Hello>,
     window: u32,
     commits: VecDeque<Commit>,
@@ -175,6 +203,10 @@ pub struct Peer {
     entropy: Entropy,
     neighbours: BTreeMap<PeerId, Neighbour>,
     sources: BTreeMap<JobId, Source>,
+    /// What is known first-hand of workers, by all jobs together.
+    standings: Standings,
+    /// Apps that differ by machine, by module and profile, until when.
+    quarantines: BTreeMap<(Hash, String), Timestamp>,
     worker: Worker,
     overlay: Overlay,
     advertised: Timestamp,
@@ -200,6 +232,8 @@ impl Peer {
             entropy,
             neighbours: BTreeMap::new(),
             sources: BTreeMap::new(),
+            standings: Standings::default(),
+            quarantines: BTreeMap::new(),
             worker,
             overlay: Overlay::default(),
             advertised: Timestamp(0),
@@ -223,13 +257,21 @@ impl Peer {
         let mut jobs: BTreeMap<JobId, Vec<Record>> = BTreeMap::new();
         let mut worker = Vec::new();
         for record in records {
-            match &record {
+            match record {
                 Record::Job { job, .. }
                 | Record::Leased { job, .. }
                 | Record::Vote { job, .. }
-                | Record::Settled { job, .. }
-                | Record::Heard { job, .. } => jobs.entry(*job).or_default().push(record),
+                | Record::Decided { job, .. }
+                | Record::Heard { job, .. } => jobs.entry(job).or_default().push(record),
                 Record::Held { .. } | Record::Batch { .. } => worker.push(record),
+                Record::Standing { peer, standing } => self.standings.restore(peer, standing),
+                Record::Quarantine { module, profile, until } => {
+                    self.quarantines.insert((module, profile), until);
+                }
+                Record::Caught { job, task, worker, right, .. } => {
+                    let ban = None;
+                    self.out.effects.push(Effect::Caught { job, task, worker, right, ban });
+                }
             }
         }
         for (job, records) in jobs {
@@ -241,9 +283,18 @@ impl Peer {
                 continue;
             };
             let entropy = Entropy::new(&self.entropy.draw());
-            let config = self.config.source;
-            let source =
-                Source::restore(self.key.clone(), job, hash, found, config, now, entropy, records);
+            let config = self.source_config(now, &found);
+            let source = Source::restore(
+                self.key.clone(),
+                job,
+                hash,
+                found,
+                config,
+                now,
+                entropy,
+                records,
+                &mut self.standings,
+            );
             self.sources.insert(job, source);
         }
         let batch = self.worker.restore(now, worker);
@@ -262,7 +313,7 @@ impl Peer {
     /// Takes one input and says what is to be stored and done.
     pub fn step(&mut self, now: Timestamp, input: Input) -> Batch<Effect> {
         match input {
-            Input::Up { peer, proximity } => self.up(now, peer, proximity),
+            Input::Up { peer, proximity, prefix } => self.up(now, peer, proximity, prefix),
             Input::Down { peer } => self.down(now, peer),
             Input::Frame { peer, frame } => self.frame(now, peer, frame),
             Input::Advert(bytes) => {
@@ -285,11 +336,13 @@ impl Peer {
                     worker::Input::Executed { attempt, status, output, fuel, log, micros },
                 );
             }
+            Input::Trust { peer, trusted } => self.trust(now, peer, trusted),
             Input::Pause => self.worker(now, worker::Input::Pause),
             Input::Resume => self.worker(now, worker::Input::Resume),
             Input::Tick => self.tick(now),
         }
         self.settle_loopback(now);
+        self.save_standings();
         core::mem::take(&mut self.out)
     }
 
@@ -337,7 +390,7 @@ impl Peer {
         self.out.effects.extend(overlay::seal(&self.key, &advert).map(Effect::Advertise));
     }
 
-    fn up(&mut self, now: Timestamp, peer: PeerId, proximity: Proximity) {
+    fn up(&mut self, now: Timestamp, peer: PeerId, proximity: Proximity, prefix: Prefix) {
         if peer == self.me {
             return; // nobody else can prove to be this peer, and a peer needs no stream to itself
         }
@@ -346,7 +399,7 @@ impl Peer {
         if self.neighbours.len() >= MAX_NEIGHBOURS {
             return self.close(now, peer, "too many peers are connected");
         }
-        self.neighbours.insert(peer, Neighbour::new(proximity));
+        self.neighbours.insert(peer, Neighbour::new(proximity, prefix));
         let hello = self.hello();
         self.out.effects.push(Effect::Send(peer, Frame::Hello(hello)));
     }
@@ -371,7 +424,7 @@ impl Peer {
     fn submit(&mut self, now: Timestamp, manifest_hash: Hash, manifest: Manifest) {
         let job = JobId(self.entropy.draw());
         let entropy = Entropy::new(&self.entropy.draw());
-        let config = self.config.source;
+        let config = self.source_config(now, &manifest);
         let (source, batch) =
             Source::new(self.key.clone(), job, manifest_hash, manifest, config, now, entropy);
         self.sources.insert(job, source);
@@ -394,10 +447,15 @@ impl Peer {
         if !source.is_running() && (peer == self.me || !source.knows(&peer)) {
             return;
         }
-        let Some(hello) = self.neighbours.get(&peer).and_then(|n| n.hello.as_ref()) else { return };
+        if !self.may_compute(now, source.manifest(), &peer) {
+            return;
+        }
+        let Some(neighbour) = self.neighbours.get(&peer) else { return };
+        let prefix = neighbour.prefix;
+        let Some(hello) = &neighbour.hello else { return };
         if hello.profiles.contains(&source.manifest().program.profile) && hello.slots > 0 {
             let slots = hello.slots;
-            self.source(now, job, source::Input::Join { worker: peer, slots });
+            self.source(now, job, source::Input::Join { worker: peer, slots, prefix });
         }
     }
 
@@ -588,8 +646,78 @@ impl Peer {
 
     fn source(&mut self, now: Timestamp, job: JobId, input: source::Input) {
         let Some(source) = self.sources.get_mut(&job) else { return };
-        let batch = source.step(now, input);
+        let batch = source.step(now, input, &mut self.standings);
         self.source_batch(now, job, batch);
+    }
+
+    /// Whether a job may be offered to `peer`.
+    fn may_compute(&self, now: Timestamp, manifest: &Manifest, peer: &PeerId) -> bool {
+        if *peer == self.me {
+            return true;
+        }
+        let invited = match &manifest.audience {
+            Audience::Anyone => true,
+            Audience::Trusted => self.standings.is_trusted(peer),
+            Audience::Named(peers) => peers.contains(peer),
+        };
+        invited && !self.standings.is_banned(now, peer)
+    }
+
+    fn source_config(&self, now: Timestamp, manifest: &Manifest) -> source::Config {
+        let app = (manifest.program.module, manifest.program.profile.clone());
+        let quarantined = self.quarantines.get(&app).is_some_and(|until| now < *until);
+        source::Config { quarantined, ..self.config.source }
+    }
+
+    /// The operator's own list: who is on it may compute what is for trusted peers, and starts with a
+    /// record.
+    fn trust(&mut self, now: Timestamp, peer: PeerId, trusted: bool) {
+        if trusted {
+            self.standings.trust(peer);
+        } else {
+            self.standings.distrust(peer);
+        }
+        for job in self.job_ids() {
+            let Some(source) = self.sources.get(&job) else { continue };
+            let may = self.may_compute(now, source.manifest(), &peer);
+            if may && !source.works_with(&peer) {
+                self.join(now, job, peer);
+            } else if !may && source.works_with(&peer) {
+                self.source(now, job, source::Input::Leave { worker: peer });
+            }
+        }
+        self.share_credit(now);
+    }
+
+    fn save_standings(&mut self) {
+        for (peer, standing) in self.standings.take_changed() {
+            self.out.records.push(Change::Put(Record::Standing { peer, standing }));
+        }
+        for peer in self.standings.take_forgotten() {
+            self.out.records.push(Change::Delete(Key::standing(&peer)));
+        }
+    }
+
+    /// An app was found to differ by machine.
+    fn quarantine(&mut self, now: Timestamp, job: JobId) {
+        let Some(program) = self.sources.get(&job).map(|source| &source.manifest().program) else {
+            return;
+        };
+        let (module, profile, until) = (program.module, program.profile.clone(), now + QUARANTINE);
+        self.quarantines.insert((module, profile.clone()), until);
+        self.out.records.push(Change::Put(Record::Quarantine { module, profile, until }));
+    }
+
+    /// A worker was caught by one job: a ban ends its part in all of them.
+    fn caught(&mut self, now: Timestamp, worker: PeerId) {
+        if !self.standings.is_banned(now, &worker) {
+            return;
+        }
+        for job in self.job_ids() {
+            if self.sources.get(&job).is_some_and(|source| source.works_with(&worker)) {
+                self.source(now, job, source::Input::Leave { worker });
+            }
+        }
     }
 
     fn source_batch(&mut self, now: Timestamp, job: JobId, batch: Batch<source::Effect>) {
@@ -602,6 +730,13 @@ impl Peer {
                     self.out.effects.push(Effect::Fetch { hash, len, from });
                 }
                 source::Effect::Violation(peer, what) => self.violation(now, peer, what),
+                source::Effect::Caught { worker, task, right, ban } => {
+                    let caught = Record::Caught { job, task, worker, right, at: now };
+                    self.out.records.push(Change::Put(caught));
+                    self.out.effects.push(Effect::Caught { job, task, worker, right, ban });
+                    self.caught(now, worker);
+                }
+                source::Effect::Quarantined => self.quarantine(now, job),
                 source::Effect::Changed => {
                     let changed = Effect::Changed(job);
                     if !self.out.effects.contains(&changed) {
@@ -632,6 +767,11 @@ impl Peer {
                 worker::Effect::Violation(peer, what) => self.violation(now, peer, what),
             }
         }
+    }
+
+    /// What this peer knows first-hand of others.
+    pub fn standings(&self) -> &Standings {
+        &self.standings
     }
 
     /// One of this peer's own jobs.

@@ -18,6 +18,7 @@ mod tests;
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     vec::Vec,
 };
 use core::time::Duration;
@@ -34,6 +35,27 @@ use worker::Worker;
 /// A task by its place in the job.
 pub type TaskIndex = u32;
 
+/// Peers, sorted: those that may compute a task.
+pub type Among = Arc<[PeerId]>;
+
+/// How many further results a task wants, and from whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Want {
+    /// Which task.
+    pub task: TaskIndex,
+    /// Further results wanted, whatever was said before; 0 ends the task, more opens it again.
+    pub need: u32,
+    /// Who may compute it; none for anyone. Copies that others hold do not count.
+    pub among: Option<Among>,
+}
+
+impl Want {
+    /// `need` results of anyone.
+    pub fn anyone(task: TaskIndex, need: u32) -> Self {
+        Self { task, need, among: None }
+    }
+}
+
 /// What happens to a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
@@ -45,6 +67,8 @@ pub enum Input {
         slots: u32,
         /// Whether these are the source's own slots, whose word alone settles a task.
         own: bool,
+        /// Whether it takes only tasks that are wanted of it by name.
+        reserved: bool,
     },
     /// A worker is gone; what it held is wanted from others.
     Left {
@@ -58,14 +82,14 @@ pub enum Input {
         /// The window.
         tasks: u32,
     },
-    /// A worker's conclusive result for a task arrived, and the task still wants `need` results.
+    /// A worker's conclusive result for a task arrived, and this is what is wanted in consequence.
     Returned {
         /// Who.
         worker: PeerId,
         /// Which task.
         task: TaskIndex,
-        /// Further results wanted; 0 ends the task.
-        need: u32,
+        /// Of this task and of others.
+        wants: Vec<Want>,
     },
     /// A worker's attempt ended without a result that counts.
     Inconclusive {
@@ -74,13 +98,8 @@ pub enum Input {
         /// Which task.
         task: TaskIndex,
     },
-    /// The task wants this many further results, whatever was said before; 0 ends it.
-    Demand {
-        /// Which task.
-        task: TaskIndex,
-        /// Further results wanted.
-        need: u32,
-    },
+    /// These are wanted.
+    Wanted(Vec<Want>),
     /// A worker still works on a lease.
     Renewed {
         /// Who.
@@ -131,11 +150,18 @@ pub struct Config {
     pub lease: Duration,
     /// Tasks of one lease at most.
     pub most: u32,
+    /// Whether it is remembered who returned a finished task, for tasks that may be opened again.
+    pub reopens: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { target: Duration::from_millis(1500), lease: LEASE, most: MAX_LEASE_TASKS as u32 }
+        Self {
+            target: Duration::from_millis(1500),
+            lease: LEASE,
+            most: MAX_LEASE_TASKS as u32,
+            reopens: false,
+        }
     }
 }
 
@@ -154,7 +180,9 @@ enum Copy {
 struct Task {
     /// Further results wanted; 0 is finished.
     need: u32,
-    /// Place on the ring while fresh copies are wanted.
+    /// Who may compute it; none for anyone.
+    among: Option<Among>,
+    /// Place on the ring while fresh copies of anyone are wanted.
     place: Option<u64>,
     /// Who has or had a copy.
     copies: Vec<(PeerId, Copy)>,
@@ -181,14 +209,32 @@ impl Task {
         }
     }
 
-    /// Workers that must exist for the task to be finished, as far as is known.
+    /// Workers that must exist for the task to be finished, as far as is known; 0 if it is, or if it
+    /// is wanted of certain workers only.
     fn voters(&self) -> u32 {
+        if self.need == 0 || self.among.is_some() {
+            return 0;
+        }
         self.need.saturating_add(self.returned)
+    }
+
+    /// Whether `worker` is one of those that it is wanted of.
+    fn is_wanted_of(&self, worker: &PeerId) -> bool {
+        self.among.as_ref().is_none_or(|among| among.binary_search(worker).is_ok())
+    }
+
+    /// Whether `worker` may be handed a copy.
+    fn may_take(&self, worker: &PeerId) -> bool {
+        self.is_wanted_of(worker) && self.copy_of(worker).is_none()
     }
 
     /// Whether more copies are to be handed out before any are merely speculative.
     fn wants_fresh(&self) -> bool {
-        self.need > 0 && self.own == 0 && self.held() < self.need
+        let counts = |(peer, copy): &&(PeerId, Copy)| {
+            matches!(copy, Copy::Held(_)) && self.is_wanted_of(peer)
+        };
+        let held = self.copies.iter().filter(counts).count();
+        self.need > 0 && self.own == 0 && held < self.need as usize
     }
 }
 
@@ -208,6 +254,11 @@ pub struct Pool {
     tasks: Vec<Task>,
     unfinished: usize,
     ring: Ring,
+    /// Unfinished tasks that are wanted of certain workers; they are not on the ring but in these
+    /// workers' own lists.
+    restricted: BTreeSet<TaskIndex>,
+    /// Of these, the ones that want fresh copies.
+    named: BTreeSet<TaskIndex>,
     workers: BTreeMap<PeerId, Worker>,
     leases: BTreeMap<LeaseId, LeaseState>,
     /// The leases with tasks that are still held, by deadline.
@@ -234,6 +285,8 @@ impl Pool {
             unfinished: tasks.len(),
             tasks,
             ring,
+            restricted: BTreeSet::new(),
+            named: BTreeSet::new(),
             workers: BTreeMap::new(),
             leases: BTreeMap::new(),
             deadlines: BTreeSet::new(),
@@ -248,12 +301,17 @@ impl Pool {
     #[must_use]
     pub fn step(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
         match input {
-            Input::Joined { worker, slots, own } => self.joined(worker, slots, own),
+            Input::Joined { worker, slots, own, reserved } => {
+                self.joined(worker, slots, own, reserved);
+            }
             Input::Left { worker } => self.left(&worker),
             Input::Credit { worker, tasks } => self.credit(&worker, tasks),
-            Input::Returned { worker, task, need } => self.returned(now, worker, task, need),
+            Input::Returned { worker, task, wants } => {
+                self.returned(now, worker, task);
+                self.wanted(wants);
+            }
             Input::Inconclusive { worker, task } => self.inconclusive(now, worker, task),
-            Input::Demand { task, need } => self.demand(task, need),
+            Input::Wanted(wants) => self.wanted(wants),
             Input::Renewed { worker, lease } => {
                 self.renew(now, &worker, &lease);
                 return Vec::new(); // nothing that could be handed out has changed
@@ -313,27 +371,34 @@ impl Pool {
         self.leases.get(lease).is_some_and(|l| l.worker == *worker && l.tasks.contains(&task))
     }
 
-    /// Workers other than the source's own slots that could get a copy of `task` now or once they
-    /// have room: connected, with a window, and without a result of it.
+    /// Workers that could get a copy of `task` now or once they have room: connected, with a window,
+    /// and without a result of it. The source's own slots count only where a task is wanted of them.
     pub fn eligible_for(&self, task: TaskIndex) -> usize {
         let Some(task) = self.tasks.get(task as usize) else { return 0 };
         let can = |(peer, worker): &(&PeerId, &Worker)| {
-            worker.is_active() && !worker.own && task.copy_of(peer) != Some(Copy::Returned)
+            worker.is_active()
+                && (!worker.own || task.among.is_some())
+                && task.is_wanted_of(peer)
+                && task.copy_of(peer) != Some(Copy::Returned)
         };
         self.workers.iter().filter(can).count()
     }
 
     /// The first unfinished task for which fewer workers are eligible than results are wanted.
     pub fn first_starved(&self) -> Option<TaskIndex> {
+        let few = |index: &TaskIndex| {
+            self.eligible_for(*index) < self.tasks[*index as usize].need as usize
+        };
+        if let Some(index) = self.restricted.iter().copied().find(few) {
+            return Some(index);
+        }
         let eligible = self.workers.values().filter(|w| w.is_active() && !w.own).count();
         let eligible = u32::try_from(eligible).unwrap_or(u32::MAX);
         if self.voters.last_key_value().is_none_or(|(most, _)| *most <= eligible) {
             return None;
         }
         let starved = |(index, task): &(TaskIndex, &Task)| {
-            task.need > 0
-                && task.voters() > eligible
-                && self.eligible_for(*index) < task.need as usize
+            task.voters() > eligible && self.eligible_for(*index) < task.need as usize
         };
         (0..).zip(&self.tasks).find(starved).map(|(index, _)| index)
     }
@@ -343,11 +408,15 @@ impl Pool {
         self.workers.get(worker).map_or(0, |w| w.held_count() as usize)
     }
 
-    fn joined(&mut self, peer: PeerId, slots: u32, own: bool) {
+    fn joined(&mut self, peer: PeerId, slots: u32, own: bool, reserved: bool) {
         let worker = self.workers.entry(peer).or_insert_with(|| Worker::new(own));
         worker.connected = true;
+        worker.reserved = reserved;
         worker.slots = slots.max(1);
         worker.cursor = 0;
+        let tasks = &self.tasks;
+        let named = self.named.iter().filter(|index| tasks[**index as usize].is_wanted_of(&peer));
+        worker.named = named.copied().collect();
         self.stirred += 1;
     }
 
@@ -370,7 +439,7 @@ impl Pool {
         self.stirred += 1;
     }
 
-    fn returned(&mut self, now: Timestamp, peer: PeerId, index: TaskIndex, need: u32) {
+    fn returned(&mut self, now: Timestamp, peer: PeerId, index: TaskIndex) {
         if self.tasks.get(index as usize).is_none() {
             return;
         }
@@ -378,7 +447,6 @@ impl Pool {
             worker.count_result(now);
         }
         self.drop_copy(peer, index, Some(Copy::Returned));
-        self.demand(index, need);
     }
 
     fn inconclusive(&mut self, now: Timestamp, peer: PeerId, index: TaskIndex) {
@@ -390,13 +458,32 @@ impl Pool {
             worker.heard(now);
         }
         self.drop_copy(peer, index, Some(Copy::Failed));
+        self.forgive(index);
+    }
+
+    /// Where everyone that a task is wanted of has failed to conclude it, all may try again: how often
+    /// is bounded by who counts the failures.
+    fn forgive(&mut self, index: TaskIndex) {
+        let Some(among) = self.tasks[index as usize].among.clone() else { return };
+        let task = &mut self.tasks[index as usize];
+        let fresh = |peer: &PeerId| {
+            !matches!(task.copy_of(peer), Some(Copy::Failed | Copy::Returned))
+                && self.workers.get(peer).is_some_and(Worker::is_active)
+        };
+        if !among.iter().any(fresh) {
+            task.copies.retain(|(_, copy)| *copy != Copy::Failed);
+            self.place(index);
+        }
     }
 
     /// Ends a worker's hold of a task and puts the task back on the ring where it is now wanted.
     fn drop_copy(&mut self, peer: PeerId, index: TaskIndex, becomes: Option<Copy>) {
         let task = &mut self.tasks[index as usize];
         if task.need == 0 {
-            return; // a finished task has forgotten its copies
+            if self.config.reopens && becomes == Some(Copy::Returned) {
+                task.set_copy(peer, becomes);
+            }
+            return; // a finished task has no copies that are held
         }
         let before = task.copy_of(&peer);
         task.set_copy(peer, becomes);
@@ -435,8 +522,11 @@ impl Pool {
         }
     }
 
-    /// One unfinished task takes `now` voters instead of `known`; 0 is a finished task.
+    /// One task takes `now` voters instead of `known`; 0 is one that does not count.
     fn recount(&mut self, known: u32, now: u32) {
+        if known == now {
+            return;
+        }
         if let Some(count) = self.voters.get_mut(&known) {
             *count -= 1;
             if *count == 0 {
@@ -448,26 +538,63 @@ impl Pool {
         }
     }
 
-    fn demand(&mut self, index: TaskIndex, need: u32) {
-        let Some(task) = self.tasks.get_mut(index as usize) else { return };
-        if task.need == 0 {
-            return; // finished stays finished
-        }
-        let known = task.voters();
-        task.need = need;
-        let now = if need == 0 { 0 } else { task.voters() };
-        self.recount(known, now);
-        if need == 0 {
-            self.finish(index);
-        } else {
-            self.place(index);
+    fn wanted(&mut self, wants: Vec<Want>) {
+        for Want { task, need, among } in wants {
+            self.want(task, need, among);
         }
     }
 
-    /// Puts the task on the ring if fresh copies are wanted, takes it off if not.
+    fn want(&mut self, index: TaskIndex, need: u32, among: Option<Among>) {
+        let Some(task) = self.tasks.get_mut(index as usize) else { return };
+        if task.need == 0 && (need == 0 || !self.config.reopens) {
+            return; // finished stays finished
+        }
+        let known = task.voters();
+        let (reopened, elsewhere) = (task.need == 0, task.among != among);
+        (task.need, task.among) = (need, among);
+        let now = task.voters();
+        self.recount(known, now);
+        self.unfinished += usize::from(reopened);
+        if need == 0 {
+            return self.finish(index);
+        }
+        if elsewhere {
+            // Workers that may take it now have perhaps looked past its place already.
+            self.displace(index);
+            self.stirred += 1;
+        }
+        self.place(index);
+    }
+
+    /// Takes a task off the ring and off the list of those wanted by name.
+    fn displace(&mut self, index: TaskIndex) {
+        if let Some(place) = self.tasks[index as usize].place.take() {
+            self.ring.remove(place);
+        }
+        self.named.remove(&index);
+        self.restricted.remove(&index);
+    }
+
+    /// Puts a task where those look that it is wanted of, if fresh copies are wanted; takes it away if
+    /// not.
     fn place(&mut self, index: TaskIndex) {
         let task = &mut self.tasks[index as usize];
-        match (task.wants_fresh(), task.place) {
+        let wants = task.wants_fresh();
+        if let Some(among) = task.among.clone() {
+            self.restricted.insert(index);
+            if !wants {
+                self.named.remove(&index);
+                return;
+            }
+            self.named.insert(index);
+            for peer in among.iter() {
+                if let Some(worker) = self.workers.get_mut(peer) {
+                    worker.named.insert(index);
+                }
+            }
+            return;
+        }
+        match (wants, task.place) {
             (true, None) => task.place = Some(self.ring.push(index)),
             (false, Some(place)) => {
                 self.ring.remove(place);
@@ -482,10 +609,14 @@ impl Pool {
         let task = &mut self.tasks[index as usize];
         self.out -= usize::from(task.held() > 0);
         task.own = 0;
-        if let Some(place) = task.place.take() {
-            self.ring.remove(place);
+        task.among = None;
+        let copies = core::mem::take(&mut task.copies);
+        if self.config.reopens {
+            let returned = copies.iter().filter(|(_, copy)| *copy == Copy::Returned);
+            task.copies = returned.copied().collect();
         }
-        for (peer, copy) in core::mem::take(&mut task.copies) {
+        self.displace(index);
+        for (peer, copy) in copies {
             let Copy::Held(lease) = copy else { continue };
             self.close_one(&lease);
             if let Some(worker) = self.workers.get_mut(&peer) {

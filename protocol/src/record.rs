@@ -1,7 +1,7 @@
 //! What a peer must not forget: each record is an upsert of one key, stored before any effect that
 //! relies on it is carried out. Replaying the live records gives the machines back (see `peer`).
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +9,10 @@ use crate::{
     cbor::{self, DecodeError},
     id::{Hash, JobId, LeaseId, PeerId},
     pool::TaskIndex,
-    result::{Commit, Opened, Output, Proof},
+    result::{Commit, Opened, Outcome, Output, Proof},
+    standing::Standing,
     time::Timestamp,
-    verify::Acceptance,
+    verify::Decision,
     wire,
 };
 
@@ -42,6 +43,8 @@ pub enum Record {
         ended: Option<Timestamp>,
         /// Where it stands.
         state: JobState,
+        /// Whether its app was found to differ by machine.
+        quarantined: bool,
     },
     /// Tasks handed to a worker.
     Leased {
@@ -70,16 +73,43 @@ pub enum Record {
         /// Microseconds it took, as the worker tells it.
         micros: u64,
     },
-    /// A task that is settled.
-    Settled {
+    /// What is believed of a task.
+    Decided {
         /// The job.
         job: JobId,
         /// The task.
         task: TaskIndex,
-        /// Its place in the order of settlement.
-        place: u32,
-        /// What was accepted; none for a task that was given up.
-        acceptance: Option<Acceptance>,
+        /// Its state, and what that rests on.
+        decision: Decision,
+    },
+    /// What this peer knows first-hand of another.
+    Standing {
+        /// Whom.
+        peer: PeerId,
+        /// What.
+        standing: Standing,
+    },
+    /// A result that this peer's own execution proved wrong.
+    Caught {
+        /// The job.
+        job: JobId,
+        /// The task.
+        task: TaskIndex,
+        /// Who claimed it.
+        worker: PeerId,
+        /// What is right.
+        right: Outcome,
+        /// When it was found.
+        at: Timestamp,
+    },
+    /// An app that gives different results on different honest machines.
+    Quarantine {
+        /// The app's module.
+        module: Hash,
+        /// The engine profile it was run under.
+        profile: String,
+        /// Until when nobody is punished over it.
+        until: Timestamp,
     },
     /// The batches of a worker that are stored.
     Heard {
@@ -145,9 +175,24 @@ impl Key {
         Self::new(b'v', &[&job.0, &task.to_be_bytes(), &worker.0])
     }
 
-    /// Of [`Record::Settled`].
-    pub fn settled(job: &JobId, task: TaskIndex) -> Self {
+    /// Of [`Record::Decided`].
+    pub fn decided(job: &JobId, task: TaskIndex) -> Self {
         Self::new(b's', &[&job.0, &task.to_be_bytes()])
+    }
+
+    /// Of [`Record::Standing`].
+    pub fn standing(peer: &PeerId) -> Self {
+        Self::new(b'k', &[&peer.0])
+    }
+
+    /// Of [`Record::Caught`].
+    pub fn caught(job: &JobId, task: TaskIndex, worker: &PeerId) -> Self {
+        Self::new(b'c', &[&job.0, &task.to_be_bytes(), &worker.0])
+    }
+
+    /// Of [`Record::Quarantine`].
+    pub fn quarantine(module: &Hash, profile: &str) -> Self {
+        Self::new(b'q', &[&module.0, profile.as_bytes()])
     }
 
     /// Of [`Record::Heard`].
@@ -173,7 +218,10 @@ impl Record {
             Self::Job { job, .. } => Key::job(job),
             Self::Leased { job, lease, .. } => Key::leased(job, lease),
             Self::Vote { job, task, proof, .. } => Key::vote(job, *task, &proof.leaf.worker),
-            Self::Settled { job, task, .. } => Key::settled(job, *task),
+            Self::Decided { job, task, .. } => Key::decided(job, *task),
+            Self::Standing { peer, .. } => Key::standing(peer),
+            Self::Caught { job, task, worker, .. } => Key::caught(job, *task, worker),
+            Self::Quarantine { module, profile, .. } => Key::quarantine(module, profile),
             Self::Heard { job, worker, .. } => Key::heard(job, worker),
             Self::Held { source, lease } => Key::held(source, &lease.lease),
             Self::Batch { source, commit, .. } => Key::batch(source, &commit.job, commit.sequence),
@@ -195,7 +243,12 @@ impl Record {
                 lease.program.blobs().chain(inputs).collect()
             }
             Self::Batch { opened, .. } => opened.iter().filter_map(|one| of(&one.output)).collect(),
-            Self::Leased { .. } | Self::Settled { .. } | Self::Heard { .. } => Vec::new(),
+            Self::Leased { .. }
+            | Self::Decided { .. }
+            | Self::Heard { .. }
+            | Self::Standing { .. }
+            | Self::Caught { .. }
+            | Self::Quarantine { .. } => Vec::new(),
         }
     }
 

@@ -1,7 +1,8 @@
 //! One job of this peer's own: hands its tasks out, takes results in, knows when it is over.
 //!
 //! The pool says who gets which task, the verifier when a result stands; this machine composes the
-//! two for one job and speaks their decisions as frames and records.
+//! two for one job and speaks their decisions as frames and records. What the verifier learns of
+//! workers goes into standings that all jobs of the peer share, and that are lent to each step.
 
 mod results;
 mod view;
@@ -26,11 +27,13 @@ use crate::{
     id::{Hash, JobId, PeerId, TaskId},
     job::{Local, Manifest},
     limits::{MAX_LEASE_BYTES, MAX_LEASE_TASKS},
-    pool::{self, Pool, TaskIndex},
+    offer::Prefix,
+    pool::{self, Pool, TaskIndex, Want},
     record::{Change, JobState, Key, Record},
-    result::VerifiedBatch,
+    result::{Outcome, VerifiedBatch},
+    standing::{Ban, Standings},
     time::Timestamp,
-    verify::{Acceptance, Verdict, Verifier, Vote},
+    verify::{self, About, Acceptance, Decision, State, Verifier, Vote},
     wire::{Cancel, Frame, Lease, LeasedTask, Offer},
 };
 
@@ -46,6 +49,8 @@ pub enum Input {
         worker: PeerId,
         /// Tasks it computes at once.
         slots: u32,
+        /// The network that its connection comes from.
+        prefix: Prefix,
     },
     /// A peer is gone or can no longer compute the job.
     Leave {
@@ -104,6 +109,19 @@ pub enum Effect {
     Violation(PeerId, &'static str),
     /// The job's view has changed in a way that people wait for.
     Changed,
+    /// A worker's result was proven wrong by this peer's own execution.
+    Caught {
+        /// Who.
+        worker: PeerId,
+        /// With which task.
+        task: TaskIndex,
+        /// What is right.
+        right: Outcome,
+        /// The ban that it is under.
+        ban: Option<Ban>,
+    },
+    /// The job's app gives different results on different honest machines.
+    Quarantined,
 }
 
 /// A job's settings that are not its submitter's to choose.
@@ -113,25 +131,36 @@ pub struct Config {
     pub pool: pool::Config,
     /// How long to wait for eligible peers before the submitter's own slots supply what is missing.
     pub patience: Duration,
+    /// Whether the job's app is known to differ by machine.
+    pub quarantined: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { pool: pool::Config::default(), patience: Duration::from_secs(30) }
+        Self {
+            pool: pool::Config::default(),
+            patience: Duration::from_secs(30),
+            quarantined: false,
+        }
     }
 }
 
 #[derive(Debug, Default, Clone)]
 struct WorkerStats {
     slots: u32,
+    prefix: Prefix,
     connected: bool,
     joined: bool,
+    /// It computes only what is wanted of it by name.
+    reserved: bool,
     window: u32,
     returned: u64,
     agreed: u64,
     outvoted: u64,
     late: u64,
     inconclusive: u64,
+    /// Results that were proven wrong.
+    wrong: u64,
     micros: u64,
     heard: u64,
 }
@@ -156,8 +185,6 @@ pub struct Source {
     places: BTreeMap<TaskIndex, Vec<u64>>,
     pool: Pool,
     verifier: Verifier,
-    /// In order of settlement; none for a task given up.
-    settled: Vec<(TaskIndex, Option<Acceptance>)>,
     inconclusive: BTreeMap<TaskIndex, u32>,
     workers: BTreeMap<PeerId, WorkerStats>,
     fetching: BTreeMap<Hash, Fetching>,
@@ -165,13 +192,16 @@ pub struct Source {
     awaited: BTreeSet<(TaskIndex, PeerId)>,
     deferred: Vec<Deferred>,
     leased: Vec<Key>,
-    /// Votes for tasks that were given up: no acceptance names them.
-    loose: Vec<Key>,
-    /// Settled tasks without success.
+    /// Tasks that stand for good or were given up.
+    settled: u64,
+    /// Of these, the ones without success.
     failed: u64,
     starved_since: Option<Timestamp>,
     /// When it was last looked at whether tasks are starved.
     looked: Timestamp,
+    /// The last tick.
+    ticked: Timestamp,
+    quarantined: bool,
     out: Batch<Effect>,
 }
 
@@ -186,7 +216,9 @@ impl Source {
         now: Timestamp,
         mut entropy: Entropy,
     ) -> (Self, Batch<Effect>) {
+        let quarantined = config.quarantined;
         let mut source = Self::build(key, job, manifest_hash, manifest, config, now, &mut entropy);
+        source.quarantined = quarantined;
         source.save_job();
         let out = core::mem::take(&mut source.out);
         (source, out)
@@ -215,7 +247,9 @@ impl Source {
             });
             order.push(index);
         }
-        if order.len() == tasks.len() {
+        if manifest.policy.checks() {
+            shuffle(&mut tasks, &mut by_id, &mut order);
+        } else if order.len() == tasks.len() {
             order = Vec::new();
         }
         let mut places: BTreeMap<TaskIndex, Vec<u64>> = BTreeMap::new();
@@ -224,10 +258,18 @@ impl Source {
         }
         let per_lease = (MAX_LEASE_BYTES / (largest + 64)).clamp(1, MAX_LEASE_TASKS);
         config.pool.most = u32::try_from(per_lease).unwrap_or(1);
+        config.pool.reopens = manifest.policy.checks();
         let count = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
         let need = manifest.policy.quorum();
+        let me = key.peer_id();
+        let verifying = verify::Config {
+            policy: manifest.policy,
+            tasks: count,
+            provisional: manifest.provisional,
+            quarantined: config.quarantined,
+        };
         Self {
-            me: key.peer_id(),
+            me,
             key,
             job,
             manifest_hash,
@@ -240,19 +282,20 @@ impl Source {
             order,
             places,
             pool: Pool::new(config.pool, count, need, Entropy::new(&entropy.draw())),
-            verifier: Verifier::new(manifest.policy),
+            verifier: Verifier::new(verifying, me, entropy.draw()),
             manifest,
-            settled: Vec::new(),
             inconclusive: BTreeMap::new(),
             workers: BTreeMap::new(),
             fetching: BTreeMap::new(),
             awaited: BTreeSet::new(),
             deferred: Vec::new(),
             leased: Vec::new(),
-            loose: Vec::new(),
+            settled: 0,
             failed: 0,
             starved_since: None,
             looked: Timestamp(0),
+            ticked: now,
+            quarantined: config.quarantined,
             out: Batch::default(),
         }
     }
@@ -271,14 +314,16 @@ impl Source {
         now: Timestamp,
         mut entropy: Entropy,
         records: Vec<Record>,
+        standings: &mut Standings,
     ) -> Self {
         let mut source = Self::build(key, job, manifest_hash, manifest, config, now, &mut entropy);
-        let mut settled = BTreeMap::new();
-        let mut votes = Vec::new();
+        let mut decisions: BTreeMap<TaskIndex, Decision> = BTreeMap::new();
+        let mut votes: BTreeMap<TaskIndex, Vec<Vote>> = BTreeMap::new();
         for record in records {
             match record {
-                Record::Job { submitted, ended, state, .. } => {
+                Record::Job { submitted, ended, state, quarantined, .. } => {
                     (source.submitted, source.ended, source.state) = (submitted, ended, state);
+                    source.quarantined |= quarantined;
                 }
                 Record::Leased { lease, worker, tasks, .. } => {
                     source.leased.push(Key::leased(&job, &lease));
@@ -287,66 +332,94 @@ impl Source {
                 Record::Heard { worker, highest, .. } => {
                     source.workers.entry(worker).or_default().heard = highest;
                 }
-                Record::Settled { task, place, acceptance, .. } => {
-                    settled.insert(place, (task, acceptance));
+                Record::Decided { task, decision, .. } => {
+                    decisions.insert(task, decision);
                 }
-                Record::Vote { task, proof, micros, .. } => votes.push((task, proof, micros)),
-                Record::Held { .. } | Record::Batch { .. } => {}
-            }
-        }
-        let mut given_up = BTreeSet::new();
-        for (task, acceptance) in settled.into_values() {
-            if acceptance.is_none() {
-                given_up.insert(task);
-            }
-            source.settle(now, task, acceptance);
-        }
-        for (task, proof, micros) in votes {
-            let worker = proof.leaf.worker;
-            let own = worker == source.me;
-            let stats = source.workers.entry(worker).or_default();
-            stats.returned += 1;
-            stats.micros = stats.micros.saturating_add(micros);
-            if given_up.contains(&task) {
-                source.loose.push(Key::vote(&job, task, &worker));
-            }
-            match source.verifier.vote(task, Vote { worker, outcome: proof.outcome(), own }) {
-                Verdict::Wanted(need) => {
-                    let _ = source.pool.step(now, pool::Input::Returned { worker, task, need });
+                Record::Vote { task, proof, micros, .. } => {
+                    let worker = proof.leaf.worker;
+                    let stats = source.workers.entry(worker).or_default();
+                    stats.returned += 1;
+                    stats.micros = stats.micros.saturating_add(micros);
+                    let (outcome, id) = (proof.outcome(), proof.leaf.task);
+                    let vote = Vote { worker, outcome, root: Hash([0; 32]), id };
+                    votes.entry(task).or_default().push(vote);
                 }
-                // The crash came between the vote that settled the task and the record of that.
-                Verdict::Accepted(acceptance) => source.settle(now, task, Some(acceptance)),
-                Verdict::Late { .. } => {}
+                _ => {}
             }
         }
-        if source.state == JobState::Running && source.pool.is_finished() {
-            source.end(now, JobState::Done);
-        }
+        source.restore_tasks(now, votes, decisions, standings);
         source.out = Batch::default();
         source
     }
 
+    fn restore_tasks(
+        &mut self,
+        now: Timestamp,
+        mut votes: BTreeMap<TaskIndex, Vec<Vote>>,
+        mut decisions: BTreeMap<TaskIndex, Decision>,
+        standings: &mut Standings,
+    ) {
+        let touched: BTreeSet<TaskIndex> = votes.keys().chain(decisions.keys()).copied().collect();
+        for task in touched {
+            let cast = votes.remove(&task).unwrap_or_default();
+            self.verifier.restore(task, decisions.remove(&task), &cast);
+            for vote in &cast {
+                let returned =
+                    pool::Input::Returned { worker: vote.worker, task, wants: Vec::new() };
+                let _ = self.pool.step(now, returned);
+            }
+        }
+        self.verifier.resume(now, self.is_running());
+        if self.is_running() {
+            self.verifier.advance(now, standings);
+        }
+        for effect in self.verifier.take_effects() {
+            match effect {
+                verify::Effect::Want(want) => {
+                    let _ = self.pool.step(now, pool::Input::Wanted(Vec::from([want])));
+                }
+                verify::Effect::Settled(task) => self.count_settled(task),
+                _ => {}
+            }
+        }
+        // The crash came between the last decision and the record of the job's end.
+        if self.is_running() && self.verifier.is_over() {
+            self.end(now, JobState::Done);
+        }
+    }
+
     /// Takes one input and says what is to be stored and done.
-    pub fn step(&mut self, now: Timestamp, input: Input) -> Batch<Effect> {
+    pub fn step(
+        &mut self,
+        now: Timestamp,
+        input: Input,
+        standings: &mut Standings,
+    ) -> Batch<Effect> {
         match input {
-            Input::Join { worker, slots } => self.join(now, worker, slots),
-            Input::Leave { worker } => self.leave(now, &worker),
+            Input::Join { worker, slots, prefix } => {
+                self.join(now, worker, slots, prefix, standings);
+            }
+            Input::Leave { worker } => self.leave(now, &worker, standings),
             Input::Credit { worker, tasks } => self.credit(now, worker, tasks),
-            Input::Results { worker, batch } => self.results(now, worker, &batch),
+            Input::Results { worker, batch } => self.results(now, worker, &batch, standings),
             Input::Renew { worker, leases } => {
                 for lease in leases {
                     self.pool(now, pool::Input::Renewed { worker, lease });
                 }
             }
-            Input::Blob { hash, here } => self.blob(now, &hash, here),
+            Input::Blob { hash, here } => self.blob(now, &hash, here, standings),
             Input::Cancel => self.end(now, JobState::Cancelled),
-            Input::Tick => self.pool(now, pool::Input::Tick),
+            Input::Tick => self.tick(now, standings),
         }
         if self.may_supply() {
-            self.supply(now);
+            self.supply(now, standings);
         }
-        if self.state == JobState::Running && self.pool.is_finished() {
-            self.end(now, JobState::Done);
+        if self.state == JobState::Running {
+            self.verifier.advance(now, standings);
+            self.verified(now, standings);
+            if self.verifier.is_over() {
+                self.end(now, JobState::Done);
+            }
         }
         core::mem::take(&mut self.out)
     }
@@ -360,7 +433,8 @@ impl Source {
             let since = self.starved_since.map(|since| since + self.config.patience);
             (since.unwrap_or(self.looked).max(self.looked + LOOK), "own slots supply")
         });
-        self.pool.next_wake().into_iter().chain(supply).min()
+        let patience = self.verifier.next_wake(self.ticked);
+        self.pool.next_wake().into_iter().chain(supply).chain(patience).min()
     }
 
     /// Where the job stands.
@@ -402,14 +476,10 @@ impl Source {
     pub fn keys(&self) -> Vec<Key> {
         let mut keys = self.leased.clone();
         keys.extend(self.workers.keys().map(|worker| Key::heard(&self.job, worker)));
-        for (task, acceptance) in &self.settled {
-            keys.push(Key::settled(&self.job, *task));
-            let voters = acceptance.iter().flat_map(|one| one.agreed.iter().chain(&one.outvoted));
-            keys.extend(voters.map(|worker| Key::vote(&self.job, *task, worker)));
-        }
-        keys.extend(self.loose.iter().cloned());
-        let open = self.verifier.open_votes();
-        keys.extend(open.map(|(task, worker)| Key::vote(&self.job, task, &worker)));
+        let votes = self.verifier.votes();
+        keys.extend(votes.map(|(task, worker)| Key::vote(&self.job, task, &worker)));
+        let decided = self.verifier.feed(0);
+        keys.extend(decided.map(|(_, task)| Key::decided(&self.job, task)));
         keys
     }
 
@@ -423,12 +493,34 @@ impl Source {
         }
     }
 
-    fn join(&mut self, now: Timestamp, worker: PeerId, slots: u32) {
+    fn tick(&mut self, now: Timestamp, standings: &mut Standings) {
+        self.ticked = now;
+        self.pool(now, pool::Input::Tick);
+        if self.is_running() {
+            self.verifier.tick(now, standings);
+            self.verified(now, standings);
+        }
+    }
+
+    fn join(
+        &mut self,
+        now: Timestamp,
+        worker: PeerId,
+        slots: u32,
+        prefix: Prefix,
+        standings: &mut Standings,
+    ) {
         let own = worker == self.me;
         let stats = self.workers.entry(worker).or_default();
         stats.connected = true;
-        stats.slots = slots;
-        let waits = own && self.manifest.local != Local::Always;
+        (stats.slots, stats.prefix) = (slots, prefix);
+        // Own slots in reserve check and referee from the start, where the policy has a use for that.
+        let idle = match self.manifest.local {
+            Local::Always => false,
+            Local::Reserve => !self.manifest.policy.checks(),
+            Local::Never => true,
+        };
+        let waits = own && idle;
         if self.state != JobState::Running {
             return self.out.effects.push(Effect::Send(worker, self.over()));
         }
@@ -436,27 +528,33 @@ impl Source {
             let frame = self.cancel_frame(tasks);
             self.out.effects.push(Effect::Send(worker, frame));
         }
-        if slots > 0 && !waits {
-            self.enter(now, worker);
+        if slots > 0 && !waits && !self.verifier.is_excluded(&worker) {
+            let reserved = own && self.manifest.local == Local::Reserve;
+            self.enter(now, worker, reserved, standings);
         }
     }
 
     /// Lets a connected worker into the pool and offers it the job.
-    fn enter(&mut self, now: Timestamp, worker: PeerId) {
+    fn enter(&mut self, now: Timestamp, worker: PeerId, reserved: bool, standings: &mut Standings) {
         let Some(stats) = self.workers.get_mut(&worker) else { return };
-        stats.joined = true;
-        let slots = stats.slots;
-        self.pool(now, pool::Input::Joined { worker, slots, own: worker == self.me });
+        (stats.joined, stats.reserved) = (true, reserved);
+        let (slots, prefix) = (stats.slots, stats.prefix);
+        let own = worker == self.me;
+        self.pool(now, pool::Input::Joined { worker, slots, own, reserved });
+        self.verifier.join(now, worker, About { prefix, slots, own, reserved }, standings);
+        self.verified(now, standings);
         let offer = self.offer();
         self.out.effects.push(Effect::Send(worker, Frame::Offer(offer)));
     }
 
-    fn leave(&mut self, now: Timestamp, worker: &PeerId) {
+    fn leave(&mut self, now: Timestamp, worker: &PeerId, standings: &mut Standings) {
         if let Some(stats) = self.workers.get_mut(worker) {
             (stats.connected, stats.joined, stats.window) = (false, false, 0);
         }
         self.forget_awaited(worker);
         self.pool(now, pool::Input::Left { worker: *worker });
+        self.verifier.leave(now, worker, standings);
+        self.verified(now, standings);
     }
 
     fn credit(&mut self, now: Timestamp, worker: PeerId, tasks: u32) {
@@ -468,7 +566,7 @@ impl Source {
 
     /// The submitter's own slots step in when peers have been too few for the patience time. Looking
     /// for a starved task may take a look at all of them, so that is not done at every step.
-    fn supply(&mut self, now: Timestamp) {
+    fn supply(&mut self, now: Timestamp, standings: &mut Standings) {
         if now < self.looked + LOOK {
             return;
         }
@@ -479,7 +577,7 @@ impl Source {
         }
         let since = *self.starved_since.get_or_insert(now);
         if now.since(since) >= self.config.patience {
-            self.enter(now, self.me);
+            self.enter(now, self.me, false, standings);
         }
     }
 
@@ -487,7 +585,8 @@ impl Source {
         let own = self.workers.get(&self.me);
         self.manifest.local == Local::Reserve
             && self.state == JobState::Running
-            && own.is_some_and(|own| own.connected && !own.joined && own.slots > 0)
+            && own
+                .is_some_and(|own| own.connected && (!own.joined || own.reserved) && own.slots > 0)
     }
 
     fn end(&mut self, now: Timestamp, state: JobState) {
@@ -495,6 +594,7 @@ impl Source {
             return;
         }
         (self.state, self.ended) = (state, Some(now));
+        self.verifier.end();
         self.save_job();
         for key in core::mem::take(&mut self.leased) {
             self.out.records.push(Change::Delete(key));
@@ -522,6 +622,7 @@ impl Source {
             submitted: self.submitted,
             ended: self.ended,
             state: self.state,
+            quarantined: self.quarantined,
         }));
     }
 
@@ -594,22 +695,135 @@ impl Source {
         self.tasks.get(task as usize).map(|(id, _)| *id)
     }
 
-    /// The settled tasks from `after` on, in the order of settlement.
-    pub fn settled(&self, after: usize) -> &[(TaskIndex, Option<Acceptance>)] {
-        self.settled.get(after..).unwrap_or(&[])
+    /// What is known of tasks, in the order of the latest change of each, from place `after` on: with
+    /// each its place. Who goes on from one past the last place seen misses nothing.
+    pub fn feed(&self, after: u64) -> impl Iterator<Item = (u64, TaskIndex)> + '_ {
+        self.verifier.feed(after)
+    }
+
+    /// Where a task stands.
+    pub fn task_state(&self, task: TaskIndex) -> State {
+        self.verifier.state(task)
+    }
+
+    /// What is believed of a task.
+    pub fn acceptance(&self, task: TaskIndex) -> Option<&Acceptance> {
+        self.verifier.acceptance(task)
+    }
+
+    /// Bytes that verification holds for tasks that are not final, and their number.
+    pub fn footprint(&self) -> (usize, usize) {
+        self.verifier.footprint()
+    }
+
+    /// Carries out what the verifier wants, as far as that is not part of taking a result.
+    fn verified(&mut self, now: Timestamp, standings: &mut Standings) {
+        let wants = self.verdicts(now, standings);
+        if !wants.is_empty() {
+            self.pool(now, pool::Input::Wanted(wants));
+        }
+    }
+
+    /// Stores and counts what the verifier decided; what it wants is returned.
+    fn verdicts(&mut self, now: Timestamp, standings: &mut Standings) -> Vec<Want> {
+        let mut wants = Vec::new();
+        let mut changed = BTreeSet::new();
+        loop {
+            let effects = self.verifier.take_effects();
+            if effects.is_empty() {
+                break;
+            }
+            for effect in effects {
+                match effect {
+                    verify::Effect::Want(want) => wants.push(want),
+                    verify::Effect::Changed(task) => drop(changed.insert(task)),
+                    verify::Effect::Settled(task) => self.count_settled(task),
+                    verify::Effect::Caught { worker, task, right, ban } => {
+                        self.workers.entry(worker).or_default().wrong += 1;
+                        self.out.effects.push(Effect::Caught { worker, task, right, ban });
+                    }
+                    verify::Effect::Exclude(worker) => self.exclude(now, &worker, standings),
+                    verify::Effect::Quarantined => {
+                        self.quarantined = true;
+                        self.save_job();
+                        self.out.effects.push(Effect::Quarantined);
+                    }
+                }
+            }
+        }
+        for task in changed {
+            let Some(decision) = self.verifier.decision(task) else { continue };
+            self.out.records.push(Change::Put(Record::Decided { job: self.job, task, decision }));
+            self.out.effects.push(Effect::Changed);
+        }
+        wants
+    }
+
+    /// A task has come to stand for good, or was given up.
+    fn count_settled(&mut self, task: TaskIndex) {
+        self.settled += 1;
+        self.inconclusive.remove(&task);
+        let acceptance = self.verifier.acceptance(task);
+        let success = acceptance.is_some_and(|one| one.outcome.status.is_success());
+        self.failed += u64::from(!success);
+        let Some(acceptance) = acceptance.cloned() else { return };
+        for peer in acceptance.agreed {
+            self.workers.entry(peer).or_default().agreed += 1;
+        }
+        for peer in acceptance.outvoted {
+            self.workers.entry(peer).or_default().outvoted += 1;
+        }
+    }
+
+    /// Gives a worker nothing more of the job.
+    fn exclude(&mut self, now: Timestamp, worker: &PeerId, standings: &mut Standings) {
+        if self.workers.get(worker).is_some_and(|stats| stats.joined) {
+            self.out.effects.push(Effect::Send(*worker, self.over()));
+        }
+        if let Some(stats) = self.workers.get_mut(worker) {
+            (stats.joined, stats.window) = (false, 0);
+        }
+        self.forget_awaited(worker);
+        self.pool(now, pool::Input::Left { worker: *worker });
+        self.verifier.leave(now, worker, standings);
     }
 
     /// What the job waits for, if it waits.
     pub fn waiting(&self) -> Option<String> {
         let task = self.pool.first_starved().filter(|_| self.state == JobState::Running)?;
-        let own = self.workers.get(&self.me).is_some_and(|own| own.joined);
+        let own = self.workers.get(&self.me).is_some_and(|own| own.joined && !own.reserved);
         if own {
             return None;
         }
         let eligible = self.pool.eligible_for(task);
+        if self.manifest.policy.checks() {
+            let copy = if self.verifier.state(task).has_outcome() { "a second" } else { "a" };
+            return Some(alloc::format!(
+                "{copy} peer is needed that can compute the task (to check its result); none is here"
+            ));
+        }
         let quorum = self.manifest.policy.quorum();
         Some(alloc::format!(
             "results must come from {quorum} different peer(s), and only {eligible} more can compute the next task"
         ))
+    }
+}
+
+/// Puts tasks in the order of their ids. Ids are salted, so the order says nothing to anyone: a task
+/// that is computed again to check its first result is not told apart by coming out of turn.
+fn shuffle(
+    tasks: &mut [(TaskId, u64)],
+    by_id: &mut BTreeMap<TaskId, TaskIndex>,
+    order: &mut [TaskIndex],
+) {
+    let mut moved = alloc::vec![0; tasks.len()];
+    for (to, from) in by_id.values_mut().enumerate() {
+        let to = TaskIndex::try_from(to).unwrap_or(TaskIndex::MAX);
+        moved[*from as usize] = to;
+        *from = to;
+    }
+    tasks.sort_unstable();
+    for index in order {
+        *index = moved[*index as usize];
     }
 }

@@ -1,42 +1,56 @@
-//! When a result is accepted: the policies behind one interface.
+//! When a result is accepted, checked, taken back and final: the policies behind one interface.
 //!
-//! A policy sees votes (who claims what outcome for which task) and says how many more it wants or
-//! what it accepts. It does not schedule, and it never sees the outputs themselves.
+//! The verifier of a job sees votes (who claims what outcome for which task) and says what further
+//! results it wants, of whom, and what it believes. It does not schedule and never sees the outputs
+//! themselves. What it learns of workers goes into the observer's [`Standings`], which all its jobs
+//! share.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `policy` | which rules there are |
+//! | `task` | what is known of one task |
+//! | `members` | who takes part, and which of them may check whose results |
+//! | `votes` | first-m voting, by counting alone |
+//! | `checks` | results taken on a worker's word and checked by chance |
+//! | `disputes` | two outcomes for one task: referees, and what follows for the loser |
+//! | `credibility` | acceptance by the odds of those who agree |
+//! | `closing` | membership, patience, and what is still to be checked at the end |
 
-use alloc::{collections::BTreeMap, vec::Vec};
+mod checks;
+mod closing;
+mod credibility;
+mod disputes;
+mod members;
+mod policy;
+mod task;
+mod votes;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::PeerId, limits::MAX_REDUNDANCY, pool::TaskIndex, result::Outcome};
+pub use checks::{HORIZON, draw};
+pub use members::About;
+use members::Members;
+pub use policy::{
+    ASSUMED_FAULTY, Adaptive, BadPolicy, CREDIBILITY_CHECKS, MILLION, Policy, parse_share,
+};
+use task::Task;
+pub use task::{Acceptance, Basis, Decision, Note, State};
 
-/// Which rule a job's results are accepted by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Policy {
-    /// The first result of anyone: for peers one trusts entirely.
-    None,
-    /// The first outcome that this many distinct peers agree on (first-m voting).
-    Vote(u32),
-}
-
-impl Policy {
-    /// `Vote(m)`, or `None` for m = 1; no other m than 1 to [`MAX_REDUNDANCY`] is a policy.
-    pub fn redundancy(m: u32) -> Option<Self> {
-        match m {
-            1 => Some(Self::None),
-            2..=MAX_REDUNDANCY => Some(Self::Vote(m)),
-            _ => None,
-        }
-    }
-
-    /// Agreeing results of others that a task needs.
-    pub fn quorum(self) -> u32 {
-        match self {
-            Self::None => 1,
-            Self::Vote(m) => m.clamp(1, MAX_REDUNDANCY),
-        }
-    }
-}
+use crate::{
+    id::{Hash, PeerId, TaskId},
+    pool::{TaskIndex, Want},
+    result::Outcome,
+    standing::{Ban, Standings},
+    time::Timestamp,
+};
 
 /// One peer's claim about one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,198 +59,375 @@ pub struct Vote {
     pub worker: PeerId,
     /// What it claims.
     pub outcome: Outcome,
-    /// Whether the submitter computed it itself, which settles the task.
-    pub own: bool,
+    /// Root of the batch that it is bound to the claim by: drawn over after it is known.
+    pub root: Hash,
+    /// The task's id.
+    pub id: TaskId,
 }
 
-/// What a policy says after a vote.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// At least this many further votes are wanted.
-    Wanted(u32),
-    /// The outcome stands.
-    Accepted(Acceptance),
-    /// The task was settled before; whether this vote agrees with what was accepted.
+/// What became of a vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It counts, and is to be stored.
+    Counted,
+    /// The task was over before; whether the vote agrees with what was accepted (nothing disagrees
+    /// where nothing was accepted).
     Late {
-        /// Agreement; nothing disagrees where nothing was accepted.
+        /// Agreement.
         agrees: bool,
     },
+    /// Of a worker that is banned, or a second vote of one worker.
+    Ignored,
 }
 
-/// Why an outcome stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acceptance {
-    /// What was accepted.
-    pub outcome: Outcome,
-    /// Who claimed it, in order of arrival.
-    pub agreed: Vec<PeerId>,
-    /// Who claimed something else.
-    pub outvoted: Vec<PeerId>,
-    /// Whether the submitter's own execution settled it.
-    pub own: bool,
+/// What the verifier wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Further results of a task.
+    Want(Want),
+    /// What is believed of a task has changed.
+    Changed(TaskIndex),
+    /// A task has come to stand for good, or was given up; said once.
+    Settled(TaskIndex),
+    /// The observer's own execution proved this worker's result for this task wrong.
+    Caught {
+        /// Who.
+        worker: PeerId,
+        /// With which task.
+        task: TaskIndex,
+        /// What is right.
+        right: Outcome,
+        /// The ban that this begins.
+        ban: Option<Ban>,
+    },
+    /// Nothing more is to be leased to this worker for this job.
+    Exclude(PeerId),
+    /// The app gives different results on different honest machines: nobody is punished over it.
+    Quarantined,
 }
 
-/// The votes of one job under one policy.
+/// What happened in a job, for its summary.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Results that counted as votes, all copies of all tasks.
+    pub results: u64,
+    /// First results of which a check was drawn.
+    pub drawn: u64,
+    /// First results that were taken on the worker's word.
+    pub undrawn: u64,
+    /// Accepted results that were taken back.
+    pub taken_back: u64,
+    /// Tasks on which two results differed.
+    pub disputes: u64,
+    /// Checks at the end, of workers with results that no later check had confirmed.
+    pub closing: u64,
+}
+
+/// Settings of one job's verifier.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// The rule.
+    pub policy: Policy,
+    /// Tasks of the job.
+    pub tasks: u32,
+    /// Whether the job is over as soon as every task has a result, however little it was checked.
+    pub provisional: bool,
+    /// Whether the app is known to give different results on honest machines.
+    pub quarantined: bool,
+}
+
+/// The machine: the votes of one job under one policy.
 #[derive(Debug)]
 pub struct Verifier {
-    policy: Policy,
-    open: BTreeMap<TaskIndex, Vec<Vote>>,
-    /// What was accepted; none for a task that was given up.
-    settled: BTreeMap<TaskIndex, Option<Outcome>>,
+    config: Config,
+    /// Draws are keyed by it; never told to anyone.
+    secret: [u8; 32],
+    me: PeerId,
+    tasks: BTreeMap<TaskIndex, Task>,
+    members: Members,
+    /// The tasks' latest changes, in order.
+    feed: BTreeMap<u64, TaskIndex>,
+    next_place: u64,
+    next_vote: u64,
+    /// Tasks whose believed result is not there yet or being checked.
+    busy: BTreeSet<TaskIndex>,
+    /// Tasks that want results of certain workers.
+    wanting: BTreeSet<TaskIndex>,
+    /// Tasks on which established workers are being asked about somebody.
+    probing: u32,
+    /// Accusations that wait for the answers.
+    suspended: Vec<(TaskIndex, Vec<(PeerId, Outcome)>)>,
+    quarantined: bool,
+    over: bool,
+    tally: Tally,
+    effects: Vec<Effect>,
 }
 
 impl Verifier {
     /// No votes yet.
-    pub fn new(policy: Policy) -> Self {
-        Self { policy, open: BTreeMap::new(), settled: BTreeMap::new() }
+    pub fn new(config: Config, me: PeerId, secret: [u8; 32]) -> Self {
+        Self {
+            secret,
+            me,
+            tasks: BTreeMap::new(),
+            members: Members::default(),
+            feed: BTreeMap::new(),
+            next_place: 0,
+            next_vote: 0,
+            busy: BTreeSet::new(),
+            wanting: BTreeSet::new(),
+            probing: 0,
+            suspended: Vec::new(),
+            quarantined: config.quarantined,
+            over: false,
+            tally: Tally::default(),
+            effects: Vec::new(),
+            config,
+        }
     }
 
     /// The rule in force.
     pub fn policy(&self) -> Policy {
-        self.policy
+        self.config.policy
     }
 
-    /// Whether `worker` has voted on an unsettled `task`.
-    pub fn has_voted(&self, task: TaskIndex, worker: &PeerId) -> bool {
-        self.open.get(&task).is_some_and(|votes| votes.iter().any(|vote| vote.worker == *worker))
+    /// Whether `worker` has voted on `task` and the vote is still remembered.
+    pub fn vote_of(&self, task: TaskIndex, worker: &PeerId) -> Option<Outcome> {
+        self.tasks.get(&task)?.ballot(worker).map(|ballot| ballot.outcome)
     }
 
     /// Counts a vote. A second vote of one peer for one task replaces nothing and changes nothing.
-    pub fn vote(&mut self, task: TaskIndex, vote: Vote) -> Verdict {
-        if let Some(accepted) = self.settled.get(&task) {
-            return Verdict::Late {
-                agrees: accepted.is_none_or(|outcome| outcome == vote.outcome),
-            };
+    pub fn vote(
+        &mut self,
+        now: Timestamp,
+        index: TaskIndex,
+        vote: Vote,
+        standings: &mut Standings,
+    ) -> Taken {
+        let own = vote.worker == self.me;
+        self.members.heard(&vote.worker, now);
+        let task = self.tasks.entry(index).or_default();
+        if task.state == State::GivenUp {
+            return Taken::Late { agrees: true };
         }
-        let votes = self.open.entry(task).or_default();
-        if !votes.iter().any(|known| known.worker == vote.worker) {
-            votes.push(vote);
+        if task.ballot(&vote.worker).is_some()
+            || self.members.is_excluded(&vote.worker)
+            || standings.is_banned(now, &vote.worker)
+        {
+            return Taken::Ignored;
         }
-        let most = votes.iter().map(|one| count(votes, &one.outcome)).max().unwrap_or(0);
-        let own = votes.iter().find(|one| one.own).map(|one| one.outcome);
-        let quorum = self.policy.quorum();
-        let outcome = match own {
-            Some(outcome) => outcome,
-            None if most >= quorum => votes
-                .iter()
-                .find(|one| count(votes, &one.outcome) == most)
-                .map_or(vote.outcome, |one| one.outcome),
-            None => return Verdict::Wanted(quorum - most),
-        };
-        let votes = self.open.remove(&task).unwrap_or_default();
-        self.settled.insert(task, Some(outcome));
-        let (agreed, outvoted): (Vec<&Vote>, Vec<&Vote>) =
-            votes.iter().partition(|one| one.outcome == outcome);
-        Verdict::Accepted(Acceptance {
-            outcome,
-            agreed: agreed.iter().map(|one| one.worker).collect(),
-            outvoted: outvoted.iter().map(|one| one.worker).collect(),
-            own: own.is_some(),
-        })
+        if task.state == State::Final && task.probe.is_none() {
+            return self.late(now, index, &vote, standings);
+        }
+        task.push(self.next_vote, &vote, own);
+        if task.state == State::Open {
+            self.busy.insert(index);
+        }
+        self.next_vote += 1;
+        self.tally.results += 1;
+        match self.config.policy {
+            Policy::None | Policy::Vote(_) => self.count(index),
+            Policy::Credibility { .. } => self.weigh(now, index, &vote, standings),
+            Policy::Spot { .. } | Policy::Boinc | Policy::Adaptive(_) => {
+                self.check(now, index, &vote, standings);
+            }
+        }
+        Taken::Counted
     }
 
-    /// Settles a task without an outcome; says who had voted.
-    pub fn give_up(&mut self, task: TaskIndex) -> Vec<PeerId> {
-        self.settled.entry(task).or_insert(None);
-        self.open.remove(&task).unwrap_or_default().iter().map(|vote| vote.worker).collect()
+    /// Settles a task without an outcome.
+    pub fn give_up(&mut self, index: TaskIndex) {
+        let task = self.tasks.entry(index).or_default();
+        if matches!(task.state, State::Final | State::GivenUp) {
+            return;
+        }
+        (task.acceptance, task.probe) = (None, None);
+        self.members.drop_task(index, self.tasks[&index].workers());
+        self.unwant(index);
+        self.set_state(index, State::GivenUp);
+        self.effects.push(Effect::Settled(index));
     }
 
-    /// Whether a task has been accepted or given up.
-    pub fn is_settled(&self, task: TaskIndex) -> bool {
-        self.settled.contains_key(&task)
+    /// Whether a task has an outcome that stands for good, or none for good.
+    pub fn is_settled(&self, index: TaskIndex) -> bool {
+        self.tasks
+            .get(&index)
+            .is_some_and(|task| matches!(task.state, State::Final | State::GivenUp))
     }
 
-    /// Who voted for what is not settled.
-    pub fn open_votes(&self) -> impl Iterator<Item = (TaskIndex, PeerId)> + '_ {
-        self.open.iter().flat_map(|(task, votes)| votes.iter().map(|vote| (*task, vote.worker)))
+    /// Whether nothing is left to be computed or checked.
+    pub fn is_over(&self) -> bool {
+        self.over
     }
 
-    /// Takes a task as settled before a restart.
-    pub fn restore(&mut self, task: TaskIndex, outcome: Outcome) {
-        self.open.remove(&task);
-        self.settled.insert(task, Some(outcome));
-    }
-}
-
-fn count(votes: &[Vote], outcome: &Outcome) -> u32 {
-    u32::try_from(votes.iter().filter(|one| one.outcome == *outcome).count()).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use alloc::vec;
-
-    use super::*;
-    use crate::{id::Hash, task::Status};
-
-    fn outcome(output: u8) -> Outcome {
-        Outcome { status: Status::Exited(0), output: Hash([output; 32]), fuel: 1 }
+    /// Where a task stands.
+    pub fn state(&self, index: TaskIndex) -> State {
+        self.tasks.get(&index).map_or(State::Open, |task| task.state)
     }
 
-    fn vote(peer: u8, output: u8) -> Vote {
-        Vote { worker: PeerId([peer; 32]), outcome: outcome(output), own: false }
+    /// What is believed of a task.
+    pub fn decision(&self, index: TaskIndex) -> Option<Decision> {
+        self.tasks.get(&index).map(Task::decision)
     }
 
-    #[test]
-    fn two_agreeing_peers_settle_and_the_third_is_late() {
-        let mut verifier = Verifier::new(Policy::Vote(2));
-        assert_eq!(verifier.vote(0, vote(1, 7)), Verdict::Wanted(1));
-        assert_eq!(verifier.vote(0, vote(2, 8)), Verdict::Wanted(1));
-        let verdict = verifier.vote(0, vote(3, 7));
-        let expected = Acceptance {
-            outcome: outcome(7),
-            agreed: vec![PeerId([1; 32]), PeerId([3; 32])],
-            outvoted: vec![PeerId([2; 32])],
-            own: false,
-        };
-        assert_eq!(verdict, Verdict::Accepted(expected));
-        assert_eq!(verifier.vote(0, vote(4, 7)), Verdict::Late { agrees: true });
-        assert_eq!(verifier.vote(0, vote(5, 9)), Verdict::Late { agrees: false });
+    /// What is accepted of a task, if anything is.
+    pub fn acceptance(&self, index: TaskIndex) -> Option<&Acceptance> {
+        self.tasks.get(&index)?.acceptance.as_ref()
     }
 
-    #[test]
-    fn one_peer_has_one_vote_however_often_it_speaks() {
-        let mut verifier = Verifier::new(Policy::Vote(2));
-        assert_eq!(verifier.vote(0, vote(1, 7)), Verdict::Wanted(1));
-        assert_eq!(verifier.vote(0, vote(1, 7)), Verdict::Wanted(1));
-        assert_eq!(verifier.vote(0, vote(1, 8)), Verdict::Wanted(1));
+    /// Tasks in the order of their latest change, from place `after` on: a change that is followed by
+    /// another of the same task no longer has a place.
+    pub fn feed(&self, after: u64) -> impl Iterator<Item = (u64, TaskIndex)> + '_ {
+        self.feed.range(after..).map(|(place, task)| (*place, *task))
     }
 
-    #[test]
-    fn a_difference_in_fuel_or_status_is_a_difference() {
-        let mut verifier = Verifier::new(Policy::Vote(2));
-        let base = vote(1, 7);
-        let mut dear = vote(2, 7);
-        dear.outcome.fuel = 2;
-        let mut failed = vote(3, 7);
-        failed.outcome.status = Status::Trapped;
-        assert_eq!(verifier.vote(0, base), Verdict::Wanted(1));
-        assert_eq!(verifier.vote(0, dear), Verdict::Wanted(1));
-        assert_eq!(verifier.vote(0, failed), Verdict::Wanted(1));
+    /// Tasks in each state, in the order of [`State::ALL`]. Untouched ones are open.
+    pub fn counts(&self) -> [u64; State::ALL.len()] {
+        let mut counts = [0; State::ALL.len()];
+        for task in self.tasks.values() {
+            counts[task.state as usize] += 1;
+        }
+        let untouched = (self.config.tasks as usize).saturating_sub(self.tasks.len());
+        counts[State::Open as usize] += untouched as u64;
+        counts
     }
 
-    #[test]
-    fn the_submitters_own_result_settles_alone_against_any_votes() {
-        let mut verifier = Verifier::new(Policy::Vote(3));
-        assert_eq!(verifier.vote(0, vote(1, 7)), Verdict::Wanted(2));
-        assert_eq!(verifier.vote(0, vote(2, 7)), Verdict::Wanted(1));
-        let own = Vote { own: true, ..vote(9, 8) };
-        let Verdict::Accepted(accepted) = verifier.vote(0, own) else {
-            panic!("own result must settle")
-        };
-        assert_eq!(accepted.outcome, outcome(8));
-        assert_eq!(accepted.outvoted, vec![PeerId([1; 32]), PeerId([2; 32])]);
-        assert!(accepted.own);
+    /// Tasks with an outcome, by what the belief in it rests on.
+    pub fn bases(&self) -> BTreeMap<Basis, u64> {
+        let mut bases = BTreeMap::new();
+        for acceptance in self.tasks.values().filter_map(|task| task.acceptance.as_ref()) {
+            *bases.entry(acceptance.basis).or_default() += 1;
+        }
+        bases
     }
 
-    #[test]
-    fn a_task_that_was_given_up_is_never_settled_by_later_votes() {
-        let mut verifier = Verifier::new(Policy::Vote(2));
-        assert_eq!(verifier.vote(0, vote(1, 7)), Verdict::Wanted(1));
-        assert_eq!(verifier.open_votes().collect::<Vec<_>>(), [(0, PeerId([1; 32]))]);
-        assert_eq!(verifier.give_up(0), [PeerId([1; 32])]);
-        assert!(verifier.is_settled(0));
-        assert_eq!(verifier.vote(0, vote(2, 7)), Verdict::Late { agrees: true });
-        assert_eq!(verifier.open_votes().count(), 0);
+    /// Whether nothing more is to be leased to `worker` for this job.
+    pub fn is_excluded(&self, worker: &PeerId) -> bool {
+        self.members.is_excluded(worker)
+    }
+
+    /// What happened so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Every worker that voted on `index`.
+    pub fn voters(&self, index: TaskIndex) -> Vec<PeerId> {
+        self.tasks.get(&index).map(Task::workers).unwrap_or_default()
+    }
+
+    /// Every vote that is remembered.
+    pub fn votes(&self) -> impl Iterator<Item = (TaskIndex, PeerId)> + '_ {
+        self.tasks
+            .iter()
+            .flat_map(|(index, task)| task.workers().into_iter().map(|worker| (*index, worker)))
+    }
+
+    /// What is to be done, in order.
+    #[must_use]
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        core::mem::take(&mut self.effects)
+    }
+
+    /// Bytes that the verifier holds for tasks that are not over, and how many of these there are.
+    pub fn footprint(&self) -> (usize, usize) {
+        let open = self.tasks.values().filter(|task| task.state != State::Final);
+        open.fold((0, 0), |(bytes, tasks), task| (bytes + task.footprint(), tasks + 1))
+    }
+
+    /// Takes back what was stored before a restart: a decision, and the votes that it rests on. The
+    /// votes are in the order in which they were counted.
+    pub fn restore(&mut self, index: TaskIndex, decision: Option<Decision>, votes: &[Vote]) {
+        let mut task = Task::default();
+        for vote in votes {
+            task.push(0, vote, vote.worker == self.me);
+        }
+        if let Some(decision) = decision {
+            task.restore(decision);
+        }
+        if let Some(place) = task.place {
+            self.feed.insert(place, index);
+            self.next_place = self.next_place.max(place + 1);
+        }
+        self.next_vote = self.next_vote.max(task.latest_vote() + 1);
+        self.members.restore(index, &task);
+        if task.state.is_busy() {
+            self.busy.insert(index);
+        }
+        self.tally.results += task.ballots.len() as u64;
+        self.tasks.insert(index, task);
+    }
+
+    /// Says of what was restored what is wanted, and what is settled. Nobody has joined yet.
+    pub fn resume(&mut self, now: Timestamp, running: bool) {
+        let all: Vec<TaskIndex> = self.tasks.keys().copied().collect();
+        self.over = !running;
+        for index in all {
+            let task = &self.tasks[&index];
+            match task.state {
+                State::Final | State::GivenUp => {
+                    self.effects.push(Effect::Want(Want::anyone(index, 0)));
+                    self.effects.push(Effect::Settled(index));
+                }
+                _ if !running => {}
+                State::Open if !self.config.policy.checks() => self.count(index),
+                State::Provisional | State::Confirmed => {
+                    self.effects.push(Effect::Want(Want::anyone(index, 0)));
+                }
+                State::Open if task.ballots.is_empty() => {}
+                // Whoever joins is asked; two referees, or one check, or a first result.
+                state => {
+                    let from = self.members.everyone();
+                    let need = if state == State::Disputed { 2 } else { 1 };
+                    self.want(now, index, need, from);
+                }
+            }
+        }
+    }
+
+    /// Ends what is under way: the job was over, or is cancelled.
+    pub fn end(&mut self) {
+        self.over = true;
+    }
+
+    fn set_state(&mut self, index: TaskIndex, state: State) {
+        let Some(task) = self.tasks.get_mut(&index) else { return };
+        task.state = state;
+        if let Some(place) = task.place.replace(self.next_place) {
+            self.feed.remove(&place);
+        }
+        self.feed.insert(self.next_place, index);
+        self.next_place += 1;
+        if state.is_busy() || task.probe.is_some() {
+            self.busy.insert(index);
+        } else {
+            self.busy.remove(&index);
+        }
+        self.effects.push(Effect::Changed(index));
+    }
+
+    /// Asks for `need` further results of those that `among` names.
+    fn want(&mut self, now: Timestamp, index: TaskIndex, need: u32, from: members::From) {
+        let Some(task) = self.tasks.get_mut(&index) else { return };
+        let among = from.among.clone();
+        self.members.charge_own(task.wanted.as_ref(), Some(&from));
+        task.wanted = Some(task::Wanted { need, from, since: now, widened: 0 });
+        self.wanting.insert(index);
+        self.effects.push(Effect::Want(Want { task: index, need, among: Some(among) }));
+    }
+
+    fn unwant_if_wanted(&mut self, index: TaskIndex) {
+        if self.tasks.get(&index).is_some_and(|task| task.wanted.is_some()) {
+            self.unwant(index);
+        }
+    }
+
+    /// Wants nothing more of a task.
+    fn unwant(&mut self, index: TaskIndex) {
+        let Some(task) = self.tasks.get_mut(&index) else { return };
+        let wanted = task.wanted.take();
+        self.members.charge_own(wanted.as_ref(), None);
+        self.wanting.remove(&index);
+        self.effects.push(Effect::Want(Want::anyone(index, 0)));
     }
 }

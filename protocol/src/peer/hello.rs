@@ -5,16 +5,17 @@ use alloc::{collections::VecDeque, format};
 use super::{Neighbour, Peer};
 use crate::{
     id::PeerId,
-    offer::Proximity,
+    offer::{Prefix, Proximity},
     time::Timestamp,
     wire::{Frame, Hello, Reason, Refuse, VERSION},
     worker,
 };
 
 impl Neighbour {
-    pub(super) fn new(proximity: Proximity) -> Self {
+    pub(super) fn new(proximity: Proximity, prefix: Prefix) -> Self {
         Self {
             proximity,
+            prefix,
             hello: None,
             window: 0,
             commits: VecDeque::new(),
@@ -38,7 +39,7 @@ impl Peer {
 
     /// A peer is its own neighbour: its slots get its jobs by the same rules as anybody's.
     pub(super) fn meet_oneself(&mut self, now: Timestamp) {
-        let mut oneself = Neighbour::new(Proximity::Own);
+        let mut oneself = Neighbour::new(Proximity::Own, Prefix::default());
         oneself.hello = Some(self.hello());
         self.neighbours.insert(self.me, oneself);
         let up = worker::Input::Up { peer: self.me, proximity: Proximity::Own };

@@ -55,6 +55,9 @@ fn manifest(tasks: i64, policy: Policy, local: Local, salt: u8) -> Manifest {
         inputs: Inputs::Range { from: 0, to: tasks },
         policy,
         local,
+        provisional: false,
+        audience: crate::job::Audience::Anyone,
+        confidential: false,
     }
 }
 
@@ -130,13 +133,17 @@ impl Bench {
                 Effect::Kill(attempt) => self.running.retain(|(running, _)| *running != attempt),
                 Effect::Fetch { hash, .. } => self.fetches.push(hash),
                 Effect::Submitted(job) => self.jobs.push(job),
-                Effect::Advertise(_) | Effect::Changed(_) => {}
+                Effect::Advertise(_) | Effect::Changed(_) | Effect::Caught { .. } => {}
             }
         }
     }
 
     fn up(&mut self, number: u8) {
-        self.step(Input::Up { peer: id(number), proximity: Proximity::Lan });
+        self.step(Input::Up {
+            peer: id(number),
+            proximity: Proximity::Lan,
+            prefix: Prefix::default(),
+        });
     }
 
     fn frame(&mut self, number: u8, frame: Frame) {

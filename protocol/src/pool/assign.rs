@@ -80,17 +80,24 @@ impl Pool {
             let Some(worker) = self.workers.get(&peer) else { return };
             let (held, idle) = (worker.held_count(), worker.idle());
             let share = worker.speed(now, crowd.usual) / crowd.speed;
-            let fair = libm::ceil((self.ring.len() as f64 + crowd.held) * share) as u32;
+            let wanted = self.ring.len() + self.named.len();
+            let fair = libm::ceil((wanted as f64 + crowd.held) * share) as u32;
             let level = worker.level(self.config.target).min(fair);
             if idle == 0 && held > level - level / 4 {
                 return; // a lease for every single result would be a frame for every task
             }
             let want = (level.saturating_sub(held).max(idle) as usize).min(most);
-            let mut batch = self.fresh(&peer, want);
+            let mut batch = self.named(&peer, want);
+            let named = !batch.is_empty();
+            let more = self.fresh(&peer, want - batch.len());
+            batch.extend(more);
             if batch.len() < want {
                 self.further_copies(now, &peer, &mut batch, (idle as usize).min(most), want, crowd);
             }
             let full = batch.len() >= most;
+            if named {
+                batch.sort_unstable(); // what is wanted by name is not told apart by its place
+            }
             if !batch.is_empty() {
                 self.lease(now, peer, batch);
             }
@@ -100,10 +107,28 @@ impl Pool {
         }
     }
 
+    /// Up to `count` tasks that are wanted of certain workers, of which `peer` is one.
+    fn named(&mut self, peer: &PeerId, count: usize) -> Vec<TaskIndex> {
+        let Some(worker) = self.workers.get_mut(peer) else { return Vec::new() };
+        let tasks = &self.tasks;
+        let mut batch = Vec::new();
+        while batch.len() < count
+            && let Some(index) = worker.named.pop_first()
+        {
+            let task = &tasks[index as usize];
+            if task.among.is_some() && task.wants_fresh() && task.may_take(peer) {
+                batch.push(index);
+            }
+        }
+        batch
+    }
+
     /// Up to `count` tasks of fresh demand that `peer` may take, in ring order; the source's own
     /// slots begin at the ring's far end, where no worker is yet.
     fn fresh(&mut self, peer: &PeerId, count: usize) -> Vec<TaskIndex> {
-        let Some(worker) = self.workers.get(peer) else { return Vec::new() };
+        let Some(worker) = self.workers.get(peer).filter(|worker| !worker.reserved) else {
+            return Vec::new();
+        };
         let tasks = &self.tasks;
         let may = |index: TaskIndex| tasks[index as usize].copy_of(peer).is_none();
         if worker.own {
@@ -200,10 +225,12 @@ impl Pool {
         usual: f64,
     ) -> Vec<Candidate> {
         let mut candidates: BTreeMap<TaskIndex, Candidate> = BTreeMap::new();
+        let reserved = self.workers.get(peer).is_some_and(|worker| worker.reserved);
         for (_, holder) in self.workers.iter().filter(|(holder, _)| *holder != peer) {
             let overdue = holder.is_overdue(now, usual);
             for (place, index) in holder.queue().enumerate() {
-                if self.tasks[index as usize].copy_of(peer).is_some() {
+                let task = &self.tasks[index as usize];
+                if !task.may_take(peer) || (reserved && task.among.is_none()) {
                     continue;
                 }
                 let due = holder.due(now, place);
@@ -250,10 +277,11 @@ impl Pool {
             self.out += usize::from(task.held() == 0);
             task.own += u32::from(worker.own);
             task.set_copy(peer, Some(Copy::Held(id)));
-            if !task.wants_fresh()
-                && let Some(place) = task.place.take()
-            {
-                self.ring.remove(place);
+            if !task.wants_fresh() {
+                if let Some(place) = task.place.take() {
+                    self.ring.remove(place);
+                }
+                self.named.remove(index);
             }
         }
         self.stirred += 1;

@@ -24,8 +24,12 @@ fn peer(worker: u8) -> PeerId {
     PeerId([worker; 32])
 }
 
+fn want(task: TaskIndex, need: u32) -> Vec<Want> {
+    vec![Want::anyone(task, need)]
+}
+
 fn pool(count: u32, need: u32, most: u32, seed: u8) -> Pool {
-    let config = Config { target: Duration::from_millis(500), lease: LEASE, most };
+    let config = Config { target: Duration::from_millis(500), lease: LEASE, most, reopens: false };
     Pool::new(config, count, need, Entropy::new(&[seed; 32]))
 }
 
@@ -288,7 +292,12 @@ impl World {
     fn join(&mut self, worker: u8, slots: u32) {
         let node = &mut self.nodes[usize::from(worker)];
         (node.connected, node.slots) = (true, slots);
-        self.step(Input::Joined { worker: peer(worker), slots, own: worker == OWN });
+        self.step(Input::Joined {
+            worker: peer(worker),
+            slots,
+            own: worker == OWN,
+            reserved: false,
+        });
     }
 
     fn pick(&mut self, pick: usize, again: bool) -> Option<(u8, TaskIndex)> {
@@ -302,7 +311,11 @@ impl World {
         let unit = &mut self.units[task as usize];
         if unit.need == 0 {
             let need = 0;
-            return self.step(Input::Returned { worker: peer(worker), task, need });
+            return self.step(Input::Returned {
+                worker: peer(worker),
+                task,
+                wants: want(task, need),
+            });
         }
         unit.held.remove(&worker);
         unit.failed.remove(&worker);
@@ -312,7 +325,7 @@ impl World {
             unit.finished += u32::from(unit.need == 0);
         }
         let need = unit.need;
-        self.step(Input::Returned { worker: peer(worker), task, need });
+        self.step(Input::Returned { worker: peer(worker), task, wants: want(task, need) });
     }
 
     fn renew(&mut self, worker: u8) {
@@ -356,7 +369,11 @@ impl World {
         let mut inputs: Vec<Input> = self.leases.iter().map(restored).collect();
         for (task, unit) in (0..).zip(&self.units) {
             for worker in &unit.returned {
-                inputs.push(Input::Returned { worker: peer(*worker), task, need: unit.need });
+                inputs.push(Input::Returned {
+                    worker: peer(*worker),
+                    task,
+                    wants: want(task, unit.need),
+                });
             }
         }
         for input in inputs {
@@ -434,7 +451,11 @@ fn enter(
     own: bool,
 ) -> Vec<(u8, Vec<TaskIndex>)> {
     let worker = peer(worker);
-    assert_eq!(pool.step(now, Input::Joined { worker, slots, own }), [], "no credit yet");
+    assert_eq!(
+        pool.step(now, Input::Joined { worker, slots, own, reserved: false }),
+        [],
+        "no credit yet"
+    );
     leased(&pool.step(now, Input::Credit { worker, tasks: window }))
 }
 
@@ -446,7 +467,7 @@ fn the_sources_own_slots_begin_where_no_worker_is() {
     assert_eq!(enter(&mut pool, now, 9, 1, 1, true), [(9, vec![9])]);
     // An own copy settles its task alone: no other worker is handed it while others are wanted.
     assert_eq!(enter(&mut pool, now, 2, 1, 9, false), [(2, vec![0, 1])]);
-    let more = pool.step(now, Input::Returned { worker: peer(9), task: 9, need: 0 });
+    let more = pool.step(now, Input::Returned { worker: peer(9), task: 9, wants: want(9, 0) });
     assert_eq!(leased(&more), [(9, vec![8])]);
 }
 
@@ -488,9 +509,9 @@ fn hostile_indices_and_names_change_nothing() {
     let mut pool = pool(3, 1, 512, 0);
     let (now, worker) = (Timestamp(5), peer(1));
     let inputs = [
-        Input::Returned { worker, task: 3, need: 0 },
+        Input::Returned { worker, task: 3, wants: want(3, 0) },
         Input::Inconclusive { worker, task: u32::MAX },
-        Input::Demand { task: 77, need: 0 },
+        Input::Wanted(want(77, 0)),
         Input::Left { worker },
         Input::Credit { worker, tasks: u32::MAX },
         Input::Renewed { worker, lease: LeaseId([0; 32]) },

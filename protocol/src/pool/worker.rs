@@ -1,6 +1,6 @@
 //! What the pool knows of one worker: credit, what it holds, and how fast it has been seen to be.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
 
 use super::TaskIndex;
@@ -16,6 +16,10 @@ const PATIENCE: f64 = 4.0;
 pub(super) struct Worker {
     pub(super) connected: bool,
     pub(super) own: bool,
+    /// Whether it takes only what is wanted of it by name.
+    pub(super) reserved: bool,
+    /// Tasks that are wanted of certain workers, of which it is one; some perhaps no longer.
+    pub(super) named: BTreeSet<TaskIndex>,
     pub(super) slots: u32,
     pub(super) window: u32,
     /// What it holds, and each task's place in `queue`.
@@ -43,6 +47,8 @@ impl Worker {
         Self {
             connected: true,
             own,
+            reserved: false,
+            named: BTreeSet::new(),
             slots: 1,
             window: 0,
             held: BTreeMap::new(),

@@ -7,10 +7,11 @@ use crate::{
     id::{Hash, PeerId},
     limits::{MAX_INCONCLUSIVE, MAX_UNACKED_BATCHES},
     pool::{self, TaskIndex},
-    record::{Change, JobState, Key, Record},
+    record::{Change, JobState, Record},
     result::{Ack, Opened, Output, Proof, VerifiedBatch},
+    standing::Standings,
     time::Timestamp,
-    verify::{Acceptance, Verdict, Vote},
+    verify::{Taken, Vote},
     wire::Frame,
 };
 
@@ -18,6 +19,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Pending {
     task: TaskIndex,
+    /// Root of the batch that it came in.
+    root: Hash,
     proof: Proof,
     opened: Opened,
 }
@@ -40,7 +43,13 @@ pub(super) struct Deferred {
 }
 
 impl Source {
-    pub(super) fn results(&mut self, now: Timestamp, worker: PeerId, batch: &VerifiedBatch) {
+    pub(super) fn results(
+        &mut self,
+        now: Timestamp,
+        worker: PeerId,
+        batch: &VerifiedBatch,
+        standings: &mut Standings,
+    ) {
         let indices = match self.admit(&worker, batch) {
             Ok(indices) => indices,
             Err(what) => return self.out.effects.push(Effect::Violation(worker, what)),
@@ -48,7 +57,9 @@ impl Source {
         let commit = batch.commit();
         let mut missing = BTreeSet::new();
         for (at, (one, task)) in batch.opened().iter().zip(indices).enumerate() {
-            if let Some(hash) = self.result(now, worker, task, one, batch.proof(at)) {
+            let Some(proof) = batch.proof(at) else { continue };
+            let pending = Pending { task, root: commit.root, proof, opened: one.clone() };
+            if let Some(hash) = self.result(now, worker, pending, standings) {
                 missing.insert(hash);
             }
         }
@@ -99,19 +110,20 @@ impl Source {
         &mut self,
         now: Timestamp,
         worker: PeerId,
-        task: TaskIndex,
-        one: &Opened,
-        proof: Option<Proof>,
+        pending: Pending,
+        standings: &mut Standings,
     ) -> Option<Hash> {
         let running = self.state == JobState::Running;
+        let (task, one) = (pending.task, &pending.opened);
         if !one.leaf.status.is_conclusive() {
-            self.inconclusive(now, worker, task, one);
+            self.inconclusive(now, worker, task, one, standings);
             return None;
         }
-        if self.verifier.has_voted(task, &worker) || (!running && !self.verifier.is_settled(task)) {
+        if self.has_voted(now, worker, &pending, standings)
+            || (!running && !self.verifier.is_settled(task))
+        {
             return None;
         }
-        let pending = Pending { task, proof: proof?, opened: one.clone() };
         match one.output {
             // The submitter's own outputs are stored already; what is settled is not fetched.
             Output::Blob { hash, .. } if worker != self.me && !self.verifier.is_settled(task) => {
@@ -121,10 +133,27 @@ impl Source {
                 self.fetching.contains_key(&hash).then_some(hash)
             }
             _ => {
-                self.vote(now, worker, pending);
+                self.vote(now, worker, pending, standings);
                 None
             }
         }
+    }
+
+    /// Whether the worker's word on the task is known already: what it said first stands, here and in
+    /// the store. Saying something else the second time is a proof against it.
+    fn has_voted(
+        &mut self,
+        now: Timestamp,
+        worker: PeerId,
+        pending: &Pending,
+        standings: &mut Standings,
+    ) -> bool {
+        let Some(known) = self.verifier.vote_of(pending.task, &worker) else { return false };
+        if known != pending.proof.outcome() && self.state == JobState::Running {
+            self.verifier.equivocated(now, worker, standings);
+            self.verified(now, standings);
+        }
+        true
     }
 
     /// Lets results wait for their output, which the first of their workers is asked for unless the
@@ -150,7 +179,13 @@ impl Source {
         self.deferred.retain(|one| one.worker != *worker);
     }
 
-    pub(super) fn blob(&mut self, now: Timestamp, hash: &Hash, here: bool) {
+    pub(super) fn blob(
+        &mut self,
+        now: Timestamp,
+        hash: &Hash,
+        here: bool,
+        standings: &mut Standings,
+    ) {
         let Some(Fetching { asked, waiting }) = self.fetching.remove(hash) else { return };
         let mut others = Vec::new();
         for one in waiting {
@@ -163,9 +198,9 @@ impl Source {
             }
             self.awaited.remove(&(one.task, worker));
             if here || settled {
-                self.vote(now, worker, one);
+                self.vote(now, worker, one, standings);
             } else {
-                self.inconclusive(now, worker, one.task, &one.opened);
+                self.inconclusive(now, worker, one.task, &one.opened, standings);
             }
         }
         self.fetch(*hash, others);
@@ -204,7 +239,14 @@ impl Source {
 
     /// Counts an attempt that says nothing, once for each lease of the task: the first time ends the
     /// worker's hold of it.
-    fn inconclusive(&mut self, now: Timestamp, worker: PeerId, task: TaskIndex, one: &Opened) {
+    fn inconclusive(
+        &mut self,
+        now: Timestamp,
+        worker: PeerId,
+        task: TaskIndex,
+        one: &Opened,
+        standings: &mut Standings,
+    ) {
         if !self.pool.is_held(&worker, &one.leaf.lease, task) || self.state != JobState::Running {
             return;
         }
@@ -215,77 +257,46 @@ impl Source {
         *tries += 1;
         let tries = *tries;
         self.pool(now, pool::Input::Inconclusive { worker, task });
+        self.verifier.unable(now, task, &worker, standings);
         if tries >= MAX_INCONCLUSIVE {
-            self.settle(now, task, None);
+            self.verifier.give_up(task);
         }
+        self.verified(now, standings);
         self.out.effects.push(Effect::Changed);
     }
 
-    fn vote(&mut self, now: Timestamp, worker: PeerId, result: Pending) {
-        let Pending { task, proof, opened } = result;
-        if self.verifier.has_voted(task, &worker) {
-            return; // what it said first stands, here and in the store
+    fn vote(&mut self, now: Timestamp, worker: PeerId, result: Pending, standings: &mut Standings) {
+        if self.has_voted(now, worker, &result, standings) {
+            return;
         }
-        let vote = Vote { worker, outcome: proof.outcome(), own: worker == self.me };
+        let Pending { task, root, proof, opened } = result;
+        let vote = Vote { worker, outcome: proof.outcome(), root, id: proof.leaf.task };
         let stats = self.workers.entry(worker).or_default();
         stats.returned += 1;
         stats.micros = stats.micros.saturating_add(opened.micros);
-        let verdict = self.verifier.vote(task, vote);
-        if let Verdict::Late { agrees } = verdict {
+        let taken = self.verifier.vote(now, task, vote, standings);
+        let before = self.out.effects.len();
+        let wants = self.verdicts(now, standings);
+        if let Taken::Late { agrees } = taken {
             let stats = self.workers.entry(worker).or_default();
             stats.late += 1;
             stats.outvoted += u64::from(!agrees);
-            return;
         }
-        self.out.records.push(Change::Put(Record::Vote {
-            job: self.job,
-            task,
-            proof,
-            output: opened.output,
-            log: opened.log.into_vec(),
-            micros: opened.micros,
-        }));
-        match verdict {
-            Verdict::Wanted(need) => self.pool(now, pool::Input::Returned { worker, task, need }),
-            Verdict::Accepted(acceptance) => {
-                self.pool(now, pool::Input::Returned { worker, task, need: 0 });
-                self.settle(now, task, Some(acceptance));
-            }
-            Verdict::Late { .. } => {}
+        // A late vote is kept only if it proves something against its worker.
+        let caught = self.out.effects[before..].iter().any(
+            |effect| matches!(effect, Effect::Caught { worker: one, task: of, .. } if *one == worker && *of == task),
+        );
+        if taken == Taken::Counted || caught {
+            self.out.records.push(Change::Put(Record::Vote {
+                job: self.job,
+                task,
+                proof,
+                output: opened.output,
+                log: opened.log.into_vec(),
+                micros: opened.micros,
+            }));
         }
+        self.pool(now, pool::Input::Returned { worker, task, wants });
         self.out.effects.push(Effect::Changed);
-    }
-
-    /// Ends a task: accepted, or given up.
-    pub(super) fn settle(
-        &mut self,
-        now: Timestamp,
-        task: TaskIndex,
-        acceptance: Option<Acceptance>,
-    ) {
-        let place = u32::try_from(self.settled.len()).unwrap_or(u32::MAX);
-        if let Some(acceptance) = &acceptance {
-            for peer in &acceptance.agreed {
-                self.workers.entry(*peer).or_default().agreed += 1;
-            }
-            for peer in &acceptance.outvoted {
-                self.workers.entry(*peer).or_default().outvoted += 1;
-            }
-            self.verifier.restore(task, acceptance.outcome);
-        } else {
-            let voters = self.verifier.give_up(task);
-            self.loose.extend(voters.iter().map(|worker| Key::vote(&self.job, task, worker)));
-        }
-        let success = acceptance.as_ref().is_some_and(|one| one.outcome.status.is_success());
-        self.failed += u64::from(!success);
-        self.inconclusive.remove(&task);
-        self.settled.push((task, acceptance.clone()));
-        self.out.records.push(Change::Put(Record::Settled {
-            job: self.job,
-            task,
-            place,
-            acceptance,
-        }));
-        self.pool(now, pool::Input::Demand { task, need: 0 });
     }
 }

@@ -43,6 +43,9 @@ fn manifest(tasks: i64, policy: Policy, local: Local) -> Manifest {
         inputs: Inputs::Range { from: 0, to: tasks },
         policy,
         local,
+        provisional: false,
+        audience: crate::job::Audience::Anyone,
+        confidential: false,
     }
 }
 
@@ -59,6 +62,7 @@ enum Said {
 /// A job with its disk and everything it did.
 struct Bench {
     source: Source,
+    standings: Standings,
     now: Timestamp,
     disk: BTreeMap<Key, Record>,
     /// How often a settlement was stored, by task.
@@ -83,6 +87,7 @@ impl Bench {
             Source::new(key(ME), JOB, Hash([2; 32]), manifest, Config::default(), now, entropy);
         let mut bench = Self {
             source,
+            standings: Standings::default(),
             now,
             disk: BTreeMap::new(),
             settled: BTreeMap::new(),
@@ -99,7 +104,7 @@ impl Bench {
     }
 
     fn step(&mut self, input: Input) {
-        let batch = self.source.step(self.now, input);
+        let batch = self.source.step(self.now, input, &mut self.standings);
         self.carry_out(batch);
     }
 
@@ -107,7 +112,9 @@ impl Bench {
         for change in batch.records {
             match change {
                 Change::Put(record) => {
-                    if let Record::Settled { task, .. } = &record {
+                    if let Record::Decided { task, decision, .. } = &record
+                        && matches!(decision.state, State::Final | State::GivenUp)
+                    {
                         *self.settled.entry(*task).or_default() += 1;
                     }
                     self.disk.insert(record.key(), record);
@@ -135,12 +142,13 @@ impl Bench {
                 Effect::Send(..) | Effect::Changed => {}
                 Effect::Fetch { hash, from, .. } => self.fetches.push((hash, from)),
                 Effect::Violation(peer, what) => self.violations.push((peer, what)),
+                Effect::Caught { .. } | Effect::Quarantined => {}
             }
         }
     }
 
     fn join(&mut self, worker: u8, window: u32) {
-        self.step(Input::Join { worker: id(worker), slots: 4 });
+        self.step(Input::Join { worker: id(worker), slots: 4, prefix: Prefix::default() });
         self.step(Input::Credit { worker: id(worker), tasks: window });
     }
 
@@ -212,12 +220,12 @@ impl Bench {
             self.now,
             entropy,
             records,
+            &mut self.standings,
         );
     }
 
     fn accepted(&self, task: TaskIndex) -> Option<Acceptance> {
-        let settled = self.source.settled(0).iter().find(|(settled, _)| *settled == task)?;
-        settled.1.clone()
+        self.source.acceptance(task).cloned()
     }
 
     fn stored_vote(&self, worker: u8, task: TaskIndex) -> Option<Hash> {
@@ -495,7 +503,7 @@ fn a_task_whose_settlement_was_lost_with_its_votes_stored_is_settled_at_the_rest
     bench.join(2, 8);
     bench.say(1, 0, Said::Bytes(b"a"));
     bench.say(2, 0, Said::Bytes(b"a"));
-    assert!(bench.disk.remove(&Key::settled(&JOB, 0)).is_some());
+    assert!(bench.disk.remove(&Key::decided(&JOB, 0)).is_some());
     for record in bench.disk.values_mut() {
         if let Record::Job { state, ended, .. } = record {
             (*state, *ended) = (JobState::Running, None);
@@ -524,7 +532,7 @@ fn a_cancelled_job_takes_nothing_more_in_and_leaves_nothing_behind() {
         (stored + 1, 0),
         "only that it was heard"
     );
-    bench.step(Input::Join { worker: id(3), slots: 1 });
+    bench.step(Input::Join { worker: id(3), slots: 1, prefix: Prefix::default() });
     assert_eq!(bench.over.last(), Some(&id(3)));
     for key in bench.source.keys() {
         bench.disk.remove(&key);

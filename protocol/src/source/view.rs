@@ -1,6 +1,6 @@
 //! A job as people and programs see it.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::{
     id::{JobId, PeerId},
     record::JobState,
     time::Timestamp,
-    verify::Policy,
+    verify::{Basis, Policy, State, Tally},
 };
 
 /// One worker's part in a job.
@@ -35,6 +35,8 @@ pub struct WorkerView {
     pub late: u64,
     /// Attempts that could not say.
     pub inconclusive: u64,
+    /// Results that the submitter's own execution proved wrong.
+    pub wrong: u64,
     /// Microseconds of computing, as the worker tells it.
     pub micros: u64,
 }
@@ -54,8 +56,16 @@ pub struct JobView {
     pub inputs: u64,
     /// Distinct tasks among them.
     pub tasks: u64,
-    /// Tasks settled.
+    /// Tasks that stand for good or were given up.
     pub settled: u64,
+    /// Tasks in each state, by name.
+    pub states: BTreeMap<State, u64>,
+    /// Tasks with an outcome, by what the belief in it rests on.
+    pub bases: BTreeMap<Basis, u64>,
+    /// What checking came to.
+    pub tally: Tally,
+    /// Whether the app was found to give different results on different honest machines.
+    pub quarantined: bool,
     /// Settled tasks whose guest did not end with exit code 0, or that were given up.
     pub failed: u64,
     /// Unsettled tasks with a copy out.
@@ -80,7 +90,11 @@ impl Source {
             policy: self.manifest.policy,
             inputs: self.manifest.inputs.count(),
             tasks: self.tasks.len() as u64,
-            settled: self.settled.len() as u64,
+            settled: self.settled,
+            states: State::ALL.into_iter().zip(self.verifier.counts()).collect(),
+            bases: self.verifier.bases(),
+            tally: self.verifier.tally().clone(),
+            quarantined: self.quarantined,
             failed: self.failed,
             in_flight: self.pool.in_flight() as u64,
             waiting: self.waiting(),
@@ -101,6 +115,7 @@ impl Source {
                     outvoted: stats.outvoted,
                     late: stats.late,
                     inconclusive: stats.inconclusive,
+                    wrong: stats.wrong,
                     micros: stats.micros,
                 })
                 .collect(),

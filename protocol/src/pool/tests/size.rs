@@ -10,7 +10,7 @@ fn run(count: u32, need: u32, workers: u8) -> usize {
     let (mut now, mut steps) = (Timestamp(0), 0);
     let mut inputs = Vec::new();
     for worker in 1..=workers {
-        inputs.push(Input::Joined { worker: peer(worker), slots: 4, own: false });
+        inputs.push(Input::Joined { worker: peer(worker), slots: 4, own: false, reserved: false });
         inputs.push(Input::Credit { worker: peer(worker), tasks: 1024 });
     }
     loop {
@@ -34,7 +34,7 @@ fn run(count: u32, need: u32, workers: u8) -> usize {
             let Some(task) = queue.pop_front() else { continue };
             let left = &mut need_left[task as usize];
             *left = left.saturating_sub(1);
-            inputs.push(Input::Returned { worker: peer(*worker), task, need: *left });
+            inputs.push(Input::Returned { worker: peer(*worker), task, wants: want(task, *left) });
         }
         if inputs.is_empty() {
             break;

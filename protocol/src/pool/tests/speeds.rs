@@ -86,11 +86,12 @@ impl Model {
                         worker: peer(worker),
                         slots: spec.slots,
                         own: false,
+                        reserved: false,
                     });
                     self.step(Input::Credit { worker: peer(worker), tasks: spec.window });
                 }
                 Event::Result(worker, task) => {
-                    self.step(Input::Returned { worker: peer(worker), task, need: 0 })
+                    self.step(Input::Returned { worker: peer(worker), task, wants: want(task, 0) })
                 }
                 Event::Lease(worker, tasks) => {
                     self.hands[usize::from(worker)].queue.extend(tasks);

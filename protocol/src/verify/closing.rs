@@ -1,0 +1,202 @@
+//! Membership, patience, and the end: what is still to be checked when every task has a result.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{
+    About, Policy, State, Verifier,
+    checks::draw,
+    members::{self, Members},
+    task::Task,
+};
+use crate::{
+    id::{Hash, PeerId, TaskId},
+    pool::TaskIndex,
+    standing::Standings,
+    time::Timestamp,
+};
+
+/// Silence of all that were asked for a check after which others are asked as well.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Rungs of the ladder.
+const RUNGS: u8 = 4;
+
+impl Verifier {
+    /// A worker takes part (again).
+    pub fn join(&mut self, now: Timestamp, peer: PeerId, about: About, standings: &mut Standings) {
+        self.members.join(now, peer, about);
+        self.restaff(now, standings);
+    }
+
+    /// A worker is gone.
+    pub fn leave(&mut self, now: Timestamp, peer: &PeerId, standings: &mut Standings) {
+        self.members.leave(peer);
+        self.restaff(now, standings);
+    }
+
+    /// A worker tried a task and could not come to a result.
+    pub fn unable(
+        &mut self,
+        now: Timestamp,
+        index: TaskIndex,
+        worker: &PeerId,
+        standings: &mut Standings,
+    ) {
+        if *worker == self.me
+            && let Some(task) = self.tasks.get_mut(&index)
+            && let Some(wanted) = &mut task.wanted
+        {
+            wanted.widened = wanted.widened.max(1);
+            self.staff(now, index, standings);
+        }
+    }
+
+    /// Time passed: where everyone that was asked is silent, others are asked too.
+    pub fn tick(&mut self, now: Timestamp, standings: &mut Standings) {
+        for index in self.wanting.clone() {
+            let Some(task) = self.tasks.get_mut(&index) else { continue };
+            let Some(wanted) = &mut task.wanted else { continue };
+            let due = wanted.since + PATIENCE * (u32::from(wanted.widened) + 1);
+            let quiet = now - PATIENCE;
+            if now < due || wanted.widened >= RUNGS || !self.members.are_silent(wanted, quiet) {
+                continue;
+            }
+            wanted.widened += 1;
+            self.staff(now, index, standings);
+        }
+    }
+
+    /// When a tick may make a difference, if anything is waited for.
+    pub fn next_wake(&self, now: Timestamp) -> Option<(Timestamp, &'static str)> {
+        (!self.wanting.is_empty()).then(|| (now + PATIENCE, "patience with silent replicas"))
+    }
+
+    /// Looks for others where nobody of those asked can answer.
+    pub(super) fn restaff(&mut self, now: Timestamp, standings: &mut Standings) {
+        for index in self.wanting.clone() {
+            let Some(task) = self.tasks.get(&index) else { continue };
+            let Some(wanted) = &task.wanted else { continue };
+            let open = task.state == State::Open;
+            if open || !self.members.can_answer(wanted, task) {
+                self.staff(now, index, standings);
+            }
+        }
+    }
+
+    /// Decides anew of whom a task's wanted results are wanted.
+    fn staff(&mut self, now: Timestamp, index: TaskIndex, standings: &mut Standings) {
+        let Some(task) = self.tasks.get(&index) else { return };
+        let Some(wanted) = task.wanted.clone() else { return };
+        let tasks = self.config.tasks;
+        let from = if let Some(probe) = &task.probe {
+            let accused: Vec<PeerId> = probe.accused.iter().map(|(peer, _)| *peer).collect();
+            let witnesses = self.members.witnesses(&accused, task, standings);
+            if witnesses.is_empty() {
+                return self.conclude(now, index, standings);
+            }
+            members::From { rung: super::Basis::Referees, among: witnesses.into() }
+        } else {
+            match task.state {
+                State::Open => self.members.everyone(),
+                State::Disputed => disputed(&self.members, task, wanted.widened, standings),
+                _ => {
+                    let Some(primary) = task.primary().map(|ballot| ballot.worker) else { return };
+                    self.members.circle(&primary, task, tasks, wanted.widened, standings)
+                }
+            }
+        };
+        if from.among == wanted.from.among {
+            return;
+        }
+        // A dispute that passes from the submitter's own slots to referees needs two of them.
+        let own = |from: &members::From| from.rung == super::Basis::Own;
+        let need = if own(&wanted.from) && from.rung == super::Basis::Referees {
+            2
+        } else if own(&from) {
+            1
+        } else {
+            wanted.need
+        };
+        self.want(now, index, need, from);
+        if let Some(one) = self.tasks.get_mut(&index).and_then(|task| task.wanted.as_mut()) {
+            one.widened = wanted.widened;
+        }
+    }
+
+    /// Brings the job to its end once every task has a result: one more check of each worker with
+    /// results that no check has confirmed, everything of a worker that is gone (spec VERIFY-16).
+    pub fn advance(&mut self, now: Timestamp, standings: &mut Standings) {
+        let complete = self.tasks.len() >= self.config.tasks as usize;
+        if self.over || !complete {
+            return;
+        }
+        let busy = |index: &TaskIndex| {
+            self.tasks.get(index).is_some_and(|task| {
+                !self.config.provisional || !(task.state.has_outcome() || task.probe.is_some())
+            })
+        };
+        if self.busy.iter().any(busy) {
+            return;
+        }
+        if matches!(self.policy(), Policy::Adaptive(_)) && !self.config.provisional {
+            let closing = self.closing_checks();
+            if !closing.is_empty() {
+                self.tally.closing += closing.len() as u64;
+                for index in closing {
+                    self.want_check(now, index, standings);
+                }
+                return;
+            }
+        }
+        self.over = true;
+        if self.config.provisional {
+            return;
+        }
+        let left: Vec<TaskIndex> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| matches!(task.state, State::Provisional | State::Confirmed))
+            .map(|(index, _)| *index)
+            .collect();
+        self.members.forget_tasks();
+        for index in left {
+            self.finish(index);
+        }
+    }
+
+    /// The tasks whose check ends the job.
+    fn closing_checks(&mut self) -> Vec<TaskIndex> {
+        let mut closing = Vec::new();
+        for (peer, member) in self.members.iter() {
+            let Some(count) = core::num::NonZeroU64::new(member.provisional.len() as u64) else {
+                continue;
+            };
+            if !self.members.is_here(peer) {
+                closing.extend(member.provisional.values());
+                continue;
+            }
+            // Unpredictable to the worker: it could not know which results will be the last.
+            let drawn = draw(&self.secret, &Hash(peer.0), &TaskId([0; 32])) % count;
+            let at = usize::try_from(drawn).unwrap_or(0);
+            if let Some(index) = member.provisional.values().nth(at) {
+                closing.push(*index);
+            }
+        }
+        for index in &closing {
+            if let Some(task) = self.tasks.get_mut(index) {
+                task.closing = true;
+            }
+        }
+        closing
+    }
+}
+
+/// Of whom the settling of a dispute is wanted.
+fn disputed(members: &Members, task: &Task, widened: u8, standings: &Standings) -> members::From {
+    let own = members.own_slots().filter(|own| widened == 0 && !has_voted(task, own));
+    own.unwrap_or_else(|| members.referees(task, standings))
+}
+
+fn has_voted(task: &Task, from: &members::From) -> bool {
+    from.among.iter().any(|peer| task.ballot(peer).is_some())
+}

@@ -1,0 +1,394 @@
+//! Two outcomes for one task: who says which is right, and what follows for whom it is not.
+//!
+//! Only the observer's own execution proves anything (spec VERIFY-14): what referees say settles the
+//! result and makes the loser suspect within the job, but takes nothing from its record. And before
+//! the observer believes its own machine against a worker's, it asks established workers of other
+//! networks, for an app may give different results on different honest machines (spec VERIFY-18).
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use super::{Basis, Effect, Policy, State, Verifier, task::Probe};
+use crate::{
+    id::PeerId,
+    limits::MAX_REDUNDANCY,
+    pool::{Among, TaskIndex},
+    result::Outcome,
+    standing::{BanReason, COLLUSION_BAN, Standings},
+    time::Timestamp,
+};
+
+/// Agreeing referees that settle a dispute.
+const REFEREES: u32 = 2;
+/// Disputes lost to referees after which a worker gets no more of the job.
+const LOSSES: u32 = 3;
+/// Established workers in networks of their own that must reproduce an outcome which the observer
+/// finds wrong, before the app is taken to differ by machine.
+const WITNESSES: u32 = 3;
+/// Witnesses that are asked if nobody knows the accused, and if it has a record to lose.
+const ASKED: [u32; 2] = [3, 5];
+/// Witnesses that are asked at most, once one reproduces what the accused claims.
+const MAX_WITNESSES: u32 = 7;
+
+impl Verifier {
+    /// Two outcomes differ: what was believed is taken back until a referee has said which is right.
+    pub(super) fn dispute(&mut self, now: Timestamp, index: TaskIndex, standings: &Standings) {
+        self.tally.disputes += 1;
+        self.take_back(index);
+        let own = self.members.own_slots();
+        let Some(task) = self.tasks.get_mut(&index) else { return };
+        let (need, from) = match (self.config.policy, own) {
+            (Policy::Boinc, _) => (1, self.members.everyone()),
+            (_, Some(own)) => (1, own),
+            (_, None) => (REFEREES, self.members.referees(task, standings)),
+        };
+        self.want(now, index, need, from);
+        self.set_state(index, State::Disputed);
+    }
+
+    /// What was believed of a task no longer is.
+    fn take_back(&mut self, index: TaskIndex) {
+        let Some(task) = self.tasks.get_mut(&index) else { return };
+        let workers = task.workers();
+        task.closing = false;
+        if task.acceptance.take().is_some() {
+            self.tally.taken_back += 1;
+        }
+        for worker in workers {
+            let member = self.members.entry(worker);
+            member.provisional.retain(|_, task| *task != index);
+            member.confirmed.retain(|task| *task != index);
+        }
+    }
+
+    /// One more outcome of a disputed task, by somebody else than the submitter.
+    pub(super) fn refer(&mut self, now: Timestamp, index: TaskIndex, standings: &mut Standings) {
+        let by_count = self.policy() == Policy::Boinc;
+        let Some(task) = self.tasks.get(&index) else { return };
+        let heard = |ballot: &&super::task::Ballot| ballot.referee || by_count;
+        let mut votes: BTreeMap<Outcome, u32> = BTreeMap::new();
+        for ballot in task.ballots.iter().filter(heard) {
+            *votes.entry(ballot.outcome).or_default() += 1;
+        }
+        let best = votes.into_iter().max_by_key(|(_, count)| *count);
+        let asked_own = task.wanted.as_ref().is_some_and(|one| one.from.rung == Basis::Own);
+        match best {
+            _ if asked_own => {}
+            Some((outcome, count)) if count >= REFEREES => {
+                self.settle_by_referees(now, index, outcome, standings);
+            }
+            _ if task.ballots.len() >= MAX_REDUNDANCY as usize => self.give_up(index),
+            best => {
+                let need = REFEREES - best.map_or(0, |(_, count)| count.min(REFEREES - 1));
+                let from = if by_count {
+                    self.members.everyone()
+                } else {
+                    self.members.referees(task, standings)
+                };
+                self.want(now, index, need, from);
+            }
+        }
+    }
+
+    fn settle_by_referees(
+        &mut self,
+        now: Timestamp,
+        index: TaskIndex,
+        outcome: Outcome,
+        standings: &mut Standings,
+    ) {
+        let by_count = self.policy() == Policy::Boinc;
+        let Some(task) = self.tasks.get_mut(&index) else { return };
+        task.believe(outcome, if by_count { Basis::Quorum } else { Basis::Referees });
+        let (mut right, mut wrong) = (Vec::new(), Vec::new());
+        for ballot in &mut task.ballots {
+            let side = if ballot.outcome == outcome { &mut right } else { &mut wrong };
+            side.push(ballot.worker);
+            // What referees found right counts again, whoever said it.
+            ballot.discredited &= ballot.outcome != outcome;
+        }
+        if by_count {
+            for worker in &right {
+                let by = *right.iter().find(|other| *other != worker).unwrap_or(worker);
+                self.pass(now, index, *worker, (Basis::Anyone, by), standings);
+            }
+        }
+        self.confirm(index);
+        for worker in wrong {
+            let member = self.members.entry(worker);
+            (member.valid, member.checks) = (0, 0);
+            member.open.remove(&index);
+            if by_count {
+                continue;
+            }
+            member.lost += 1;
+            if member.lost == LOSSES {
+                self.exclude(now, worker, standings);
+            }
+        }
+    }
+
+    /// Gives a worker nothing more of this job and believes nothing of it that is not final.
+    fn exclude(&mut self, now: Timestamp, worker: PeerId, standings: &mut Standings) {
+        self.members.exclude(worker);
+        self.effects.push(Effect::Exclude(worker));
+        self.roll_back(now, worker, standings);
+        self.restaff(now, standings);
+    }
+
+    /// The submitter's own execution: that is what the task's outcome is.
+    pub(super) fn settle_own(
+        &mut self,
+        now: Timestamp,
+        index: TaskIndex,
+        truth: Outcome,
+        standings: &mut Standings,
+    ) {
+        let Some(task) = self.tasks.get_mut(&index) else { return };
+        let known = task.acceptance.as_ref().map(|acceptance| acceptance.outcome);
+        if known.is_some_and(|known| known != truth) {
+            self.tally.taken_back += 1;
+        }
+        self.tally.disputes += u64::from(known.is_some_and(|known| known != truth));
+        let closing = task.closing;
+        let first = task.primary().filter(|ballot| ballot.outcome == truth && !ballot.own);
+        let first = first.map(|ballot| (ballot.worker, ballot.vote));
+        let others = || task.ballots.iter().filter(|ballot| !ballot.own);
+        let right: Vec<PeerId> =
+            others().filter(|one| one.outcome == truth).map(|one| one.worker).collect();
+        let wrong: Vec<(PeerId, Outcome)> = others()
+            .filter(|one| one.outcome != truth)
+            .map(|one| (one.worker, one.outcome))
+            .collect();
+        task.believe(truth, Basis::Own);
+        let me = self.me;
+        for worker in right {
+            self.pass(now, index, worker, (Basis::Own, me), standings);
+        }
+        self.finish(index);
+        if let Some((worker, number)) = first {
+            self.vouch(worker, if closing { u64::MAX } else { number });
+        }
+        if !wrong.is_empty() {
+            self.accuse(now, index, wrong, standings);
+        }
+    }
+
+    /// Own execution contradicts these workers. Established ones of other networks are asked first, once
+    /// for each accused, if there are enough to tell a cheat from an app that differs by machine. What
+    /// else comes up meanwhile waits for their answer.
+    fn accuse(
+        &mut self,
+        now: Timestamp,
+        index: TaskIndex,
+        accused: Vec<(PeerId, Outcome)>,
+        standings: &mut Standings,
+    ) {
+        if self.quarantined {
+            return;
+        }
+        if self.probing > 0 {
+            return self.suspended.push((index, accused));
+        }
+        let names: Vec<PeerId> = accused.iter().map(|(worker, _)| *worker).collect();
+        let Some(task) = self.tasks.get(&index) else { return };
+        let witnesses = self.members.witnesses(&names, task, standings);
+        let known =
+            names.iter().all(|name| self.members.get(name).is_some_and(|member| member.probed));
+        if known || witnesses.len() < WITNESSES as usize {
+            return self.punish(now, index, &accused, standings);
+        }
+        let reputed = names.iter().any(|name| standings.is_established(name));
+        for name in names {
+            self.members.entry(name).probed = true;
+        }
+        let (since, ask) = (self.next_vote, ASKED[usize::from(reputed)]);
+        let Some(task) = self.tasks.get_mut(&index) else { return };
+        task.probe = Some(Probe { accused, since, ask, left: ask });
+        self.probing += 1;
+        self.ask_witnesses(now, index, witnesses);
+    }
+
+    fn ask_witnesses(&mut self, now: Timestamp, index: TaskIndex, witnesses: Vec<PeerId>) {
+        let need =
+            self.tasks.get(&index).and_then(|task| task.probe.as_ref()).map_or(1, |p| p.left);
+        let need = need.min(u32::try_from(witnesses.len()).unwrap_or(1));
+        self.busy.insert(index);
+        let from = super::members::From { rung: Basis::Referees, among: Among::from(witnesses) };
+        self.want(now, index, need, from);
+    }
+
+    /// A witness has answered.
+    pub(super) fn testify(&mut self, now: Timestamp, index: TaskIndex, standings: &mut Standings) {
+        let Some(task) = self.tasks.get_mut(&index) else { return };
+        let Some(probe) = &mut task.probe else { return };
+        let answers: Vec<(PeerId, Outcome)> = task
+            .ballots
+            .iter()
+            .filter(|ballot| ballot.vote >= probe.since && !ballot.own)
+            .map(|ballot| (ballot.worker, ballot.outcome))
+            .collect();
+        let reproduce = |(_, outcome): &&(PeerId, Outcome)| {
+            probe.accused.iter().any(|(_, claimed)| claimed == outcome)
+        };
+        let same = answers.iter().filter(reproduce).count();
+        let given = u32::try_from(answers.len()).unwrap_or(u32::MAX);
+        let accused: Vec<PeerId> = probe.accused.iter().map(|(worker, _)| *worker).collect();
+        if same >= WITNESSES as usize {
+            return self.quarantine();
+        }
+        // Nobody reproduces it: that settles it. Somebody does: more are asked, as long as there are any.
+        let enough = if same == 0 { probe.ask } else { MAX_WITNESSES };
+        probe.left = enough.saturating_sub(given);
+        let left = probe.left;
+        let task = &self.tasks[&index];
+        let more = self.members.witnesses(&accused, task, standings);
+        if left > 0 && !more.is_empty() {
+            return self.ask_witnesses(now, index, more);
+        }
+        self.conclude(now, index, standings);
+    }
+
+    /// Nobody is left to be asked, or enough have answered: the observer's own execution counts.
+    pub(super) fn conclude(&mut self, now: Timestamp, index: TaskIndex, standings: &mut Standings) {
+        let Some(task) = self.tasks.get_mut(&index) else { return };
+        let Some(Probe { mut accused, since, .. }) = task.probe.take() else { return };
+        let right = task.acceptance.as_ref().map(|acceptance| acceptance.outcome);
+        let mut passed = Vec::new();
+        for ballot in task.ballots.iter().filter(|one| one.vote >= since && !one.own) {
+            if Some(ballot.outcome) == right {
+                passed.push(ballot.worker);
+            } else {
+                accused.push((ballot.worker, ballot.outcome));
+            }
+        }
+        let me = self.me;
+        for worker in passed {
+            self.pass(now, index, worker, (Basis::Own, me), standings);
+        }
+        self.unwant(index);
+        let workers = self.tasks[&index].workers();
+        self.members.drop_task(index, workers);
+        self.set_state(index, State::Final);
+        self.probing = self.probing.saturating_sub(1);
+        self.punish(now, index, &accused, standings);
+        for (index, accused) in core::mem::take(&mut self.suspended) {
+            self.accuse(now, index, accused, standings);
+        }
+    }
+
+    /// The app differs by machine: from now on nobody is punished over it here.
+    fn quarantine(&mut self) {
+        self.quarantined = true;
+        self.probing = 0;
+        self.suspended.clear();
+        let probing = self.tasks.iter().filter(|(_, task)| task.probe.is_some());
+        for index in probing.map(|(index, _)| *index).collect::<Vec<TaskIndex>>() {
+            if let Some(task) = self.tasks.get_mut(&index) {
+                task.probe = None;
+                let workers = task.workers();
+                self.members.drop_task(index, workers);
+            }
+            self.unwant(index);
+            self.set_state(index, State::Final);
+        }
+        self.effects.push(Effect::Quarantined);
+    }
+
+    fn punish(
+        &mut self,
+        now: Timestamp,
+        index: TaskIndex,
+        accused: &[(PeerId, Outcome)],
+        standings: &mut Standings,
+    ) {
+        let Some(right) = self.acceptance(index).map(|acceptance| acceptance.outcome) else {
+            return;
+        };
+        for (worker, outcome) in accused {
+            let same = accused.iter().filter(|(_, other)| other == outcome).count();
+            if same > 1 {
+                standings.ban(now, *worker, COLLUSION_BAN, BanReason::Collusion);
+            }
+            self.convict(now, index, *worker, right, standings);
+        }
+        self.restaff(now, standings);
+    }
+
+    /// A worker's result was proven wrong.
+    pub(super) fn convict(
+        &mut self,
+        now: Timestamp,
+        index: TaskIndex,
+        worker: PeerId,
+        right: Outcome,
+        standings: &mut Standings,
+    ) {
+        standings.failed(now, worker);
+        let ban = standings.get(&worker).and_then(|standing| standing.ban);
+        self.effects.push(Effect::Caught { worker, task: index, right, ban });
+        let member = self.members.entry(worker);
+        (member.valid, member.checks) = (0, 0);
+        let leaves = match self.policy() {
+            Policy::Spot { .. } | Policy::Credibility { .. } => true,
+            _ => standings.is_banned(now, &worker),
+        };
+        if leaves && !self.members.is_excluded(&worker) {
+            self.members.exclude(worker);
+            self.effects.push(Effect::Exclude(worker));
+        }
+        self.members.regroup();
+        self.roll_back(now, worker, standings);
+    }
+
+    /// One worker signed two different results for one task.
+    pub fn equivocated(&mut self, now: Timestamp, worker: PeerId, standings: &mut Standings) {
+        if !self.policy().checks() || standings.is_banned(now, &worker) || worker == self.me {
+            return;
+        }
+        standings.ban(now, worker, COLLUSION_BAN, BanReason::Equivocation);
+        self.exclude(now, worker, standings);
+    }
+
+    /// Believes nothing more on the word of a worker that was caught: what rests on it alone is computed
+    /// anew, what others co-signed is checked again.
+    fn roll_back(&mut self, now: Timestamp, worker: PeerId, standings: &Standings) {
+        if self.policy() == Policy::Boinc {
+            return; // it has no memory of what a host returned
+        }
+        let member = self.members.entry(worker);
+        let open = core::mem::take(&mut member.open);
+        member.provisional.clear();
+        member.confirmed.clear();
+        for index in open {
+            let Some(task) = self.tasks.get_mut(&index) else { continue };
+            let believed = task.acceptance.as_ref().map(|acceptance| acceptance.outcome);
+            let Some(ballot) = task.ballots.iter_mut().find(|one| one.worker == worker) else {
+                continue;
+            };
+            ballot.discredited = true;
+            if Some(ballot.outcome) != believed {
+                self.effects.push(Effect::Changed(index));
+                continue;
+            }
+            let outcome = ballot.outcome;
+            if let Policy::Credibility { .. } = self.policy() {
+                self.take_back(index);
+                self.weigh_again(now, index);
+                continue;
+            }
+            self.take_back(index);
+            let Some(task) = self.tasks.get_mut(&index) else { continue };
+            let co_signer = task.valid().find(|ballot| ballot.outcome == outcome);
+            let co_signer = co_signer.map(|ballot| (ballot.worker, ballot.vote));
+            if let Some((co_signer, vote)) = co_signer {
+                task.believe(outcome, Basis::Word);
+                self.members.entry(co_signer).provisional.insert(vote, index);
+                self.want_check(now, index, standings);
+            } else {
+                let everyone = self.members.everyone();
+                self.want(now, index, 1, everyone);
+                self.set_state(index, State::Open);
+            }
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! Who takes part in a job, and which of them may check whose results.
+//!
+//! The ladder of replicas (spec VERIFY-12): an established worker of another network; the submitter's
+//! own slots, within a quarter of the job; the best-known worker of another network; anyone else. A
+//! rung is used when the ones above it are empty, never out of haste.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
+};
+
+use super::{
+    Basis,
+    task::{State, Task, Wanted},
+};
+use crate::{
+    id::PeerId,
+    offer::Prefix,
+    pool::{Among, TaskIndex},
+    standing::Standings,
+    time::Timestamp,
+};
+
+/// One in so many tasks may be checked by the submitter's own slots while others could.
+const OWN_PART: u64 = 4;
+/// Checks that wait for the submitter's own slots at most, for each slot.
+const OWN_QUEUE: u32 = 2;
+
+/// What is known of a member before it has done anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct About {
+    /// The network that its connection comes from.
+    pub prefix: Prefix,
+    /// Tasks it computes at once.
+    pub slots: u32,
+    /// Whether these are the submitter's own slots.
+    pub own: bool,
+    /// Whether it computes only what is wanted of it by name.
+    pub reserved: bool,
+}
+
+/// Those of whom a result is wanted, and what their agreement would be worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct From {
+    pub(super) rung: Basis,
+    pub(super) among: Among,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Member {
+    about: Option<About>,
+    joined: bool,
+    excluded: bool,
+    /// When it last returned a result.
+    heard: Timestamp,
+    /// Tasks believed on its word alone, by the vote.
+    pub(super) provisional: BTreeMap<u64, TaskIndex>,
+    /// Tasks that are not final and that it has a vote in that counts.
+    pub(super) open: BTreeSet<TaskIndex>,
+    /// Confirmed tasks whose first worker it is, in order, until they are final.
+    pub(super) confirmed: VecDeque<TaskIndex>,
+    /// Disputes that it lost to referees.
+    pub(super) lost: u32,
+    /// Whether established workers were asked about it already.
+    pub(super) probed: bool,
+    /// Consecutive valid results in this job (BOINC's policy).
+    pub(super) valid: u32,
+    /// Checks passed in this job (credibility).
+    pub(super) checks: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    map: BTreeMap<PeerId, Member>,
+    /// Checks that wait for the submitter's own slots.
+    own_waiting: u32,
+    /// Checks that they were asked for.
+    own_asked: u64,
+    /// Those who may check a worker's results, until membership changes.
+    circles: BTreeMap<PeerId, From>,
+    /// Everyone that may compute for the job, until membership changes.
+    everyone: Option<Among>,
+}
+
+impl Member {
+    fn is_own(&self) -> bool {
+        self.about.is_some_and(|about| about.own)
+    }
+
+    fn may_compute(&self) -> bool {
+        self.joined && !self.excluded
+    }
+}
+
+impl Members {
+    pub(super) fn get(&self, peer: &PeerId) -> Option<&Member> {
+        self.map.get(peer)
+    }
+
+    pub(super) fn entry(&mut self, peer: PeerId) -> &mut Member {
+        self.map.entry(peer).or_default()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&PeerId, &Member)> {
+        self.map.iter()
+    }
+
+    pub(super) fn join(&mut self, now: Timestamp, peer: PeerId, about: About) {
+        let member = self.entry(peer);
+        (member.about, member.joined) = (Some(about), true);
+        member.heard = member.heard.max(now);
+        self.regroup();
+    }
+
+    pub(super) fn leave(&mut self, peer: &PeerId) {
+        if let Some(member) = self.map.get_mut(peer) {
+            member.joined = false;
+            self.regroup();
+        }
+    }
+
+    pub(super) fn exclude(&mut self, peer: PeerId) {
+        self.entry(peer).excluded = true;
+        self.regroup();
+    }
+
+    pub(super) fn is_excluded(&self, peer: &PeerId) -> bool {
+        self.map.get(peer).is_some_and(|member| member.excluded)
+    }
+
+    /// Who may check whom has changed.
+    pub(super) fn regroup(&mut self) {
+        self.circles.clear();
+        self.everyone = None;
+    }
+
+    pub(super) fn heard(&mut self, peer: &PeerId, now: Timestamp) {
+        if let Some(member) = self.map.get_mut(peer) {
+            member.heard = now;
+        }
+    }
+
+    pub(super) fn is_here(&self, peer: &PeerId) -> bool {
+        self.map.get(peer).is_some_and(Member::may_compute)
+    }
+
+    /// The submitter's own slots, if they may compute for the job.
+    pub(super) fn own(&self) -> Option<PeerId> {
+        let own = |(_, member): &(&PeerId, &Member)| member.is_own() && member.may_compute();
+        self.map.iter().find(own).map(|(peer, _)| *peer)
+    }
+
+    pub(super) fn own_slots(&self) -> Option<From> {
+        let among = Among::from([self.own()?].as_slice());
+        Some(From { rung: Basis::Own, among })
+    }
+
+    /// Keeps the account of checks that wait for the submitter's own slots.
+    pub(super) fn charge_own(&mut self, before: Option<&Wanted>, after: Option<&From>) {
+        let was = before.is_some_and(|wanted| wanted.from.rung == Basis::Own);
+        let is = after.is_some_and(|from| from.rung == Basis::Own);
+        self.own_waiting = self.own_waiting.saturating_sub(u32::from(was)) + u32::from(is);
+        self.own_asked += u64::from(is && !was);
+    }
+
+    fn own_has_room(&self, tasks: u32) -> bool {
+        let Some(own) = self.own().and_then(|own| self.map.get(&own)) else { return false };
+        let slots = own.about.map_or(1, |about| about.slots.max(1));
+        let room = self.own_waiting < slots.saturating_mul(OWN_QUEUE);
+        room && self.own_asked < (u64::from(tasks) / OWN_PART).max(1)
+    }
+
+    fn prefix(&self, peer: &PeerId) -> Option<Prefix> {
+        self.map.get(peer)?.about.map(|about| about.prefix)
+    }
+
+    /// Whether two identities may be one person's for all the network shows. The operator's own list
+    /// says otherwise of those on it.
+    fn related(&self, one: &PeerId, other: &PeerId, standings: &Standings) -> bool {
+        if one == other {
+            return true;
+        }
+        if standings.is_trusted(one) || standings.is_trusted(other) {
+            return false;
+        }
+        match (self.prefix(one), self.prefix(other)) {
+            (Some(one), Some(other)) => one == other,
+            _ => true, // whose network is not known any more may be anyone's
+        }
+    }
+
+    /// What it is worth that `other` agrees with `one`.
+    pub(super) fn worth(&self, one: &PeerId, other: &PeerId, standings: &Standings) -> Basis {
+        if self.map.get(other).is_some_and(Member::is_own) {
+            return Basis::Own;
+        }
+        match (self.related(one, other, standings), standings.is_established(other)) {
+            (false, true) => Basis::Established,
+            (false, false) => Basis::Elsewhere,
+            (true, _) => Basis::Anyone,
+        }
+    }
+
+    /// Everyone that may compute for the job and is not kept for what is wanted by name.
+    pub(super) fn everyone(&mut self) -> From {
+        let among = match &self.everyone {
+            Some(among) => among.clone(),
+            None => {
+                let eager = |(_, member): &(&PeerId, &Member)| {
+                    member.may_compute() && member.about.is_some_and(|about| !about.reserved)
+                };
+                let among: Among = self.map.iter().filter(eager).map(|(peer, _)| *peer).collect();
+                self.everyone.insert(among).clone()
+            }
+        };
+        From { rung: Basis::Word, among }
+    }
+
+    /// Those who are to check a result of `primary`: the first rung of the ladder that has somebody
+    /// without a vote on the task. Rungs below `widened` are joined to those above.
+    pub(super) fn circle(
+        &mut self,
+        primary: &PeerId,
+        task: &Task,
+        tasks: u32,
+        widened: u8,
+        standings: &Standings,
+    ) -> From {
+        if widened == 0 {
+            if !self.circles.contains_key(primary) {
+                let among = self.rung(Basis::Established, primary, standings);
+                let from = From { rung: Basis::Established, among: Among::from(among) };
+                self.circles.insert(*primary, from);
+            }
+            if let Some(from) = self.circles.get(primary)
+                && has_someone(&from.among, task)
+            {
+                return from.clone();
+            }
+        }
+        let mut among = Vec::new();
+        let mut found = Basis::Anyone;
+        let rungs = [Basis::Established, Basis::Own, Basis::Elsewhere, Basis::Anyone];
+        for (at, rung) in rungs.into_iter().enumerate() {
+            if rung == Basis::Own && !self.own_has_room(tasks) {
+                continue;
+            }
+            let members = self.rung(rung, primary, standings);
+            let someone = has_someone(&members, task);
+            among.extend(members);
+            found = rung;
+            if someone && at >= usize::from(widened) {
+                break;
+            }
+        }
+        among.sort_unstable();
+        among.dedup();
+        From { rung: found, among: Among::from(among) }
+    }
+
+    fn rung(&self, rung: Basis, primary: &PeerId, standings: &Standings) -> Vec<PeerId> {
+        let here = |(peer, member): &(&PeerId, &Member)| {
+            member.may_compute() && (rung == Basis::Own || !member.is_own()) && *peer != primary
+        };
+        let here = || self.map.iter().filter(here).map(|(peer, _)| *peer);
+        let of_worth = |worth: Basis| {
+            let list = here().filter(|peer| self.worth(primary, peer, standings) == worth);
+            list.collect::<Vec<PeerId>>()
+        };
+        match rung {
+            Basis::Own => self.own().into_iter().collect(),
+            Basis::Established => of_worth(Basis::Established),
+            Basis::Elsewhere => {
+                // The best-known ones: a single one of them would have to check for everybody.
+                let list = of_worth(Basis::Elsewhere);
+                let best = list.iter().map(|peer| standings.k(peer)).max().unwrap_or(0);
+                list.into_iter().filter(|peer| standings.k(peer) >= best / 2).collect()
+            }
+            _ => here().collect(),
+        }
+    }
+
+    /// Those who are to settle a dispute that the submitter cannot settle itself: established and
+    /// unrelated to everyone who voted, or whoever comes nearest to that.
+    pub(super) fn referees(&self, task: &Task, standings: &Standings) -> From {
+        let voters = task.workers();
+        let free: Vec<PeerId> = self
+            .map
+            .iter()
+            .filter(|(peer, member)| member.may_compute() && !voters.contains(peer))
+            .map(|(peer, _)| *peer)
+            .collect();
+        let unrelated =
+            |peer: &&PeerId| voters.iter().all(|voter| !self.related(voter, peer, standings));
+        let established = |peer: &&PeerId| standings.is_established(peer);
+        let circles: [Vec<PeerId>; 4] = [
+            free.iter().filter(unrelated).filter(established).copied().collect(),
+            free.iter().filter(established).copied().collect(),
+            free.iter().filter(unrelated).copied().collect(),
+            free,
+        ];
+        let enough = circles.iter().find(|circle| circle.len() >= 2);
+        let among = enough.or(circles.last()).map(|circle| Among::from(circle.as_slice()));
+        From { rung: Basis::Referees, among: among.unwrap_or_default() }
+    }
+
+    /// Established workers in networks of their own that are not among `accused` and have not voted,
+    /// the best known of each network.
+    pub(super) fn witnesses(
+        &self,
+        accused: &[PeerId],
+        task: &Task,
+        standings: &Standings,
+    ) -> Vec<PeerId> {
+        let mut by_network: BTreeMap<Prefix, PeerId> = BTreeMap::new();
+        for (peer, member) in &self.map {
+            let fit = member.may_compute()
+                && !member.is_own()
+                && standings.is_established(peer)
+                && task.ballot(peer).is_none()
+                && accused.iter().all(|one| !self.related(one, peer, standings));
+            if let Some(about) = member.about.filter(|_| fit) {
+                let best = by_network.entry(about.prefix).or_insert(*peer);
+                if standings.k(peer) > standings.k(best) {
+                    *best = *peer;
+                }
+            }
+        }
+        by_network.into_values().collect()
+    }
+
+    /// Whether none of those asked has returned anything since `since`.
+    pub(super) fn are_silent(&self, wanted: &Wanted, since: Timestamp) -> bool {
+        let heard = |peer: &PeerId| self.map.get(peer).is_some_and(|member| member.heard > since);
+        !wanted.from.among.iter().any(heard)
+    }
+
+    /// Whether somebody of those asked can answer.
+    pub(super) fn can_answer(&self, wanted: &Wanted, task: &Task) -> bool {
+        let can = |peer: &PeerId| self.is_here(peer) && task.ballot(peer).is_none();
+        wanted.from.among.iter().any(can)
+    }
+
+    /// A task is over: nobody's account holds it any longer.
+    pub(super) fn drop_task(&mut self, index: TaskIndex, workers: Vec<PeerId>) {
+        for worker in workers {
+            if let Some(member) = self.map.get_mut(&worker) {
+                member.open.remove(&index);
+                member.provisional.retain(|_, task| *task != index);
+                member.confirmed.retain(|task| *task != index);
+            }
+        }
+    }
+
+    /// Every task is over.
+    pub(super) fn forget_tasks(&mut self) {
+        for member in self.map.values_mut() {
+            member.open.clear();
+            member.provisional.clear();
+            member.confirmed.clear();
+        }
+    }
+
+    /// Takes a task from before a restart into its workers' accounts.
+    pub(super) fn restore(&mut self, index: TaskIndex, task: &Task) {
+        if matches!(task.state, State::Final | State::GivenUp) {
+            return;
+        }
+        for ballot in task.valid() {
+            self.entry(ballot.worker).open.insert(index);
+        }
+        let Some((worker, vote)) = task.primary().map(|ballot| (ballot.worker, ballot.vote)) else {
+            return;
+        };
+        match task.state {
+            State::Provisional | State::Checking => {
+                self.entry(worker).provisional.insert(vote, index);
+            }
+            State::Confirmed => self.entry(worker).confirmed.push_back(index),
+            _ => {}
+        }
+    }
+}
+
+/// Whether one of `among` has no vote on the task.
+fn has_someone(among: &[PeerId], task: &Task) -> bool {
+    among.iter().any(|peer| task.ballot(peer).is_none())
+}
