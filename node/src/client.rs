@@ -204,7 +204,7 @@ impl Client {
     ///
     /// # Errors
     /// 404 if there is no such job.
-    pub fn results(&self, job: JobId, after: usize, limit: usize) -> Result<Results, ClientError> {
+    pub fn results(&self, job: JobId, after: u64, limit: usize) -> Result<Results, ClientError> {
         self.json(self.get(&format!("jobs/{job}/results?after={after}&limit={limit}")).call())
     }
 

@@ -10,16 +10,17 @@ use std::{
 
 use bayan_net::{Event, Handle};
 use bayan_protocol::{
-    id::{Hash, JobId},
+    id::{Hash, JobId, PeerId},
     job::Manifest,
-    offer::Proximity,
+    offer::{Prefix, Proximity},
     peer::{Effect, Input, Peer, PeerView},
     record::{self, Record},
     result::Output,
     source::JobView,
+    standing::Standing,
     task::Status,
     time::Timestamp,
-    verify::Acceptance,
+    verify::{Acceptance, State},
     wire::Frame,
 };
 use bayan_store::{Blobs, Change, Records, WriteError};
@@ -67,18 +68,25 @@ pub enum Message {
     Command(Command),
 }
 
-/// Where a job's settled tasks stand: one entry of [`Command::Settled`].
+/// What is known of one of a job's tasks: one entry of [`Command::Results`].
 #[derive(Debug, Clone)]
-pub struct Settled {
+pub struct Known {
+    /// Its place in the order of the tasks' latest changes.
+    pub place: u64,
     /// Places of the inputs that the task answers.
     pub places: Vec<u64>,
     /// Its index.
     pub index: u32,
     /// Its id.
     pub task: bayan_protocol::id::TaskId,
-    /// What was accepted; none if it was given up.
+    /// Where it stands.
+    pub state: State,
+    /// What is believed; none if it was given up or taken back.
     pub acceptance: Option<Acceptance>,
 }
+
+/// What is known of some of a job's tasks, and the job's standing.
+pub type KnownTasks = Option<(Vec<Known>, JobView)>;
 
 /// What the operator asks for; each is answered once.
 #[derive(Debug)]
@@ -100,17 +108,28 @@ pub enum Command {
     Jobs(oneshot::Sender<Vec<JobView>>),
     /// One job.
     Job(JobId, oneshot::Sender<Option<JobView>>),
-    /// Settled tasks of a job from `after` on, at most `limit`.
-    Settled {
+    /// Tasks of a job that changed at place `after` or later, at most `limit`.
+    Results {
         /// Which job.
         job: JobId,
-        /// How many the caller has.
-        after: usize,
+        /// One past the last place that the caller has seen.
+        after: u64,
         /// At most this many.
         limit: usize,
         /// The tasks, and the job's standing.
-        reply: oneshot::Sender<Option<(Vec<Settled>, JobView)>>,
+        reply: oneshot::Sender<KnownTasks>,
     },
+    /// Vouch for a peer, or no longer.
+    Trust {
+        /// Whom.
+        peer: PeerId,
+        /// Whether.
+        trusted: bool,
+        /// Done.
+        reply: oneshot::Sender<()>,
+    },
+    /// What is known first-hand of others.
+    Standings(oneshot::Sender<Vec<(PeerId, Standing)>>),
     /// The peer's standing.
     Peer(oneshot::Sender<PeerView>),
     /// Take the machine back.
@@ -280,7 +299,8 @@ impl Core {
             Event::Up { peer, address, inbound } => {
                 tracing::info!(peer = %peer.short(), %address, inbound, "peer connected");
                 self.up.insert(peer);
-                self.step(Input::Up { peer, proximity: proximity(&address) });
+                let (proximity, prefix) = origin(&address);
+                self.step(Input::Up { peer, proximity, prefix });
             }
             Event::Frame { peer, bytes } => {
                 if self.up.contains(&peer) {
@@ -322,8 +342,16 @@ impl Core {
             Command::Job(job, reply) => {
                 let _ = reply.send(self.peer.job(&job).map(|job| job.view()));
             }
-            Command::Settled { job, after, limit, reply } => {
-                let _ = reply.send(self.settled(&job, after, limit));
+            Command::Results { job, after, limit, reply } => {
+                let _ = reply.send(self.results(&job, after, limit));
+            }
+            Command::Trust { peer, trusted, reply } => {
+                self.step(Input::Trust { peer, trusted });
+                let _ = reply.send(());
+            }
+            Command::Standings(reply) => {
+                let known = self.peer.standings().iter();
+                let _ = reply.send(known.map(|(peer, one)| (*peer, one.clone())).collect());
             }
             Command::Peer(reply) => {
                 let _ = reply.send(self.peer.view());
@@ -340,18 +368,20 @@ impl Core {
         }
     }
 
-    fn settled(&self, job: &JobId, after: usize, limit: usize) -> Option<(Vec<Settled>, JobView)> {
+    fn results(&self, job: &JobId, after: u64, limit: usize) -> KnownTasks {
         let source = self.peer.job(job)?;
-        let entry = |(index, acceptance): &(u32, Option<Acceptance>)| {
-            Some(Settled {
-                places: source.places_of(*index),
-                index: *index,
-                task: source.task_id(*index)?,
-                acceptance: acceptance.clone(),
+        let entry = |(place, index): (u64, u32)| {
+            Some(Known {
+                place,
+                places: source.places_of(index),
+                index,
+                task: source.task_id(index)?,
+                state: source.task_state(index),
+                acceptance: source.acceptance(index).cloned(),
             })
         };
-        let settled = source.settled(after).iter().take(limit).filter_map(entry).collect();
-        Some((settled, source.view()))
+        let known = source.feed(after).take(limit).filter_map(entry).collect();
+        Some((known, source.view()))
     }
 
     fn step(&mut self, input: Input) {
@@ -413,6 +443,9 @@ impl Core {
             Effect::Changed(job) => {
                 let _ = self.changes.send(job);
             }
+            Effect::Caught { job, task, worker, ban, .. } => {
+                tracing::warn!(job = %job.short(), task, peer = %worker.short(), ?ban, "a result was proven wrong");
+            }
         }
     }
 }
@@ -457,11 +490,11 @@ fn parts(changes: &[Change]) -> impl Iterator<Item = &[Change]> {
     })
 }
 
-/// The proximity of a multiaddress.
-fn proximity(address: &str) -> Proximity {
+/// How near a multiaddress is, and its network.
+fn origin(address: &str) -> (Proximity, Prefix) {
     let mut parts = address.split('/').skip(1);
     match (parts.next(), parts.next().and_then(|ip| ip.parse().ok())) {
-        (Some("ip4" | "ip6"), Some(ip)) => Proximity::of(ip),
-        _ => Proximity::Wide,
+        (Some("ip4" | "ip6"), Some(ip)) => (Proximity::of(ip), Prefix::of(ip)),
+        _ => (Proximity::Wide, Prefix::default()),
     }
 }

@@ -21,7 +21,7 @@ use anyhow::{Context as _, bail, ensure};
 use bayan_engine::{Engines, Task};
 use bayan_protocol::{
     id::{Hash, JobId, PeerId},
-    job::Local,
+    job::{Audience, Local},
     record::JobState,
     task::Limits,
 };
@@ -165,7 +165,11 @@ fn submit(client: &Client, settings: &Settings, blocks: u64) -> anyhow::Result<J
         data: Vec::new(),
         inputs: InputsRequest::Range { from: 0, to: i64::try_from(blocks)? },
         limits: Limits::default(),
-        redundancy: 2,
+        trust: "vote:2".to_owned(),
+        tolerance: None,
+        provisional: false,
+        audience: Audience::Anyone,
+        confidential: false,
         local: Local::Never,
     };
     Ok(client.submit(&request)?)

@@ -15,7 +15,7 @@ use bayan_protocol::{
     id::PeerId,
     offer::Lending,
     peer::{self, Peer},
-    pool, source,
+    source,
     task::PROFILE_V1,
 };
 use bayan_store::{Directory, Options, Sync};
@@ -252,7 +252,7 @@ fn machines(key: &Keypair, config: &Config) -> anyhow::Result<Peer> {
     let config = peer::Config {
         lending,
         agent,
-        source: source::Config { pool: pool::Config::default(), patience },
+        source: source::Config { patience, ..source::Config::default() },
     };
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)

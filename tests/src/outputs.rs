@@ -42,14 +42,15 @@ pub fn check_proofs(results: &[TaskResult]) -> anyhow::Result<()> {
 
 /// Every settled task of a page by page list.
 pub fn all(
-    mut page: impl FnMut(usize) -> anyhow::Result<Results>,
+    mut page: impl FnMut(u64) -> anyhow::Result<Results>,
 ) -> anyhow::Result<Vec<TaskResult>> {
-    let mut results = Vec::new();
+    let (mut results, mut after) = (Vec::new(), 0);
     loop {
-        let next = page(results.len())?;
+        let next = page(after)?;
         if next.results.is_empty() {
             return Ok(results);
         }
+        after = next.next;
         results.extend(next.results);
     }
 }

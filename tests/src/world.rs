@@ -10,15 +10,15 @@ use bayan_protocol::{
     crypto::Keypair,
     entropy::Entropy,
     id::{Hash, JobId, PeerId, TaskId},
-    job::{Inputs, Local, Manifest},
-    offer::{Accept, Lending, Proximity},
+    job::{Audience, Inputs, Local, Manifest},
+    offer::{Accept, Lending, Prefix, Proximity},
     peer::{Config, Effect, Input, Peer},
     record::{Change, Record},
     result::{Outcome, Output},
     source,
     task::{Limits, PROFILE_V1, Program, Status},
     time::Timestamp,
-    verify::Policy,
+    verify::{Policy, State},
     wire::Frame,
 };
 use serde_bytes::ByteBuf;
@@ -213,7 +213,9 @@ impl World {
         self.links.insert(pair, self.epochs);
         for (at, to) in [(one, other), (other, one)] {
             let peer = self.id(to);
-            self.step(at, Input::Up { peer, proximity: Proximity::Lan });
+            // Every host is in a network of its own.
+            let prefix = Prefix::of([10, 0, to as u8, 1].into());
+            self.step(at, Input::Up { peer, proximity: Proximity::Lan, prefix });
         }
     }
 
@@ -247,7 +249,16 @@ impl World {
             salt,
         };
         let inputs = Inputs::Range { from: 0, to: tasks };
-        let manifest = Manifest { name: "world".to_owned(), program, inputs, policy, local };
+        let manifest = Manifest {
+            name: "world".to_owned(),
+            program,
+            inputs,
+            policy,
+            local,
+            provisional: false,
+            audience: Audience::Anyone,
+            confidential: false,
+        };
         let bytes = bayan_protocol::cbor::encode(&manifest);
         let manifest_hash = Hash::of(&bytes);
         let host = &mut self.hosts[at];
@@ -273,7 +284,8 @@ impl World {
             match change {
                 Change::Put(record) => {
                     let key = record.key().0;
-                    if matches!(record, Record::Settled { .. }) {
+                    if matches!(&record, Record::Decided { decision, .. } if decision.state == State::Final)
+                    {
                         self.settled.entry((number, key.clone())).or_default().push(record.clone());
                     }
                     host.disk.insert(
@@ -320,7 +332,10 @@ impl World {
             Effect::Kill(attempt) => {
                 self.hosts[number].running.remove(&attempt);
             }
-            Effect::Advertise(_) | Effect::Submitted(_) | Effect::Changed(_) => {}
+            Effect::Advertise(_)
+            | Effect::Submitted(_)
+            | Effect::Changed(_)
+            | Effect::Caught { .. } => {}
         }
     }
 

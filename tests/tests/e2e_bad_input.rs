@@ -96,7 +96,11 @@ fn modules_that_cannot_run_are_refused_at_submission() -> anyhow::Result<()> {
         data: Vec::new(),
         inputs: bayan::api::types::InputsRequest::Range { from: 0, to: 1 },
         limits: bayan_protocol::task::Limits::default(),
-        redundancy: 2,
+        trust: "vote:2".to_owned(),
+        tolerance: None,
+        provisional: false,
+        audience: bayan_protocol::job::Audience::Anyone,
+        confidential: false,
         local: bayan_protocol::job::Local::Always,
     };
     let refused = client.submit(&request).expect_err("an unknown import");

@@ -14,7 +14,7 @@ use bayan_protocol::{
     cbor,
     crypto::Keypair,
     id::{Hash, JobId, LeaseId, TaskId},
-    job::Local,
+    job::{Audience, Local},
     limits::MAX_FRAME,
     record::JobState,
     result::{Ack, Commit, Output, Reveal},
@@ -65,7 +65,11 @@ impl Network {
             data: Vec::new(),
             inputs: InputsRequest::Range { from: 0, to: i64::try_from(TASKS)? },
             limits: Limits::default(),
-            redundancy: 2,
+            trust: "vote:2".to_owned(),
+            tolerance: None,
+            provisional: false,
+            audience: Audience::Anyone,
+            confidential: false,
             local: Local::Never,
         })?)
     }

@@ -74,13 +74,14 @@ fn judge(world: &World, at: Number, job: &JobId, seed: u64) {
         (JobState::Done, view.tasks, 0),
         "seed {seed}: {view:?}"
     );
-    let settled = source.settled(0);
-    let distinct: BTreeSet<u32> = settled.iter().map(|(task, _)| *task).collect();
+    let settled: Vec<u32> = source.feed(0).map(|(_, task)| task).collect();
+    let distinct: BTreeSet<u32> = settled.iter().copied().collect();
     assert_eq!(distinct.len(), settled.len(), "seed {seed}: a task is settled twice");
-    for (task, acceptance) in settled {
-        let id = source.task_id(*task).expect("a settled task exists");
-        let accepted =
-            acceptance.as_ref().unwrap_or_else(|| panic!("seed {seed}: task {task} was given up"));
+    for task in settled {
+        let id = source.task_id(task).expect("a settled task exists");
+        let accepted = source
+            .acceptance(task)
+            .unwrap_or_else(|| panic!("seed {seed}: task {task} was given up"));
         assert_eq!(accepted.outcome, outcome(&id), "seed {seed}: task {task}");
     }
 }

@@ -42,14 +42,15 @@ fn judge(world: &World, at: Number, job: &JobId, tasks: usize, seed: u64) {
         world.machine(at).and_then(|machine| machine.job(job)).expect("the submitter is up");
     let view = source.view();
     assert_eq!((view.state, view.settled), (JobState::Done, tasks as u64), "seed {seed}");
-    for (task, acceptance) in source.settled(0) {
-        let id = source.task_id(*task).expect("a settled task exists");
-        let accepted =
-            acceptance.as_ref().unwrap_or_else(|| panic!("seed {seed}: task {task} was given up"));
+    for (_, task) in source.feed(0) {
+        let id = source.task_id(task).expect("a settled task exists");
+        let accepted = source
+            .acceptance(task)
+            .unwrap_or_else(|| panic!("seed {seed}: task {task} was given up"));
         assert_eq!(accepted.outcome, outcome(&id), "seed {seed}: task {task} has a wrong result");
         let stored = world.records(at).any(|record| {
             matches!(record, Record::Vote { job: of, task: voted, output, .. }
-                if of == job && voted == task && output.hash() == accepted.outcome.output
+                if of == job && *voted == task && output.hash() == accepted.outcome.output
                     && (output.len() < 16 << 10 || world.has_blob(at, &output.hash())))
         });
         assert!(stored, "seed {seed}: the output of task {task} is not stored");

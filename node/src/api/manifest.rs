@@ -5,7 +5,7 @@ use bayan_protocol::{
     cbor,
     id::Hash,
     job::{Inputs, Local, Manifest},
-    limits::{MAX_BLOB, MAX_INLINE, MAX_JOB_TASKS, MAX_MODULE, MAX_REDUNDANCY, MAX_TEXT},
+    limits::{MAX_BLOB, MAX_INLINE, MAX_JOB_TASKS, MAX_MODULE, MAX_TEXT},
     task::{DataFile, Input, Limits, PROFILE_V1, Program},
     verify::Policy,
     wire::WireError,
@@ -24,13 +24,16 @@ const MIB: u64 = 1 << 20;
 
 /// The manifest and the digest it is stored under.
 pub(super) fn build(shared: &Shared, request: JobRequest) -> Result<(Hash, Manifest), Failure> {
-    let JobRequest { name, module, args, env, data, inputs, limits, redundancy, local } = request;
+    let JobRequest { name, module, args, env, data, inputs, limits, trust, tolerance, .. } =
+        request;
+    let JobRequest { provisional, audience, confidential, local, .. } = request;
     if name.len() > MAX_TEXT {
         return Err(Failure::refused(format!("a job's name has at most {MAX_TEXT} bytes")));
     }
-    let policy = Policy::redundancy(redundancy).ok_or_else(|| {
-        Failure::refused(format!("a redundancy is 1 to {MAX_REDUNDANCY}, not {redundancy}"))
-    })?;
+    let policy: Policy = trust.parse().map_err(|error| Failure::refused(format!("{error}")))?;
+    if tolerance.is_some() {
+        return Err(Failure::refused("a tolerance is not supported yet"));
+    }
     let module_len = check_module(shared, &module, &limits)?;
     check_limits(shared, &limits, local)?;
     let program = Program {
@@ -44,7 +47,8 @@ pub(super) fn build(shared: &Shared, request: JobRequest) -> Result<(Hash, Manif
         salt: salt()?,
     };
     let inputs = cut(&shared.blobs, inputs)?;
-    let manifest = Manifest { name, program, inputs, policy, local };
+    let manifest =
+        Manifest { name, program, inputs, policy, local, provisional, audience, confidential };
     manifest.check_bounds().map_err(|error| Failure::refused(in_words(&error, &manifest)))?;
     let hash = shared.blobs.put(&cbor::encode(&manifest))?;
     Ok((hash, manifest))

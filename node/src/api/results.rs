@@ -12,7 +12,7 @@ use bayan_protocol::{
     record::{Key, Record},
     result::Output,
     source::JobView,
-    verify::Acceptance,
+    verify::{Acceptance, Basis, State as TaskState},
 };
 use bayan_store::Records;
 use serde::Deserialize;
@@ -21,7 +21,7 @@ use super::{
     App, Failure, jobs,
     types::{ApiError, Results, TaskResult, Voucher},
 };
-use crate::core::{Command, Settled};
+use crate::core::{Command, Known};
 
 /// Results of one answer, at most and unless asked for fewer.
 const MAX_RESULTS: usize = 256;
@@ -29,22 +29,25 @@ const MAX_RESULTS: usize = 256;
 const MAX_ANSWER: usize = 8 << 20;
 /// The last error that a task given up can show.
 const GIVEN_UP: &str = "given up: no attempt came to a result";
+/// What a task shows whose outcome is no longer believed.
+const TAKEN_BACK: &str = "taken back: it is being computed again";
 
 /// Which part of the results.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResultsQuery {
     #[serde(default)]
-    after: usize,
+    after: u64,
     limit: Option<usize>,
 }
 
-/// Settled tasks, in the order of settlement.
+/// What is known of tasks, in the order of the latest change of each: a task whose outcome is
+/// confirmed, final or taken back later appears again.
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/results", tag = "jobs",
     params(
         ("job" = String, Path, description = "the job's id"),
-        ("after" = Option<usize>, Query, description = "how many the caller has; 0 at first, then `next` of the last answer"),
+        ("after" = Option<u64>, Query, description = "0 at first, then `next` of the last answer"),
         ("limit" = Option<usize>, Query, description = "at most this many; an answer may have fewer"),
     ),
     responses((status = 200, body = Results), (status = 404, body = ApiError))
@@ -57,10 +60,10 @@ pub(super) async fn list(
     let job = jobs::parse(&job)?;
     let Query(ResultsQuery { after, limit }) = query?;
     let limit = limit.unwrap_or(MAX_RESULTS).clamp(1, MAX_RESULTS);
-    let settled = app.ask(|reply| Command::Settled { job, after, limit, reply }).await?;
-    let (settled, view) = settled.ok_or_else(|| jobs::unknown(job))?;
+    let known = app.ask(|reply| Command::Results { job, after, limit, reply }).await?;
+    let (known, view) = known.ok_or_else(|| jobs::unknown(job))?;
     let records = app.shared.records.clone();
-    tokio::task::spawn_blocking(move || collect(&records, job, after, settled, view))
+    tokio::task::spawn_blocking(move || collect(&records, job, after, known, view))
         .await
         .map_err(|error| Failure::internal("reading the results failed", error))?
         .map(Json)
@@ -69,36 +72,39 @@ pub(super) async fn list(
 fn collect(
     records: &Records,
     job: JobId,
-    after: usize,
-    settled: Vec<Settled>,
+    after: u64,
+    known: Vec<Known>,
     view: JobView,
 ) -> Result<Results, Failure> {
-    let (mut results, mut bytes) = (Vec::new(), 0);
-    for one in settled {
+    let (mut results, mut bytes, mut next) = (Vec::new(), 0, after);
+    for one in known {
         if bytes > MAX_ANSWER {
             break;
         }
+        next = one.place + 1;
         let result = result(records, job, one)?;
         bytes += result.inline.as_ref().map_or(0, String::len);
         bytes +=
             result.by.iter().map(|voucher| voucher.proof.len() + voucher.log.len()).sum::<usize>();
         results.push(result);
     }
-    Ok(Results { next: after + results.len(), results, job: view })
+    Ok(Results { next, results, job: view })
 }
 
-fn result(records: &Records, job: JobId, settled: Settled) -> Result<TaskResult, Failure> {
-    let Settled { places, index, task, acceptance } = settled;
+fn result(records: &Records, job: JobId, known: Known) -> Result<TaskResult, Failure> {
+    let Known { places, index, task, state, acceptance, .. } = known;
     let Some(acceptance) = acceptance else {
         return Ok(TaskResult {
             places,
             task,
+            state,
+            basis: None,
             status: None,
             fuel: 0,
             output: None,
             output_len: 0,
             inline: None,
-            verified: GIVEN_UP.to_owned(),
+            verified: if state == TaskState::GivenUp { GIVEN_UP } else { TAKEN_BACK }.to_owned(),
             by: Vec::new(),
         });
     };
@@ -116,6 +122,8 @@ fn result(records: &Records, job: JobId, settled: Settled) -> Result<TaskResult,
     Ok(TaskResult {
         places,
         task,
+        state,
+        basis: Some(acceptance.basis),
         status: Some(acceptance.outcome.status),
         fuel: acceptance.outcome.fuel,
         output: Some(acceptance.outcome.output),
@@ -162,11 +170,16 @@ fn voucher(
 /// Why an outcome is believed.
 fn in_words(acceptance: &Acceptance) -> String {
     let (agreed, outvoted) = (acceptance.agreed.len(), acceptance.outvoted.len());
-    let mut words = match (acceptance.own, agreed) {
-        (true, 0 | 1) => "computed here".to_owned(),
-        (true, agreed) => format!("computed here, {} agree", peers(agreed - 1)),
-        (false, 1) => "taken from one peer, unchecked".to_owned(),
-        (false, agreed) => format!("{} agree", peers(agreed)),
+    let mut words = match (acceptance.basis, agreed) {
+        (Basis::Own, 0 | 1) => "computed here".to_owned(),
+        (Basis::Own, agreed) => format!("computed here, {} agree", peers(agreed - 1)),
+        (Basis::Word, _) => "taken from one peer, unchecked".to_owned(),
+        (Basis::LaterCheck, _) => "a later check of its peer passed".to_owned(),
+        (Basis::Established, _) => "an established peer of another network agrees".to_owned(),
+        (Basis::Referees, _) => "settled by referees".to_owned(),
+        (Basis::Quorum, agreed) => format!("{} agree", peers(agreed)),
+        (Basis::Elsewhere, _) => "a peer of another network agrees".to_owned(),
+        (Basis::Anyone, _) => "another identity agrees; it may be the same person's".to_owned(),
     };
     if outvoted > 0 {
         words.push_str(&format!(", {} outvoted", peers(outvoted)));

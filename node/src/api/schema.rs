@@ -80,6 +80,100 @@ pub(super) enum Policy {
     None,
     /// The first outcome that this many peers agree on.
     Vote(u32),
+    /// A share is checked; who is caught loses everything.
+    Spot {
+        /// Parts of a million.
+        checked: u32,
+    },
+    /// By the odds of those who agree.
+    Credibility {
+        /// Accepted chance of an error, parts of a million.
+        error: u32,
+        /// Workers assumed faulty, parts of a million.
+        faulty: u32,
+    },
+    /// BOINC's adaptive replication.
+    Boinc,
+    /// Checks by the worker's record.
+    Adaptive {
+        /// Share checked of strangers, parts of a million.
+        first: u32,
+        /// Share that is always checked, parts of a million.
+        floor: u32,
+        /// Passed checks from which on less is checked.
+        k: u32,
+    },
+}
+
+/// Who may compute a job.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum Audience {
+    /// Anyone.
+    Anyone,
+    /// Those that the operator vouches for.
+    Trusted,
+    /// These peers.
+    Named(Vec<String>),
+}
+
+/// Where a task stands.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum TaskState {
+    /// No outcome is believed.
+    Open,
+    /// A check of its outcome is under way.
+    Checking,
+    /// Its outcome is believed on its worker's word.
+    Provisional,
+    /// Two outcomes differ.
+    Disputed,
+    /// A check has passed.
+    Confirmed,
+    /// It stands for good.
+    Final,
+    /// There will be no outcome.
+    GivenUp,
+}
+
+/// What the belief in an outcome rests on, the strongest first.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum Basis {
+    /// The submitter's own execution.
+    Own,
+    /// A replica by an established worker of another network.
+    Established,
+    /// Referees.
+    Referees,
+    /// As many agreeing workers as the policy asks for.
+    Quorum,
+    /// A replica by a worker of another network.
+    Elsewhere,
+    /// A replica by any other identity.
+    Anyone,
+    /// A later check of the same worker.
+    LaterCheck,
+    /// The worker's word alone.
+    Word,
+}
+
+/// What checking came to.
+#[derive(ToSchema)]
+pub(super) struct Tally {
+    /// Results that counted, all copies of all tasks.
+    results: u64,
+    /// First results of which a check was drawn.
+    drawn: u64,
+    /// First results taken on the worker's word.
+    undrawn: u64,
+    /// Accepted results that were taken back.
+    taken_back: u64,
+    /// Tasks on which two results differed.
+    disputes: u64,
+    /// Checks at the end.
+    closing: u64,
 }
 
 /// Whose work a peer takes.
@@ -109,8 +203,16 @@ pub(super) struct JobView {
     inputs: u64,
     /// Distinct tasks among them.
     tasks: u64,
-    /// Tasks settled.
+    /// Tasks that stand for good or were given up.
     settled: u64,
+    /// Tasks in each state.
+    states: std::collections::BTreeMap<String, u64>,
+    /// Tasks with an outcome, by what the belief in it rests on.
+    bases: std::collections::BTreeMap<String, u64>,
+    /// What checking came to.
+    tally: Tally,
+    /// Whether the app gives different results on different honest machines.
+    quarantined: bool,
     /// Settled tasks that failed or were given up.
     failed: u64,
     /// Unsettled tasks with a copy out.

@@ -1,6 +1,7 @@
 //! The API over real connections, with a core that answers from a script.
 
 use std::{
+    collections::BTreeMap,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     sync::{Arc, Mutex},
@@ -10,7 +11,7 @@ use std::{
 use bayan_protocol::{
     crypto::Keypair,
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
-    job::{Inputs, Local, Manifest},
+    job::{Audience, Inputs, Local, Manifest},
     limits::MAX_INLINE,
     offer::Accept,
     peer::PeerView,
@@ -19,7 +20,7 @@ use bayan_protocol::{
     source::JobView,
     task::{Input, Limits, Status},
     time::Timestamp,
-    verify::{Acceptance, Policy},
+    verify::{Acceptance, Basis, Policy, State, Tally},
 };
 use bayan_store::{Change, Directory};
 use serde_bytes::ByteBuf;
@@ -32,7 +33,7 @@ use super::{
 };
 use crate::{
     client::{Client, ClientError},
-    core::{Changes, Command, Message, Settled},
+    core::{Changes, Command, Known, Message},
 };
 
 const JOB: JobId = JobId([9; 32]);
@@ -41,7 +42,7 @@ const JOB: JobId = JobId([9; 32]);
 #[derive(Default)]
 struct Script {
     job: Option<JobView>,
-    settled: Vec<Settled>,
+    known: Vec<Known>,
     submitted: Vec<(Hash, Manifest)>,
     orders: Vec<&'static str>,
 }
@@ -146,10 +147,18 @@ fn answer(command: Command, script: &mut Script) {
         Command::Job(job, reply) => {
             let _ = reply.send(script.job.clone().filter(|view| view.job == job));
         }
-        Command::Settled { job, after, limit, reply } => {
+        Command::Results { job, after, limit, reply } => {
             let view = script.job.clone().filter(|view| view.job == job);
-            let part = script.settled.iter().skip(after).take(limit).cloned().collect();
+            let part = script.known.iter().filter(|one| one.place >= after).take(limit);
+            let part = part.cloned().collect();
             let _ = reply.send(view.map(|view| (part, view)));
+        }
+        Command::Trust { reply, .. } => {
+            script.orders.push("trust");
+            let _ = reply.send(());
+        }
+        Command::Standings(reply) => {
+            let _ = reply.send(Vec::new());
         }
         Command::Peer(reply) => {
             let _ = reply.send(peer_view());
@@ -193,6 +202,10 @@ fn view(state: JobState, settled: u64) -> JobView {
         inputs: 10,
         tasks: 10,
         settled,
+        states: BTreeMap::new(),
+        bases: BTreeMap::new(),
+        tally: Tally::default(),
+        quarantined: false,
         failed: 0,
         in_flight: 0,
         waiting: None,
@@ -217,7 +230,11 @@ fn request(module: Hash, inputs: InputsRequest) -> JobRequest {
         data: Vec::new(),
         inputs,
         limits: Limits::default(),
-        redundancy: 2,
+        trust: "vote:2".to_owned(),
+        tolerance: None,
+        provisional: false,
+        audience: Audience::Anyone,
+        confidential: false,
         local: Local::Always,
     }
 }
@@ -383,8 +400,9 @@ fn what_breaks_a_bound_is_refused_in_plain_words() {
             with(|job| job.inputs = InputsRequest::Range { from: i64::MIN, to: i64::MAX }),
             "this one 18446744073709551615",
         ),
-        (with(|job| job.redundancy = 16), "1 to 15, not 16"),
-        (with(|job| job.redundancy = 0), "1 to 15, not 0"),
+        (with(|job| job.trust = "vote:16".to_owned()), "not that many peers"),
+        (with(|job| job.trust = "faith".to_owned()), "no such policy"),
+        (with(|job| job.confidential = true), "confidential"),
         (with(|job| job.args = vec!["x".repeat(65 << 10)]), "64 KiB"),
         (with(|job| job.args = vec!["a\0b".to_owned()]), "NUL"),
         (with(|job| job.env = vec![("a=b".to_owned(), String::new())]), "environment"),
@@ -445,7 +463,7 @@ fn vote(seed: u8, index: u32, output: &Output) -> (Record, Proof) {
 fn results_come_in_pages_with_outputs_and_proofs() {
     let fixture = Fixture::new(true);
     let long = Output::Blob { hash: Hash::of(b"long"), len: 99_999 };
-    let mut settled = Vec::new();
+    let mut known = Vec::new();
     for index in 0..5_u32 {
         let output = if index == 3 {
             long.clone()
@@ -468,17 +486,19 @@ fn results_come_in_pages_with_outputs_and_proofs() {
             },
             agreed: agreed.to_vec(),
             outvoted: vec![outvoted],
-            own: false,
+            basis: Basis::Quorum,
         };
         let acceptance = (index != 4).then_some(acceptance);
-        settled.push(Settled {
+        known.push(Known {
+            place: index.into(),
+            state: if index == 4 { State::GivenUp } else { State::Final },
             places: vec![index.into()],
             index,
             task: TaskId([index as u8; 32]),
             acceptance,
         });
     }
-    fixture.script().settled = settled;
+    fixture.script().known = known;
     fixture.script().job = Some(view(JobState::Running, 5));
 
     let first = fixture.client.results(JOB, 0, 2).unwrap();
@@ -614,6 +634,7 @@ fn the_description_has_every_path_and_the_fields_that_are_sent() {
         agreed: 1,
         outvoted: 0,
         late: 0,
+        wrong: 0,
         inconclusive: 0,
         micros: 1,
     });

@@ -2,10 +2,11 @@
 
 use bayan_protocol::{
     id::{Hash, JobId, PeerId, TaskId},
-    job::Local,
+    job::{Audience, Local},
     result::Proof,
     source::JobView,
     task::{Limits, Status},
+    verify::{Basis, Policy, State},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -37,11 +38,34 @@ pub struct JobRequest {
     #[serde(default)]
     #[schema(value_type = schema::Limits)]
     pub limits: Limits,
-    /// Peers that must agree on a result, 1 to 15.
-    pub redundancy: u32,
+    /// How results are accepted: none, vote:M, spot:Q, credibility:E, boinc or adaptive.
+    #[serde(default = "adaptive")]
+    pub trust: String,
+    /// Share of wrong results that the job can bear, such as 0.01 for a picture: the adaptive policy
+    /// checks newcomers only as much as that takes.
+    #[serde(default)]
+    pub tolerance: Option<String>,
+    /// End as soon as every task has a result, however little it was checked.
+    #[serde(default)]
+    pub provisional: bool,
+    /// Who may compute it.
+    #[serde(default = "anyone")]
+    #[schema(value_type = schema::Audience)]
+    pub audience: Audience,
+    /// Give module and inputs to nobody but those who may compute it.
+    #[serde(default)]
+    pub confidential: bool,
     /// What this peer's own slots do.
     #[schema(value_type = schema::Local)]
     pub local: Local,
+}
+
+fn adaptive() -> String {
+    Policy::default().to_string()
+}
+
+fn anyone() -> Audience {
+    Audience::Anyone
 }
 
 /// Where a job's inputs come from.
@@ -119,7 +143,7 @@ pub enum Removal {
     Forgotten,
 }
 
-/// One settled task: `GET /v1/jobs/JOB/results`.
+/// What is known of one task: `GET /v1/jobs/JOB/results`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TaskResult {
     /// Places of the inputs that this answers, from 0.
@@ -127,7 +151,13 @@ pub struct TaskResult {
     /// The task.
     #[schema(value_type = String)]
     pub task: TaskId,
-    /// How it ended; none if it was given up.
+    /// Where it stands.
+    #[schema(value_type = schema::TaskState)]
+    pub state: State,
+    /// What the belief in it rests on.
+    #[schema(value_type = Option<schema::Basis>)]
+    pub basis: Option<Basis>,
+    /// How it ended; none if it was given up or taken back.
     #[schema(value_type = Option<schema::Status>)]
     pub status: Option<Status>,
     /// Work in fuel units.
@@ -145,13 +175,13 @@ pub struct TaskResult {
     pub by: Vec<Voucher>,
 }
 
-/// A part of a job's results, in the order of settlement.
+/// A part of a job's results, in the order of their latest changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Results {
     /// The results.
     pub results: Vec<TaskResult>,
     /// What to ask for next as `after`.
-    pub next: usize,
+    pub next: u64,
     /// The job's standing.
     #[schema(value_type = schema::JobView)]
     pub job: JobView,

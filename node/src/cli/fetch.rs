@@ -57,8 +57,7 @@ pub(super) fn run(context: &Context, args: &FetchArgs) -> anyhow::Result<Code> {
         );
     }
     let mut sink = note.destination.open(note.names.clone())?;
-    let mut taken = 0;
-    follower.collect(session.client(), view.job, &mut taken, sink.as_mut())?;
+    let taken = follower.collect(session.client(), view.job, &mut 0, sink.as_mut())?;
     sink.finish()?;
     session.close()?;
     if follower.interrupts().happened() {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use bayan_protocol::{id::JobId, record::JobState, source::JobView};
+use bayan_protocol::{id::JobId, record::JobState, source::JobView, verify::State};
 
 use super::{screen::Screen, session::Session, signals, sink::Sink, text};
 use crate::{
@@ -113,17 +113,22 @@ impl Follower {
         &mut self,
         client: &Client,
         job: JobId,
-        taken: &mut usize,
+        taken: &mut u64,
         sink: &mut dyn Sink,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<u64> {
+        let mut put = 0;
         while !self.interrupts.happened() {
             let page = client.results(job, *taken, PAGE)?;
             if page.results.is_empty() {
                 break;
             }
+            *taken = page.next;
             for result in page.results {
+                if !matches!(result.state, State::Final | State::GivenUp) {
+                    continue;
+                }
                 sink.put(&result, client)?;
-                *taken += 1;
+                put += 1;
                 if !result.status.is_some_and(|status| status.is_success())
                     && self.failures.len() < SHOWN
                 {
@@ -132,14 +137,14 @@ impl Follower {
             }
             sink.flush()?;
         }
-        Ok(())
+        Ok(put)
     }
 
     fn watch(
         &mut self,
         client: &Client,
         job: JobId,
-        taken: &mut usize,
+        taken: &mut u64,
         sink: &mut dyn Sink,
         screen: &mut Screen,
     ) -> anyhow::Result<Ended> {
@@ -156,7 +161,7 @@ impl Follower {
             };
             screen.progress(&view)?;
             let over = view.state != JobState::Running;
-            if over || view.settled > *taken as u64 {
+            if over || view.settled > 0 {
                 self.collect(client, job, taken, sink)?;
             }
             if self.interrupts.happened() {

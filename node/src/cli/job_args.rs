@@ -3,7 +3,9 @@
 use std::{path::PathBuf, str::FromStr};
 
 use anyhow::Context as _;
-use bayan_protocol::{job::Local, limits::MAX_REDUNDANCY, task::Limits, wire::is_data_name};
+use bayan_protocol::{
+    job::Local, limits::MAX_REDUNDANCY, task::Limits, verify::Policy, wire::is_data_name,
+};
 use clap::{Args, ValueEnum};
 
 /// What the guest is given, and within which bounds.
@@ -71,9 +73,12 @@ impl ProgramArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Job")]
 pub(super) struct RuleArgs {
-    /// Peers that must agree on a result; what the own slots compute needs no other
-    #[arg(long, value_name = "M", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_REDUNDANCY)))]
-    pub(super) redundancy: u32,
+    /// How results are accepted: none, vote:M, spot:Q, credibility:E, boinc or adaptive
+    #[arg(long, value_name = "POLICY", default_value_t = Policy::default())]
+    trust: Policy,
+    /// The same as --trust vote:M (or none, for 1): peers that must agree on a result
+    #[arg(long, value_name = "M", conflicts_with = "trust", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_REDUNDANCY)))]
+    redundancy: Option<u32>,
     /// What the own slots compute
     #[arg(long, value_enum, default_value_t = LocalArg::Always)]
     local: LocalArg,
@@ -86,6 +91,11 @@ pub(super) struct RuleArgs {
 }
 
 impl RuleArgs {
+    /// How results are accepted.
+    pub(super) fn policy(&self) -> Policy {
+        self.redundancy.and_then(Policy::redundancy).unwrap_or(self.trust)
+    }
+
     /// What the own slots do.
     pub(super) fn local(&self) -> Local {
         match self.local {

@@ -158,6 +158,10 @@ fn describe(view: &JobView, session: &Session) -> String {
     let policy = match view.policy {
         Policy::None => "the first result of anyone is taken".to_owned(),
         Policy::Vote(m) => format!("{m} peers must agree on a result"),
+        Policy::Spot { .. } => format!("{}: a share of results is checked", view.policy),
+        Policy::Credibility { .. } => format!("{}: by the odds of those who agree", view.policy),
+        Policy::Boinc => "boinc: fewer checks of who was right before".to_owned(),
+        Policy::Adaptive(_) => "adaptive: checks by each peer's record here".to_owned(),
     };
     let mut lines = vec![
         format!("job        {}", view.job),

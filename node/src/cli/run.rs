@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use bayan_protocol::{id::JobId, offer::Accept, source::JobView};
+use bayan_protocol::{id::JobId, job::Audience, offer::Accept, source::JobView};
 use clap::Args;
 use serde_json::json;
 
@@ -247,7 +247,11 @@ fn submit_to(
         data: data.collect::<anyhow::Result<_>>()?,
         inputs: plan.inputs.upload(client)?,
         limits: program.limits(),
-        redundancy: rules.redundancy,
+        trust: rules.policy().to_string(),
+        tolerance: None,
+        provisional: false,
+        audience: Audience::Anyone,
+        confidential: false,
         local: rules.local(),
     };
     Ok(client.submit(&request)?)

@@ -398,6 +398,8 @@ mod tests {
 
     fn result(places: &[u64], output: &str) -> TaskResult {
         TaskResult {
+            state: bayan_protocol::verify::State::Final,
+            basis: Some(bayan_protocol::verify::Basis::Word),
             places: places.to_vec(),
             task: TaskId([7; 32]),
             status: Some(Status::Exited(0)),

@@ -19,7 +19,6 @@ type Claim = fn(worker: u8, task: TaskIndex, returned: u64, random: u64) -> Outc
 
 struct Worker {
     claim: Claim,
-    prefix: u8,
     here: bool,
     returned: u64,
 }
@@ -109,7 +108,7 @@ impl World {
     }
 
     fn add_in(&mut self, number: u8, prefix: u8, claim: Claim) -> PeerId {
-        let worker = Worker { claim, prefix, here: true, returned: 0 };
+        let worker = Worker { claim, here: true, returned: 0 };
         self.workers.insert(id(number), worker);
         self.enter(id(number), about(prefix));
         id(number)

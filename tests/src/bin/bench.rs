@@ -22,7 +22,7 @@ use bayan::{
 use bayan_engine::{ARGUMENT, Engines, Launcher, Options, Task};
 use bayan_protocol::{
     id::TaskId,
-    job::Local,
+    job::{Audience, Local},
     record::JobState,
     source::JobView,
     task::{Limits, Status},
@@ -167,7 +167,11 @@ fn over_peers(
         data: Vec::new(),
         inputs: InputsRequest::Range { from: 0, to },
         limits: Limits::default(),
-        redundancy: 1,
+        trust: "none".to_owned(),
+        tolerance: None,
+        provisional: false,
+        audience: Audience::Anyone,
+        confidential: false,
         local: Local::Never,
     };
     wait_for_peers(&client, count)?;
