@@ -19,6 +19,8 @@ use crate::{
 };
 
 #[cfg(test)]
+mod chain;
+#[cfg(test)]
 mod tests;
 
 /// Checks passed up to which every result of a worker is replicated. In simulation, with three in
