@@ -19,7 +19,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-pub use self::verdict::{Differs, Doubt, Verdict, judge};
+pub use self::verdict::{Differs, Doubt, Verdict, judge, wants_run};
 use crate::{
     cbor,
     id::{Hash, JobId, PeerId, TaskId},
@@ -489,17 +489,9 @@ impl Checked {
         }
     }
 
-    /// Whether the task is to be run (again) before [`judge`] may speak of what `runs` gave. One run
-    /// speaks for the accused; against it speak two that agree, one of which may be somebody else's.
+    /// Whether the task is to be run (again) before [`judge`] may speak of what `runs` gave.
     pub fn wants_run(&self, runs: &[Outcome]) -> bool {
-        match runs {
-            [] => true,
-            [one] => {
-                matches!(judge(&self.0.claim(), runs), Verdict::Proven(_))
-                    && self.0.right != Some(*one)
-            }
-            _ => false,
-        }
+        verdict::wants_run(&self.0.claim(), self.0.right.as_ref(), runs)
     }
 
     /// Whether peers pass it on: complete, and no dearer than `max_fuel` to re-run (spec EVID-12).

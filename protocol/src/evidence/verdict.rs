@@ -127,3 +127,14 @@ pub fn judge(claim: &Outcome, runs: &[Outcome]) -> Verdict {
         fuel: first.fuel != claim.fuel,
     })
 }
+
+/// Whether a task is to be run (again) before [`judge`] may speak of what `runs` gave. One run is enough
+/// to speak for the accused. Against it speak two that agree, because the fault may be this machine's;
+/// one of them may be somebody else's, the `right` outcome of the file (spec EVID-10).
+pub fn wants_run(claim: &Outcome, right: Option<&Outcome>, runs: &[Outcome]) -> bool {
+    match runs {
+        [] => claim.status.is_conclusive(),
+        [one] => matches!(judge(claim, runs), Verdict::Proven(_)) && right != Some(one),
+        _ => false,
+    }
+}
