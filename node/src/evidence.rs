@@ -6,9 +6,8 @@
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use bayan_engine::{Data, Engines, Task};
-use bayan_protocol::evidence::BadResult;
 use bayan_protocol::{
-    evidence::{Checked, Doubt, EvidenceError, Verdict, judge},
+    evidence::{BadResult, Checked, Doubt, EvidenceError, Verdict, judge},
     id::Hash,
     limits::MAX_EVIDENCE_FUEL,
     result::{Outcome, Proof},
@@ -122,4 +121,80 @@ pub fn rerun(
         runs.push(Outcome { status: run.status, output: Hash::of(&run.output), fuel: run.fuel });
     }
     Ok(Rerun { verdict: judge(&evidence.evidence().claim(), &runs), runs })
+}
+
+#[cfg(test)]
+mod tests {
+    use bayan_protocol::{
+        crypto::Keypair,
+        evidence::Piece,
+        id::{JobId, LeaseId},
+        limits::MAX_EVIDENCE_BLOBS,
+        result::{Commit, Leaf, Opened, Output, Reveal, VerifiedBatch, output_commit},
+        task::{DataFile, PROFILE_V1, Status},
+    };
+    use bayan_store::{Directory, Options};
+    use serde_bytes::ByteBuf;
+
+    use super::*;
+
+    /// A batch of one.
+    fn proof(program: &Program, input: &Input) -> Proof {
+        let (key, job, submitter) =
+            (Keypair::from_seed(&[1; 32]), JobId([2; 32]), Keypair::from_seed(&[3; 32]).peer_id());
+        let (output, nonce) = (Output::Inline(ByteBuf::from(b"wrong")), Hash([4; 32]));
+        let leaf = Leaf {
+            task: program.task_id(&input.hash()),
+            job,
+            submitter,
+            lease: LeaseId([5; 32]),
+            worker: key.peer_id(),
+            status: Status::Exited(0),
+            output_commit: output_commit(&output.hash(), &nonce.0),
+            fuel: 1,
+        };
+        let opened = vec![Opened { leaf, nonce, output, log: ByteBuf::new(), micros: 0 }];
+        let commit = Commit::sign(&key, job, 1, &opened);
+        let reveal = Reveal { root: commit.root, opened };
+        let batch = VerifiedBatch::check(commit, reveal, &key.peer_id(), &submitter);
+        batch.expect("a good batch").proof(0).expect("it has a result")
+    }
+
+    #[test]
+    fn what_is_stored_and_fits_is_in_the_file() -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let directory = Directory::open(dir.path().join("peer"), Options::default())?;
+        let blobs = directory.blobs();
+        let large = vec![1; MAX_EVIDENCE_BLOBS];
+        let module = blobs.put(b"module")?;
+        let (small, large) = (blobs.put(b"small")?, blobs.put(&large)?);
+        let file = |name: &str, hash| DataFile { name: name.to_owned(), hash, len: 1 };
+        let gone = Hash::of(b"not here");
+        let program = Program {
+            module,
+            module_len: 6,
+            args: Vec::new(),
+            env: Vec::new(),
+            data: vec![file("gone", gone), file("large", large), file("small", small)],
+            limits: Limits::default(),
+            profile: PROFILE_V1.to_owned(),
+            salt: Hash([6; 32]),
+        };
+        let input = Input::Blob { hash: blobs.put(b"a long input")?, len: 12 };
+        let right = Outcome { status: Status::Exited(0), output: Hash::of(b"right"), fuel: 1 };
+        let bytes = write(&blobs, proof(&program, &input), &program, &input, Some(right))?;
+        let evidence = BadResult::decode(&bytes)?.checked()?;
+        let evidence = evidence.evidence();
+        assert_eq!(evidence.right, Some(right));
+        let missing = evidence.missing(|_| false);
+        let missing: Vec<_> = missing.iter().map(|part| (&part.piece, part.hash)).collect();
+        let named = |name: &str| Piece::Data(name.to_owned());
+        assert_eq!(missing, [(&named("gone"), gone), (&named("large"), large)]);
+
+        let mut other = program.clone();
+        other.salt = Hash([7; 32]);
+        let refused = write(&blobs, proof(&program, &input), &other, &input, None);
+        assert!(matches!(refused, Err(EvidenceError::OtherTask { .. })), "{refused:?}");
+        Ok(())
+    }
 }

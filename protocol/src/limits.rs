@@ -61,7 +61,7 @@ pub const MAX_EVIDENCE_BLOBS: usize = 8 << 20;
 /// Bytes of a file of evidence.
 pub const MAX_EVIDENCE: usize = MAX_EVIDENCE_BLOBS + (128 << 10);
 /// Units of fuel that a re-run of evidence may take if nobody says otherwise: the default limit of a
-/// task, about a minute of work.
+/// task, a minute or two of work.
 pub const MAX_EVIDENCE_FUEL: u64 = 1_000_000_000_000;
 
 const _: () = assert!(MAX_BATCH * (MAX_INLINE + MAX_LOG + 1024) < MAX_FRAME);
