@@ -8,6 +8,7 @@
 //! | `peers` | `bayan peers`, `pause`, `resume`, `stop` |
 //! | `app`, `apps` | `bayan app`; finding apps |
 //! | `doctor` | `bayan doctor` |
+//! | `evidence` | `bayan evidence` |
 //! | `demo` | `bayan demo` |
 //! | `session`, `detach` | the peer a command works with: another process, or this one |
 //! | `follow`, `screen`, `sink`, `notes` | a job under way: progress, outputs, where they go |
@@ -21,6 +22,7 @@ mod apps;
 mod demo;
 mod detach;
 mod doctor;
+mod evidence;
 mod exit;
 mod fetch;
 mod follow;
@@ -98,6 +100,8 @@ enum Command {
     Stop,
     #[command(subcommand)]
     App(app::AppCommand),
+    #[command(subcommand)]
+    Evidence(evidence::EvidenceCommand),
     Doctor(doctor::DoctorArgs),
     /// Write a completion script for a shell to standard output
     Completions {
@@ -152,6 +156,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Code> {
         Command::Resume => peers::resume(&context),
         Command::Stop => peers::stop(&context),
         Command::App(command) => app::run(&context, command),
+        Command::Evidence(command) => evidence::run(&context, command),
         Command::Doctor(args) => doctor::run(&context, args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -198,6 +203,8 @@ mod tests {
             "bayan app check m.wasm --stdin - -- -k 3",
             "bayan app pack m.wasm --out packed.wasm",
             "bayan --json doctor",
+            "bayan evidence show x.evidence --json",
+            "bayan evidence verify - --blob a.wasm --blob b --max-fuel 5 --wall 3",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }

@@ -10,6 +10,7 @@
 //! | [`client`] | the local API from outside, blocking |
 //! | [`cli`] | the program `bayan` |
 //! | [`demo`] | `bayan demo` |
+//! | [`evidence`] | accusations: made from what is stored, tried by running the task again |
 //! | [`config`] | settings and their defaults |
 //!
 //! The network is the crate `bayan-net`, the disk `bayan-store`, the wasm engine `bayan-sandbox`:
@@ -23,4 +24,5 @@ pub mod config;
 pub mod core;
 pub mod demo;
 mod engine;
+pub mod evidence;
 pub mod node;

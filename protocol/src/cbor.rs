@@ -27,6 +27,19 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     cbor4ii::serde::to_vec(Vec::new(), value).expect("encoding to memory fails on no value of ours")
 }
 
+/// Bytes of the one well-formed item that `bytes` begin with.
+pub fn item_len(bytes: &[u8]) -> Option<usize> {
+    let mut reader = SliceReader::new(bytes);
+    IgnoredAny::deserialize(&mut cbor4ii::serde::Deserializer::new(&mut reader)).ok()?;
+    let rest = reader.fill(bytes.len()).ok()?;
+    bytes.len().checked_sub(rest.as_ref().len())
+}
+
+/// The unsigned integer that `bytes` begin with.
+pub fn first_uint(bytes: &[u8]) -> Option<u64> {
+    u64::deserialize(&mut cbor4ii::serde::Deserializer::new(&mut SliceReader::new(bytes))).ok()
+}
+
 /// Decodes exactly one value that spans all of `bytes`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     // One well-formed item and nothing after it; what the typed decoder then reads cannot run past

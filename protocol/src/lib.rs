@@ -12,6 +12,7 @@
 //! | [`id`], [`time`], [`entropy`], [`limits`] | names, time, randomness and bounds as plain values |
 //! | [`cbor`], [`crypto`], [`merkle`] | the one encoding, signatures per domain, trees over batches |
 //! | [`task`], [`job`], [`result`], [`wire`], [`record`] | what peers say to each other and what they remember |
+//! | [`evidence`] | a wrong result, proven to people who were not there |
 //! | [`offer`] | whose work is taken |
 //! | [`pool`] | which task goes to whom next |
 //! | [`standing`] | what is known of each worker |
@@ -30,6 +31,7 @@ pub mod batch;
 pub mod cbor;
 pub mod crypto;
 pub mod entropy;
+pub mod evidence;
 pub mod id;
 pub mod job;
 pub mod limits;

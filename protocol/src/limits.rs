@@ -56,9 +56,21 @@ pub const MAX_ADVERT: usize = 512;
 pub const MAX_STANDINGS: usize = 1 << 16;
 /// Partners whose agreement counts for one worker until they are caught.
 pub const MAX_PARTNERS: usize = 1024;
+/// Bytes of the blobs that one file of evidence carries; what is beyond is left out of it.
+pub const MAX_EVIDENCE_BLOBS: usize = 8 << 20;
+/// Bytes of a file of evidence.
+pub const MAX_EVIDENCE: usize = MAX_EVIDENCE_BLOBS + (128 << 10);
+/// Units of fuel that a re-run of evidence may take if nobody says otherwise: the default limit of a
+/// task, a minute or two of work.
+pub const MAX_EVIDENCE_FUEL: u64 = 1_000_000_000_000;
 
 const _: () = assert!(MAX_BATCH * (MAX_INLINE + MAX_LOG + 1024) < MAX_FRAME);
 const _: () =
     assert!(MAX_LEASE_BYTES + MAX_INLINE + MAX_PROGRAM_BYTES + MAX_LEASE_TASKS * 64 < MAX_FRAME);
 const _: () = assert!(MAX_LEASE_TASKS <= MAX_CREDIT as usize);
 const _: () = assert!(RENEW.as_micros() * 2 < LEASE.as_micros());
+// Whatever a task within its bounds may be, its evidence fits: each argument, variable, file and blob
+// takes at most 96 bytes beyond what it says itself, and the proof and all else a few KiB.
+const _: () = assert!(
+    MAX_EVIDENCE_BLOBS + MAX_PROGRAM_BYTES + MAX_PROGRAM_ITEMS * 96 + (8 << 10) < MAX_EVIDENCE
+);

@@ -6,6 +6,8 @@
 
 #[path = "conformance/citations.rs"]
 mod citations;
+#[path = "conformance/evidence.rs"]
+mod evidence;
 #[path = "conformance/frames.rs"]
 mod frames;
 #[path = "conformance/identity.rs"]
@@ -27,7 +29,9 @@ use vector::{Case, specs};
 type Check = fn(&Case) -> Option<String>;
 
 /// Who reads what.
-const READERS: [(&str, Check); 14] = [
+const READERS: [(&str, Check); 16] = [
+    ("evidence/files.json", evidence::file),
+    ("evidence/verdicts.json", evidence::verdict),
     ("identity/ids.json", identity::id),
     ("identity/peers.json", identity::peer),
     ("identity/signatures.json", identity::signature),

@@ -12,7 +12,9 @@ Exit codes:
     2  the command line is wrong
     3  the job is done, but some of its tasks failed
     4  the job was cancelled
-    5  refused, such as a module with an unknown import
+    5  refused, such as a module with an unknown import, or a file that is no evidence
+    6  evidence is refuted: what it calls wrong is right
+    7  evidence cannot be decided here
   130  interrupted
 
 Environment:
@@ -34,6 +36,10 @@ pub(super) enum Code {
     Cancelled,
     /// What was asked for is refused.
     Refused,
+    /// What evidence calls wrong is right.
+    Refuted,
+    /// Evidence cannot be decided on this machine.
+    Inconclusive,
     /// By the user.
     Interrupted,
     /// What another part of the program says.
@@ -48,6 +54,8 @@ impl From<Code> for u8 {
             Code::TasksFailed => 3,
             Code::Cancelled => 4,
             Code::Refused => 5,
+            Code::Refuted => 6,
+            Code::Inconclusive => 7,
             Code::Interrupted => 130,
             Code::Other(code) => code,
         }

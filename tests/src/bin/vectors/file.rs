@@ -12,6 +12,7 @@ const FOLD: usize = 64;
 const SPELLED: usize = 4096;
 
 /// One case: named fields in the order they are to be read in.
+#[derive(Clone)]
 pub(crate) struct Case(Vec<(&'static str, Value)>);
 
 impl Case {

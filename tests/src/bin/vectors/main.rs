@@ -5,6 +5,7 @@
 //! are not written here.
 
 mod cast;
+mod evidence;
 mod file;
 mod frames;
 mod identity;
@@ -14,8 +15,14 @@ mod results;
 mod tasks;
 
 fn main() -> anyhow::Result<()> {
-    let files =
-        [identity::files(), frames::files(), refused::files(), tasks::files(), results::files()];
+    let files = [
+        identity::files(),
+        frames::files(),
+        refused::files(),
+        tasks::files(),
+        results::files(),
+        evidence::files(),
+    ];
     let writing = std::env::var_os("BAYAN_WRITE_VECTORS").is_some_and(|value| value == "1");
     for file in files.into_iter().flatten() {
         println!("{} ({} cases)", file.path, file.cases());
