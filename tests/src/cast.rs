@@ -33,6 +33,8 @@ pub struct Member {
     pub results: u64,
     /// Of these, the wrong ones.
     pub wrong: u64,
+    /// Of these, guesses about tasks that nobody in the cast has computed.
+    pub unknown: u64,
     /// Results that it committed to and never revealed.
     pub withheld: u64,
     /// The tasks of which it sent a wrong result.
@@ -110,6 +112,7 @@ fn member(role: &str, summary: &Value, lost: usize) -> anyhow::Result<Member> {
         identities: identities.iter().map(|id| id.parse()).collect::<Result<_, _>>()?,
         results: count("results")?,
         wrong: count("wrong")?,
+        unknown: count("unknown")?,
         withheld: count("withheld")?,
         wrong_tasks: wrong_tasks.iter().map(|id| id.parse()).collect::<Result<_, _>>()?,
         lost: u64::try_from(lost)?,

@@ -86,6 +86,7 @@ pub async fn play(
         let (mut life, channels) = Life::start(&stage, &settings, secret, ledger).await?;
         let end = life.live(channels, &stop).await;
         ledger = life.end().await;
+        ledger.next_identity();
         match end {
             End::Turned(Turn::Rejoin) => say(&stage, &settings, "rejoins", json!({})),
             End::Turned(Turn::Leave) => {

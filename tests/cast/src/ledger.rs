@@ -1,7 +1,7 @@
 //! What one member has claimed, and how much of that was wrong. The judge of a test reads it, so it
 //! counts what was sent, not what was planned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bayan_protocol::{
     id::TaskId,
@@ -20,7 +20,9 @@ struct Made {
 /// The claims of a member, of all its identities.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    made: BTreeMap<TaskId, Made>,
+    /// By identity and task: whoever comes back may be given a task again.
+    made: BTreeMap<(u32, TaskId), Made>,
+    identity: u32,
     withheld: u64,
 }
 
@@ -38,11 +40,17 @@ pub struct Count {
 }
 
 impl Ledger {
+    /// The member is somebody else from now on.
+    pub fn next_identity(&mut self) {
+        self.identity += 1;
+    }
+
     /// A claim is made; it counts once it is sent.
     pub fn claim(&mut self, task: TaskId, outcome: Outcome, right: Option<bool>) {
+        let key = (self.identity, task);
         let fits = (self.made.len() as u64) < MAX_JOB_TASKS;
-        if fits || self.made.contains_key(&task) {
-            self.made.insert(task, Made { outcome, right, sent: false });
+        if fits || self.made.contains_key(&key) {
+            self.made.insert(key, Made { outcome, right, sent: false });
         }
     }
 
@@ -50,7 +58,8 @@ impl Ledger {
     pub fn send(&mut self, opened: &[Opened], forged: bool) -> u64 {
         let mut new = 0;
         for one in opened {
-            let Some(made) = self.made.get_mut(&one.leaf.task) else { continue };
+            let key = (self.identity, one.leaf.task);
+            let Some(made) = self.made.get_mut(&key) else { continue };
             new += u64::from(!made.sent);
             made.sent = true;
             if forged {
@@ -67,7 +76,7 @@ impl Ledger {
 
     /// Settles what can be known of guesses.
     pub fn resolve(&mut self, known: impl Fn(&TaskId) -> Option<Outcome>) {
-        for (task, made) in self.made.iter_mut().filter(|(_, made)| made.right.is_none()) {
+        for ((_, task), made) in self.made.iter_mut().filter(|(_, made)| made.right.is_none()) {
             made.right = known(task).map(|outcome| outcome == made.outcome);
         }
     }
@@ -85,10 +94,10 @@ impl Ledger {
         count
     }
 
-    /// The tasks of which something wrong was sent.
-    pub fn wrong(&self) -> Vec<TaskId> {
+    /// The tasks of which something wrong was sent, in order.
+    pub fn wrong(&self) -> BTreeSet<TaskId> {
         let wrong = self.made.iter().filter(|(_, made)| made.sent && made.right == Some(false));
-        wrong.map(|(task, _)| *task).collect()
+        wrong.map(|((_, task), _)| *task).collect()
     }
 }
 
@@ -134,7 +143,18 @@ mod tests {
         assert_eq!(ledger.count(), count);
         ledger.resolve(|_| Some(outcome(8)));
         assert_eq!(ledger.count(), Count { wrong: 2, unknown: 0, ..count });
-        assert_eq!(ledger.wrong(), [TaskId([2; 32]), TaskId([3; 32])]);
+        assert_eq!(ledger.wrong(), BTreeSet::from([TaskId([2; 32]), TaskId([3; 32])]));
+    }
+
+    #[test]
+    fn another_identity_claims_anew() {
+        let mut ledger = Ledger::default();
+        for _ in 0..2 {
+            ledger.claim(TaskId([1; 32]), outcome(1), Some(false));
+            assert_eq!(ledger.send(&[opened(1)], false), 1);
+            ledger.next_identity();
+        }
+        assert_eq!((ledger.count().wrong, ledger.wrong().len()), (2, 1));
     }
 
     #[test]
