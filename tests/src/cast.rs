@@ -33,13 +33,13 @@ pub struct Member {
     pub results: u64,
     /// Of these, the wrong ones.
     pub wrong: u64,
-    /// Of these, guesses about tasks that nobody in the cast has computed.
-    pub unknown: u64,
     /// Results that it committed to and never revealed.
     pub withheld: u64,
     /// The tasks of which it sent a wrong result.
     pub wrong_tasks: Vec<TaskId>,
-    /// How often a peer ended the connection with it.
+    /// The tasks of which it sent a guess that nobody in the cast can judge.
+    pub unknown_tasks: Vec<TaskId>,
+    /// How often a connection with a peer ended.
     pub lost: u64,
 }
 
@@ -84,6 +84,8 @@ impl Cast {
         self.program.signal(libc::SIGTERM)?;
         let finished = self.program.finish(ENDS)?.code(0)?;
         let lines = finished.json()?;
+        // Test runners show this only of tests that fail.
+        lines.iter().filter(|line| line["event"] == "loses").for_each(|line| eprintln!("{line}"));
         let of = |event: &str, member: usize| {
             let event = event.to_owned();
             lines.iter().filter(move |line| line["event"] == event && line["member"] == member)
@@ -106,15 +108,17 @@ fn member(role: &str, summary: &Value, lost: usize) -> anyhow::Result<Member> {
         list.iter().map(text).collect::<anyhow::Result<Vec<String>>>()
     };
     let identities = texts("identities")?;
-    let wrong_tasks = texts("wrong_tasks")?;
+    let tasks = |name: &str| -> anyhow::Result<Vec<TaskId>> {
+        Ok(texts(name)?.iter().map(|id| id.parse()).collect::<Result<_, _>>()?)
+    };
     Ok(Member {
         role: role.to_owned(),
         identities: identities.iter().map(|id| id.parse()).collect::<Result<_, _>>()?,
         results: count("results")?,
         wrong: count("wrong")?,
-        unknown: count("unknown")?,
         withheld: count("withheld")?,
-        wrong_tasks: wrong_tasks.iter().map(|id| id.parse()).collect::<Result<_, _>>()?,
+        wrong_tasks: tasks("wrong_tasks")?,
+        unknown_tasks: tasks("unknown_tasks")?,
         lost: u64::try_from(lost)?,
     })
 }

@@ -98,10 +98,11 @@ pub async fn play(
         }
     }
     ledger.resolve(|task| stage.executor.known(task));
-    let wrong: Vec<String> = ledger.wrong().iter().map(TaskId::to_string).collect();
+    let tasks = |right| ledger.tasks(right).iter().map(TaskId::to_string).collect::<Vec<_>>();
     let mut summary = counts(&ledger);
     summary["identities"] = identities.into();
-    summary["wrong_tasks"] = wrong.into();
+    summary["wrong_tasks"] = tasks(Some(false)).into();
+    summary["unknown_tasks"] = tasks(None).into();
     say(&stage, &settings, "summary", summary);
     Ok(())
 }

@@ -94,10 +94,10 @@ impl Ledger {
         count
     }
 
-    /// The tasks of which something wrong was sent, in order.
-    pub fn wrong(&self) -> BTreeSet<TaskId> {
-        let wrong = self.made.iter().filter(|(_, made)| made.sent && made.right == Some(false));
-        wrong.map(|((_, task), _)| *task).collect()
+    /// The tasks of which something of this worth was sent, in order.
+    pub fn tasks(&self, right: Option<bool>) -> BTreeSet<TaskId> {
+        let such = self.made.iter().filter(|(_, made)| made.sent && made.right == right);
+        such.map(|((_, task), _)| *task).collect()
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(ledger.count(), count);
         ledger.resolve(|_| Some(outcome(8)));
         assert_eq!(ledger.count(), Count { wrong: 2, unknown: 0, ..count });
-        assert_eq!(ledger.wrong(), BTreeSet::from([TaskId([2; 32]), TaskId([3; 32])]));
+        assert_eq!(ledger.tasks(Some(false)), BTreeSet::from([TaskId([2; 32]), TaskId([3; 32])]));
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
             assert_eq!(ledger.send(&[opened(1)], false), 1);
             ledger.next_identity();
         }
-        assert_eq!((ledger.count().wrong, ledger.wrong().len()), (2, 1));
+        assert_eq!((ledger.count().wrong, ledger.tasks(Some(false)).len()), (2, 1));
     }
 
     #[test]
