@@ -39,8 +39,8 @@ pub struct Member {
     pub wrong_tasks: Vec<TaskId>,
     /// The tasks of which it sent a guess that nobody in the cast can judge.
     pub unknown_tasks: Vec<TaskId>,
-    /// How often a connection with a peer ended.
-    pub lost: u64,
+    /// Peers that a connection with it ended of, in order.
+    pub lost: Vec<PeerId>,
 }
 
 impl Cast {
@@ -94,13 +94,14 @@ impl Cast {
             let summary = of("summary", number).next_back();
             let summary = summary.with_context(|| format!("{role} gives no summary"))?;
             ensure!(summary["role"] == role.as_str(), "another role than {role}: {summary}");
-            member(role, summary, of("loses", number).count())
+            let lost = of("loses", number).filter_map(|line| line["other"].as_str()?.parse().ok());
+            member(role, summary, lost.collect())
         });
         members.collect()
     }
 }
 
-fn member(role: &str, summary: &Value, lost: usize) -> anyhow::Result<Member> {
+fn member(role: &str, summary: &Value, lost: Vec<PeerId>) -> anyhow::Result<Member> {
     let count = |name: &str| summary[name].as_u64().with_context(|| format!("{name}: {summary}"));
     let texts = |name: &str| {
         let list = summary[name].as_array().with_context(|| format!("{name}: {summary}"))?;
@@ -119,6 +120,6 @@ fn member(role: &str, summary: &Value, lost: usize) -> anyhow::Result<Member> {
         withheld: count("withheld")?,
         wrong_tasks: tasks("wrong_tasks")?,
         unknown_tasks: tasks("unknown_tasks")?,
-        lost: u64::try_from(lost)?,
+        lost,
     })
 }

@@ -160,7 +160,8 @@ fn no_wrong_result_of_any_role_is_accepted() -> anyhow::Result<()> {
                 ensure!(votes(&results, member) == (0, 0), "{member:?}");
             }
             "other-reveal" => {
-                ensure!(member.lost > 0, "it was not thrown out: {member:?}");
+                let thrown_out = member.lost.contains(&network.submitter.id()?);
+                ensure!(thrown_out, "it was not thrown out: {member:?}");
                 ensure!(votes(&results, member) == (0, 0), "{member:?}");
             }
             "lazy" => ensure!(member.results > 1, "{member:?}"),
@@ -216,5 +217,23 @@ fn whoever_comes_back_as_somebody_else_is_no_more_believed() -> anyhow::Result<(
     network.judge(&results, &members)?;
     ensure!(members[0].identities.len() > 1 && members[0].wrong >= 5, "{members:?}");
     ensure!(members[1].identities.len() == 1 && members[1].wrong >= 5, "{members:?}");
+    Ok(())
+}
+
+/// The judge's own test: two members who agree outvote everybody, and the judge must say so.
+#[test]
+fn the_judge_notices_when_members_agree() -> anyhow::Result<()> {
+    const FEW: u64 = 40;
+    let mut network = Network::start("0")?;
+    let cast = Cast::join(&network.submitter, 4, &["ring:a", "ring:a"])?;
+    let job = JobRequest {
+        inputs: InputsRequest::Range { from: 0, to: i64::try_from(FEW)? },
+        ..network.factor(Local::Never)?
+    };
+    let job = network.submitter.client()?.submit(&job)?;
+    let results = network.results(job, FEW)?;
+    let members = cast.end()?;
+    let judged = network.judge(&results, &members).expect_err("every result is a lie");
+    ensure!(judged.to_string().contains("a lie counts"), "{judged}");
     Ok(())
 }

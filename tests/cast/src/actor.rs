@@ -57,6 +57,9 @@ pub struct Settings {
     pub seed: u64,
     /// Tasks that it computes at once.
     pub slots: u32,
+    /// Whether what is known already takes as long as it took to compute: members of one process
+    /// then work as fast as machines of their own would.
+    pub paced: bool,
     /// Its own address.
     pub listen: IpAddr,
     /// Whom it joins.
@@ -133,6 +136,7 @@ struct Channels {
 }
 
 struct Attempt {
+    started: Timestamp,
     task: TaskId,
     module: Hash,
     /// Computed on other data, so that it is claimed as it is.
@@ -153,6 +157,8 @@ struct Life {
     blobs: BlobService,
     answers: mpsc::Sender<(u64, Truth)>,
     attempts: BTreeMap<u64, Attempt>,
+    /// Truths that are known before their time.
+    early: BTreeMap<(Timestamp, u64), Truth>,
     /// Answers that needed no computing.
     ready: VecDeque<Input>,
     fetching: BTreeSet<Hash>,
@@ -202,6 +208,7 @@ impl Life {
             blobs: service,
             answers,
             attempts: BTreeMap::new(),
+            early: BTreeMap::new(),
             ready: VecDeque::new(),
             fetching: BTreeSet::new(),
             up: BTreeSet::new(),
@@ -224,15 +231,17 @@ impl Life {
 
     async fn live(&mut self, mut from: Channels, stop: &CancellationToken) -> End {
         loop {
-            let wake = self.peer.next_wake().map(|(at, _)| at.since(self.now()));
-            let wait = wake.unwrap_or(SHUNNED).clamp(MIN_TICK, SHUNNED);
+            let wake = self.peer.next_wake().map(|(at, _)| at);
+            let due = self.early.keys().map(|(at, _)| *at).next();
+            let wait = wake.into_iter().chain(due).min().map(|at| at.since(self.now()));
+            let wait = wait.unwrap_or(SHUNNED).clamp(MIN_TICK, SHUNNED);
             tokio::select! {
                 () = stop.cancelled() => return End::Stopped,
                 event = from.events.recv() => match event {
                     Some(event) => self.event(event),
                     None => return End::Stopped,
                 },
-                Some((attempt, truth)) = from.truths.recv() => self.executed(attempt, truth),
+                Some((attempt, truth)) = from.truths.recv() => self.learns(attempt, truth),
                 Some((hash, here)) = from.blobs.recv() => {
                     self.fetching.remove(&hash);
                     self.step(Input::Blob { hash, here });
@@ -243,6 +252,10 @@ impl Life {
                 self.step(input);
             }
             let now = self.now();
+            while let Some(entry) = self.early.first_entry().filter(|entry| entry.key().0 <= now) {
+                let ((_, attempt), truth) = entry.remove_entry();
+                self.executed(attempt, truth);
+            }
             if self.peer.next_wake().is_some_and(|(at, _)| at <= now) {
                 self.step(Input::Tick);
             }
@@ -367,7 +380,8 @@ impl Life {
             Need::ComputedOn(lie) => (!program.data.is_empty()).then_some(lie),
         };
         let module = program.module;
-        self.attempts.insert(attempt, Attempt { task, module, other: other.is_some() });
+        let (started, other_data) = (self.served, other.is_some());
+        self.attempts.insert(attempt, Attempt { started, task, module, other: other_data });
         let order = Order { ticket: (self.number, attempt), program, task, input, other };
         let answers = self.answers.clone();
         let answer = Box::new(move |truth| {
@@ -378,8 +392,23 @@ impl Life {
         self.stage.executor.run(order, answer);
     }
 
+    /// A truth is known; the member may have to wait until it could have computed it.
+    fn learns(&mut self, attempt: u64, truth: Truth) {
+        let Some(started) = self.attempts.get(&attempt).map(|attempt| attempt.started) else {
+            return;
+        };
+        let due = started + Duration::from_micros(truth.micros);
+        if self.settings.paced && due > self.now() {
+            self.early.insert((due, attempt), truth);
+        } else {
+            self.executed(attempt, truth);
+        }
+    }
+
     fn executed(&mut self, attempt: u64, truth: Truth) {
-        let Some(Attempt { task, module, other }) = self.attempts.remove(&attempt) else { return };
+        let Some(Attempt { task, module, other, .. }) = self.attempts.remove(&attempt) else {
+            return;
+        };
         self.micros = truth.micros.max(1);
         let claimed = match self.bytes(&truth.output) {
             Some(_) if !truth.status.is_conclusive() => (truth.outcome(), truth.output),

@@ -53,6 +53,9 @@ struct Cli {
     /// Tasks that the whole process computes at once; each is computed once for all members
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     engines: usize,
+    /// Take as long for what another member has computed already as it took
+    #[arg(long)]
+    paced: bool,
 }
 
 fn main() -> ExitCode {
@@ -97,6 +100,7 @@ fn members(cli: &Cli) -> anyhow::Result<Vec<Settings>> {
             role: role.clone(),
             seed: cli.seed,
             slots: cli.slots,
+            paced: cli.paced,
             listen: IpAddr::V4(last),
             bootstrap: cli.bootstrap.clone(),
         });
@@ -134,4 +138,41 @@ async fn host(members: Vec<Settings>, engines: usize, directory: &Directory) -> 
         }
     }
     failed.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &[&str]) -> anyhow::Result<Vec<Settings>> {
+        let all = ["bayan-cast", "--bootstrap", "/ip4/127.0.0.1/tcp/1"].iter().chain(args);
+        members(&Cli::try_parse_from(all)?)
+    }
+
+    #[test]
+    fn every_member_has_a_prefix_of_its_own() -> anyhow::Result<()> {
+        let args = ["--listen", "127.9.254.1", "--role", "always", "--role", "ring:a"];
+        let members = parsed(&[&args[..], &["--members", "2"]].concat())?;
+        let short: Vec<_> = members.iter().map(|one| (one.role.to_string(), one.listen)).collect();
+        let at = |ip: [u8; 4]| IpAddr::from(ip);
+        assert_eq!(
+            short,
+            [
+                ("always".to_owned(), at([127, 9, 254, 1])),
+                ("always".to_owned(), at([127, 9, 255, 1])),
+                ("ring:a".to_owned(), at([127, 10, 0, 1])),
+                ("ring:a".to_owned(), at([127, 10, 1, 1])),
+            ]
+        );
+        assert!(members.iter().map(|one| one.number).eq(0..4));
+        Ok(())
+    }
+
+    #[test]
+    fn members_stay_on_loopback_and_roles_are_known() {
+        assert!(parsed(&["--listen", "10.0.0.1", "--role", "always"]).is_err());
+        assert!(parsed(&["--listen", "127.255.255.1", "--role", "a", "--members", "2"]).is_err());
+        let beyond = ["--listen", "127.255.255.1", "--role", "always", "--members", "2"];
+        assert!(parsed(&beyond).is_err());
+    }
 }

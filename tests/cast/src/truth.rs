@@ -250,3 +250,76 @@ fn fault(words: &str) -> Truth {
     let log = words.as_bytes().to_vec();
     Truth { status: Status::HostFault, output, fuel: 0, log, micros: 0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key = (TaskId([1; 32]), None);
+
+    fn truth() -> Truth {
+        Truth { status: Status::Exited(0), fuel: 7, ..fault("") }
+    }
+
+    /// Notes who has been answered.
+    fn asker(number: u64, answered: &Arc<Mutex<Vec<u64>>>) -> (Ticket, Answer) {
+        let answered = Arc::clone(answered);
+        let note = move |_: Truth| answered.lock().expect("no test panics with it").push(number);
+        ((number, 1), Box::new(note))
+    }
+
+    #[test]
+    fn all_who_ask_are_answered_and_the_truth_is_kept() {
+        let (mut state, answered) = (State::default(), Arc::default());
+        let attempt = state.begin(KEY, asker(1, &answered));
+        let work = state.working.get_mut(&KEY).expect("it is under way");
+        work.askers.push(asker(2, &answered));
+        let askers = state.finish(attempt, &truth());
+        askers.into_iter().for_each(|(_, answer)| answer(truth()));
+        assert_eq!(*answered.lock().expect("as above"), [1, 2]);
+        assert_eq!(state.known.get(&KEY).map(Truth::outcome), Some(truth().outcome()));
+        assert!(state.finish(attempt, &truth()).is_empty(), "it is over");
+    }
+
+    #[test]
+    fn an_attempt_ends_when_the_last_asker_leaves() {
+        let (mut state, answered) = (State::default(), Arc::default());
+        let attempt = state.begin(KEY, asker(1, &answered));
+        let work = state.working.get_mut(&KEY).expect("it is under way");
+        work.askers.push(asker(2, &answered));
+        assert_eq!(state.leave((1, 1)), None);
+        assert_eq!(state.leave((2, 1)), Some(attempt));
+        assert_eq!(state.leave((2, 1)), None, "it has left");
+        assert!(state.finish(attempt, &truth()).is_empty());
+        assert!(state.known.is_empty(), "what was given up may be half done");
+    }
+
+    #[test]
+    fn what_could_not_be_computed_is_tried_again() {
+        let (mut state, answered) = (State::default(), Arc::default());
+        let attempt = state.begin(KEY, asker(1, &answered));
+        assert_eq!(state.finish(attempt, &fault("no disk")).len(), 1);
+        assert!(state.known.is_empty());
+    }
+
+    #[test]
+    fn a_closure_answers_at_once() {
+        let answered = Arc::default();
+        let executor = |_: &Order| truth();
+        let program = Program {
+            module: Hash([1; 32]),
+            module_len: 1,
+            args: Vec::new(),
+            env: Vec::new(),
+            data: Vec::new(),
+            limits: bayan_protocol::task::Limits::default(),
+            profile: String::new(),
+            salt: Hash([0; 32]),
+        };
+        let input = Input::Inline(ByteBuf::new());
+        let (ticket, answer) = asker(1, &answered);
+        let (program, task) = (Arc::new(program), KEY.0);
+        executor.run(Order { ticket, program, task, input, other: None }, answer);
+        assert_eq!(*answered.lock().expect("as above"), [1]);
+    }
+}
