@@ -145,8 +145,8 @@ fn no_wrong_result_of_any_role_is_accepted() -> anyhow::Result<()> {
     client.pause()?;
     let job = client.submit(&network.factor(Local::Always)?)?;
     plays(&mut cast, &roles)?;
-    client.resume()?;
     network.is_joined_by(3)?;
+    client.resume()?;
     let results = network.results(job, TASKS)?;
     let members = cast.end()?;
     let expected =
