@@ -88,7 +88,7 @@ enum FetchError {
 
 /// Serves and fetches blobs.
 #[derive(Clone)]
-pub(crate) struct BlobService {
+pub struct BlobService {
     blobs: Blobs,
     net: Handle,
     outbox: mpsc::Sender<Message>,
@@ -98,7 +98,8 @@ pub(crate) struct BlobService {
 }
 
 impl BlobService {
-    pub(crate) fn new(
+    /// Serves and fetches over `net`; whoever reads `outbox` is told of every fetch that ends.
+    pub fn new(
         blobs: Blobs,
         net: Handle,
         outbox: mpsc::Sender<Message>,
@@ -110,12 +111,12 @@ impl BlobService {
     }
 
     /// The store behind it.
-    pub(crate) fn store(&self) -> &Blobs {
+    pub fn store(&self) -> &Blobs {
         &self.blobs
     }
 
     /// Answers requests on a stream until it ends. With too many streams open it is dropped at once.
-    pub(crate) fn serve(&self, peer: PeerId, stream: ByteStream) {
+    pub fn serve(&self, peer: PeerId, stream: ByteStream) {
         let Ok(place) = Arc::clone(&self.served).try_acquire_owned() else { return };
         let blobs = self.blobs.clone();
         self.runtime.spawn(async move {
@@ -127,7 +128,7 @@ impl BlobService {
     }
 
     /// Gets a blob unless it is here, and tells the core either way.
-    pub(crate) fn fetch(&self, hash: Hash, len: u64, from: PeerId) {
+    pub fn fetch(&self, hash: Hash, len: u64, from: PeerId) {
         let this = self.clone();
         self.runtime.spawn(async move {
             let mut here = this.blobs.has(&hash);

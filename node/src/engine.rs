@@ -48,7 +48,7 @@ struct State {
 
 /// The engines of this peer.
 #[derive(Clone)]
-pub(crate) struct Engines {
+pub struct Engines {
     shared: Arc<Shared>,
     runtime: Handle,
 }
@@ -56,7 +56,7 @@ pub(crate) struct Engines {
 impl Engines {
     /// Starts the engines. With `sabotage`, successful outputs are falsified: for tests of the
     /// network's defence, on loopback only.
-    pub(crate) fn start(
+    pub fn start(
         options: Options,
         blobs: Blobs,
         outbox: mpsc::Sender<Message>,
@@ -76,12 +76,12 @@ impl Engines {
     }
 
     /// Packs and compiles a module, and keeps what came of it for the attempts to come.
-    pub(crate) fn prepare(&self, wasm: &[u8]) -> Result<(), LoadError> {
+    pub fn prepare(&self, wasm: &[u8]) -> Result<(), LoadError> {
         self.shared.processes.prepare(wasm).map(drop)
     }
 
     /// Executes; the outcome reaches the core as a message.
-    pub(crate) fn run(&self, attempt: u64, program: Arc<Program>, task: TaskId, input: Input) {
+    pub fn run(&self, attempt: u64, program: Arc<Program>, task: TaskId, input: Input) {
         let ready = self.shared.state().ready.get(&key(&program)).cloned();
         if let (Some(ready), Input::Inline(bytes)) = (&ready, &input) {
             return self.shared.submit(attempt, ready, &program, task, Arc::from(bytes.as_slice()));
@@ -92,7 +92,7 @@ impl Engines {
     }
 
     /// Ends an attempt; nothing of it reaches the core as a result that counts.
-    pub(crate) fn kill(&self, attempt: u64) {
+    pub fn kill(&self, attempt: u64) {
         if !self.shared.processes.cancel(attempt) {
             let mut state = self.shared.state();
             if state.preparing.contains(&attempt) {

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`node`] | one running peer, started and stopped as a whole |
 //! | [`core`] | the thread that owns the machines, stores their records and carries out their effects |
-//! | `engine` | attempts: from an order to a message |
-//! | `blobs` | the blob protocol, both sides |
+//! | [`engine`] | attempts: from an order to a message |
+//! | [`blobs`] | the blob protocol, both sides |
 //! | [`api`] | the local API: HTTP and server-sent events on loopback |
 //! | [`client`] | the local API from outside, blocking |
 //! | [`cli`] | the program `bayan` |
@@ -17,12 +17,12 @@
 //! types of libp2p, redb and wasmtime stay inside them.
 
 pub mod api;
-mod blobs;
+pub mod blobs;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod core;
 pub mod demo;
-mod engine;
+pub mod engine;
 pub mod evidence;
 pub mod node;

@@ -1,6 +1,7 @@
 //! What the tests share: the program under test as processes, real peers, hostile ones, and what
 //! results are compared with.
 
+pub mod cast;
 pub mod chance;
 pub mod guests;
 pub mod hostile;

@@ -17,10 +17,14 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// The program under test, built beside the tests.
 pub fn executable() -> PathBuf {
+    built("bayan")
+}
+
+/// A program of this workspace, built beside the tests.
+pub fn built(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a running test has a path");
-    let built =
-        own.ancestors().find(|dir| dir.join("bayan").is_file()).map(|dir| dir.join("bayan"));
-    built.expect("the program `bayan` is not built; run the tests with ./test")
+    let built = own.ancestors().map(|dir| dir.join(name)).find(|path| path.is_file());
+    built.unwrap_or_else(|| panic!("the program `{name}` is not built; run the tests with ./test"))
 }
 
 /// The repository's root.

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bayan_cast::{Board, Claim, Conduct, Forger, Need, Rate, Role, Turn};
 use bayan_protocol::{
     crypto::Keypair,
     entropy::Entropy,
@@ -36,9 +37,10 @@ const LONG: usize = 20 << 10;
 #[derive(Debug, Clone)]
 enum Event {
     Frame { to: Number, from: Number, epoch: u64, bytes: Vec<u8> },
-    Done { at: Number, life: u64, attempt: u64, task: TaskId },
+    Done { at: Number, life: u64, attempt: u64, task: TaskId, module: Hash },
     Blob { at: Number, life: u64, hash: Hash, from: PeerId },
     Wake { at: Number, life: u64 },
+    Turn { at: Number, turn: Turn },
 }
 
 /// One peer with its disk.
@@ -52,9 +54,10 @@ pub struct Host {
     slots: u32,
     /// Virtual microseconds a task.
     pace: u64,
-    saboteur: bool,
-    /// Attempts under way.
-    running: BTreeSet<u64>,
+    conduct: Conduct,
+    forger: Forger,
+    /// Attempts under way, with the answers of those that nothing is computed for.
+    running: BTreeMap<u64, Option<Claim>>,
     /// The tick that is scheduled.
     wake: Option<Timestamp>,
     /// Peers that it closed the connection with for breaking the protocol.
@@ -71,6 +74,8 @@ pub struct World {
     /// Connected pairs, smaller number first, with the epoch of the connection.
     links: BTreeMap<(Number, Number), u64>,
     epochs: u64,
+    /// What mates tell each other.
+    board: Board,
     /// When the last frame of each direction arrives: frames of one stream stay in order.
     arrival: BTreeMap<(Number, Number), Timestamp>,
     /// How often each settled task was stored, by host and key; the judge wants one of each.
@@ -107,6 +112,7 @@ impl World {
             hosts: Vec::new(),
             links: BTreeMap::new(),
             epochs: 0,
+            board: Board::default(),
             arrival: BTreeMap::new(),
             settled: BTreeMap::new(),
             crash_per_mille: 0,
@@ -124,9 +130,17 @@ impl World {
         self.now
     }
 
-    /// Adds a host and starts it.
+    /// Adds a host and starts it; saboteurs added so are of one ring.
     pub fn add(&mut self, slots: u32, pace: u64, saboteur: bool) -> Number {
-        let key = Keypair::from_seed(&self.random.draw());
+        let ring = Role::Ring { name: "world".to_owned(), rate: Rate::ONE };
+        self.add_member(slots, pace, if saboteur { ring } else { Role::Honest })
+    }
+
+    /// Adds a host that is up to something and starts it.
+    pub fn add_member(&mut self, slots: u32, pace: u64, role: Role) -> Number {
+        let secret = self.random.draw();
+        let key = Keypair::from_seed(&secret);
+        let forger = Forger::new(&role, &secret);
         self.hosts.push(Host {
             key,
             machine: None,
@@ -135,8 +149,9 @@ impl World {
             blobs: BTreeMap::new(),
             slots,
             pace,
-            saboteur,
-            running: BTreeSet::new(),
+            conduct: Conduct::new(role, secret),
+            forger,
+            running: BTreeMap::new(),
             wake: None,
             closed: Vec::new(),
         });
@@ -311,7 +326,7 @@ impl World {
 
     fn act(&mut self, number: Number, effect: Effect) {
         match effect {
-            Effect::Send(peer, frame) => self.send(number, &peer, &frame),
+            Effect::Send(peer, frame) => self.send(number, &peer, frame),
             Effect::Close(peer, _) => {
                 self.hosts[number].closed.push(peer);
                 if let Some(other) = self.number(&peer) {
@@ -323,11 +338,18 @@ impl World {
                 let life = self.hosts[number].life;
                 self.schedule(delay, Event::Blob { at: number, life, hash, from });
             }
-            Effect::Run { attempt, task, .. } => {
-                self.hosts[number].running.insert(attempt);
-                let (pace, life) = (self.hosts[number].pace, self.hosts[number].life);
+            Effect::Run { attempt, task, program, .. } => {
+                let (host, module) = (&mut self.hosts[number], program.module);
+                let answer = match host.conduct.take(&mut self.board, &task, &module) {
+                    Need::Nothing => return,
+                    Need::Answer(claim) => Some(claim),
+                    // Engines here know no data: what is computed on other data is wrong somehow.
+                    Need::Computed | Need::ComputedOn(_) => None,
+                };
+                host.running.insert(attempt, answer);
+                let (pace, life) = (host.pace, host.life);
                 let after = pace / 2 + self.draw(pace);
-                self.schedule(after, Event::Done { at: number, life, attempt, task });
+                self.schedule(after, Event::Done { at: number, life, attempt, task, module });
             }
             Effect::Kill(attempt) => {
                 self.hosts[number].running.remove(&attempt);
@@ -343,7 +365,19 @@ impl World {
         MS + self.draw(40 * MS)
     }
 
-    fn send(&mut self, from: Number, peer: &PeerId, frame: &Frame) {
+    fn send(&mut self, from: Number, peer: &PeerId, frame: Frame) {
+        let host = &mut self.hosts[from];
+        if let Frame::Reveal(reveal) = &frame
+            && let Some(turn) = host.conduct.sent(reveal.opened.len() as u64)
+        {
+            self.schedule(0, Event::Turn { at: from, turn });
+        }
+        for frame in self.hosts[from].forger.pass(frame) {
+            self.deliver(from, peer, &frame);
+        }
+    }
+
+    fn deliver(&mut self, from: Number, peer: &PeerId, frame: &Frame) {
         let Some(to) = self.number(peer) else { return };
         let Some(epoch) = self.links.get(&(from.min(to), from.max(to))).copied() else { return };
         let at = Timestamp(self.now.0 + self.delay());
@@ -391,8 +425,8 @@ impl World {
                     self.step(to, Input::Frame { peer, frame: Frame::decode(&bytes) });
                 }
             }
-            Event::Done { at, life, attempt, task } if lives(self, at, life) => {
-                self.done(at, attempt, &task)
+            Event::Done { at, life, attempt, task, module } if lives(self, at, life) => {
+                self.done(at, attempt, &task, &module)
             }
             Event::Blob { at, life, hash, from } if lives(self, at, life) => {
                 self.fetched(at, hash, &from)
@@ -401,20 +435,43 @@ impl World {
                 self.hosts[at].wake = None;
                 self.step(at, Input::Tick);
             }
+            Event::Turn { at, turn } => self.turn(at, turn),
             Event::Done { .. } | Event::Blob { .. } | Event::Wake { .. } => {}
         }
         true
     }
 
-    fn done(&mut self, at: Number, attempt: u64, task: &TaskId) {
+    /// A host goes for good, or comes back where it was as somebody else.
+    fn turn(&mut self, at: Number, turn: Turn) {
+        let linked = |pair: &(Number, Number)| match *pair {
+            (one, other) if one == at => Some(other),
+            (other, one) if one == at => Some(other),
+            _ => None,
+        };
+        let neighbours: Vec<Number> = self.links.keys().filter_map(linked).collect();
+        self.crash(at);
+        if turn == Turn::Rejoin {
+            let secret = self.random.draw();
+            let host = &mut self.hosts[at];
+            let role = host.conduct.role().clone();
+            host.key = Keypair::from_seed(&secret);
+            host.forger = Forger::new(&role, &secret);
+            host.conduct = Conduct::new(role, secret);
+            host.disk.clear();
+            self.start(at);
+            for other in neighbours {
+                self.connect(at, other);
+            }
+        }
+    }
+
+    fn done(&mut self, at: Number, attempt: u64, task: &TaskId, module: &Hash) {
         let host = &mut self.hosts[at];
-        if !host.running.remove(&attempt) {
-            return;
-        }
-        let mut bytes = truth(task);
-        if host.saboteur {
-            bytes[0] ^= 0xff;
-        }
+        let Some(answer) = host.running.remove(&attempt) else { return };
+        let honest = Claim { status: Status::Exited(0), output: truth(task), fuel: fuel(task) };
+        let claim =
+            answer.unwrap_or_else(|| host.conduct.claim(&mut self.board, task, module, &honest));
+        let (status, bytes, fuel) = (claim.status, claim.output, claim.fuel);
         let output = if bytes.len() > bayan_protocol::limits::MAX_INLINE {
             let (hash, len) = (Hash::of(&bytes), bytes.len() as u64);
             host.blobs.insert(hash, bytes);
@@ -422,15 +479,8 @@ impl World {
         } else {
             Output::Inline(ByteBuf::from(bytes))
         };
-        let (fuel, micros) = (fuel(task), host.pace);
-        let done = Input::Executed {
-            attempt,
-            status: Status::Exited(0),
-            output,
-            fuel,
-            log: Vec::new(),
-            micros,
-        };
+        let micros = host.pace;
+        let done = Input::Executed { attempt, status, output, fuel, log: Vec::new(), micros };
         self.step(at, done);
     }
 
