@@ -306,6 +306,11 @@ impl Verifier {
         self.members.is_excluded(worker)
     }
 
+    /// First results of `worker` of which a check was drawn, and of which none was.
+    pub fn draws_of(&self, worker: &PeerId) -> (u64, u64) {
+        self.members.get(worker).map_or((0, 0), |member| (member.drawn, member.undrawn))
+    }
+
     /// What happened so far.
     pub fn tally(&self) -> &Tally {
         &self.tally

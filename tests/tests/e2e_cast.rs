@@ -7,7 +7,7 @@ use anyhow::ensure;
 use bayan::api::types::{InputsRequest, JobRequest, TaskResult};
 use bayan_protocol::{
     id::{JobId, PeerId},
-    job::Local,
+    job::{Audience, Local},
     record::JobState,
     task::Limits,
 };
@@ -57,7 +57,11 @@ impl Network {
             data: Vec::new(),
             inputs: InputsRequest::Range { from: 0, to: i64::try_from(TASKS)? },
             limits: Limits::default(),
-            redundancy: 2,
+            trust: "vote:2".to_owned(),
+            tolerance: None,
+            provisional: false,
+            audience: Audience::Anyone,
+            confidential: false,
             local,
         })
     }

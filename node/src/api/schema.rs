@@ -250,6 +250,12 @@ pub(super) struct WorkerView {
     late: u64,
     /// Attempts that could not say.
     inconclusive: u64,
+    /// Results that the submitter's own execution proved wrong.
+    wrong: u64,
+    /// First results of which a check was drawn.
+    drawn: u64,
+    /// First results that were taken on its word.
+    undrawn: u64,
     /// Microseconds of computing, as the worker tells it.
     micros: u64,
 }

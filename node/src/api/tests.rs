@@ -635,6 +635,8 @@ fn the_description_has_every_path_and_the_fields_that_are_sent() {
         outvoted: 0,
         late: 0,
         wrong: 0,
+        drawn: 0,
+        undrawn: 0,
         inconclusive: 0,
         micros: 1,
     });

@@ -60,6 +60,28 @@ pub struct JobRequest {
     pub local: Local,
 }
 
+impl JobRequest {
+    /// A job with everything that can be left out left out: the default policy, for anyone, with this
+    /// peer's own slots from the start.
+    pub fn new(name: &str, module: Hash, inputs: InputsRequest) -> Self {
+        Self {
+            name: name.to_owned(),
+            module,
+            args: Vec::new(),
+            env: Vec::new(),
+            data: Vec::new(),
+            inputs,
+            limits: Limits::default(),
+            trust: adaptive(),
+            tolerance: None,
+            provisional: false,
+            audience: Audience::Anyone,
+            confidential: false,
+            local: Local::Always,
+        }
+    }
+}
+
 fn adaptive() -> String {
     Policy::default().to_string()
 }

@@ -37,6 +37,10 @@ pub struct WorkerView {
     pub inconclusive: u64,
     /// Results that the submitter's own execution proved wrong.
     pub wrong: u64,
+    /// First results of which a check was drawn.
+    pub drawn: u64,
+    /// First results that were taken on its word.
+    pub undrawn: u64,
     /// Microseconds of computing, as the worker tells it.
     pub micros: u64,
 }
@@ -116,6 +120,8 @@ impl Source {
                     late: stats.late,
                     inconclusive: stats.inconclusive,
                     wrong: stats.wrong,
+                    drawn: self.verifier.draws_of(peer).0,
+                    undrawn: self.verifier.draws_of(peer).1,
                     micros: stats.micros,
                 })
                 .collect(),

@@ -84,6 +84,9 @@ impl Verifier {
         let drawn = share.is_drawn(draw(&self.secret, &vote.root, &vote.id));
         self.tally.drawn += u64::from(drawn);
         self.tally.undrawn += u64::from(!drawn);
+        let member = self.members.entry(vote.worker);
+        member.drawn += u64::from(drawn);
+        member.undrawn += u64::from(!drawn);
         drawn
     }
 

@@ -59,6 +59,9 @@ pub(super) struct Member {
     pub(super) open: BTreeSet<TaskIndex>,
     /// Confirmed tasks whose first worker it is, in order, until they are final.
     pub(super) confirmed: VecDeque<TaskIndex>,
+    /// First results of which a check was drawn, and of which none was.
+    pub(super) drawn: u64,
+    pub(super) undrawn: u64,
     /// Disputes that it lost to referees.
     pub(super) lost: u32,
     /// Whether established workers were asked about it already.
