@@ -16,6 +16,7 @@
 //! | [`offer`] | whose work is taken |
 //! | [`pool`] | which task goes to whom next |
 //! | [`standing`] | what is known of each worker |
+//! | [`plan`] | what a way of verifying will cost and promise |
 //! | [`verify`] | when a result stands |
 //! | [`overlay`] | which adverts are believed |
 //! | [`worker`] | what is computed for others, and how results are delivered |
@@ -39,6 +40,7 @@ pub mod merkle;
 pub mod offer;
 pub mod overlay;
 pub mod peer;
+pub mod plan;
 pub mod pool;
 pub mod record;
 pub mod result;

@@ -41,6 +41,8 @@ pub const COLLUSION_BAN: Duration = Duration::from_secs(365 * 24 * 3600);
 const FAILURE: i64 = 2_303_000;
 /// A pass's weight in the sequential test, in micro-nats: ln(95% / 99.5%).
 const PASS: i64 = -46_300;
+/// Passes that make up for one failure in the sequential test.
+pub const FORGIVEN: u32 = (FAILURE / -PASS) as u32;
 /// The test's statistic never falls below this, so that no record outweighs new failures.
 const LEAST: i64 = -2_303_000;
 /// The test's statistic at which the host counts as one that errs too often.
