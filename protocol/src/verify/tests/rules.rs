@@ -17,8 +17,8 @@ fn two_agreeing_peers_settle_and_the_third_is_late() {
     let accepted = world.verifier.acceptance(0).expect("two agree");
     assert_eq!((accepted.outcome, accepted.basis), (truth(0), Basis::Quorum));
     assert_eq!((&accepted.agreed, &accepted.outvoted), (&vec![id(1), id(3)], &vec![id(2)]));
-    assert_eq!(world.say(id(4), 0, truth(0)), Taken::Late { agrees: true });
-    assert_eq!(world.say(id(5), 0, wrong(5, 0)), Taken::Late { agrees: false });
+    assert_eq!(world.say(id(4), 0, truth(0)), Taken::Late { agrees: true, checked: false });
+    assert_eq!(world.say(id(5), 0, wrong(5, 0)), Taken::Late { agrees: false, checked: false });
     assert!(world.verifier.is_over());
 }
 
@@ -30,6 +30,25 @@ fn one_peer_has_one_vote_however_often_it_speaks() {
     assert_eq!(world.say(id(1), 0, truth(0)), Taken::Ignored);
     assert_eq!(world.say(id(1), 0, wrong(1, 0)), Taken::Ignored);
     assert_eq!(world.verifier.state(0), State::Open);
+}
+
+#[test]
+fn a_late_copy_is_one_check_however_often_it_is_said() {
+    let mut world = World::new(adaptive(), 2, true, 1);
+    let (a, b) = (world.add(1, honest), world.add(2, honest));
+    world.say(ME, 0, truth(0));
+    assert_eq!(world.say(a, 0, truth(0)), Taken::Late { agrees: true, checked: true });
+    assert_eq!(world.say(b, 0, wrong(2, 0)), Taken::Late { agrees: false, checked: true });
+    for _ in 0..5 {
+        assert_eq!(world.say(a, 0, truth(0)), Taken::Ignored);
+        assert_eq!(world.say(b, 0, wrong(2, 0)), Taken::Ignored);
+    }
+    assert_eq!(world.standings.k(&a), 1);
+    assert_eq!(world.standings.get(&b).map(|standing| standing.failed), Some(1));
+    assert_eq!((world.banned(), world.caught.len()), (vec![], 1));
+    let notes = world.verifier.decision(0).expect("it is settled").notes;
+    let passed = notes.iter().filter(|note| note.passed).map(|note| note.worker);
+    assert_eq!(passed.collect::<Vec<_>>(), [a], "so it is known after a restart too");
 }
 
 #[test]
@@ -67,7 +86,7 @@ fn a_task_that_was_given_up_is_never_settled_by_later_votes() {
         world.say(id(1), 0, truth(0));
         world.verifier.give_up(0);
         world.settle();
-        assert_eq!(world.say(id(2), 0, truth(0)), Taken::Late { agrees: true });
+        assert_eq!(world.say(id(2), 0, truth(0)), Taken::Late { agrees: true, checked: false });
         assert_eq!(world.verifier.state(0), State::GivenUp);
         assert!(world.verifier.is_over() && world.wants.is_empty());
     }
