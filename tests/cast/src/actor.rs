@@ -15,7 +15,7 @@ use bayan_protocol::{
     crypto::Keypair,
     id::{Hash, PeerId, TaskId},
     limits::MAX_INLINE,
-    offer::{Accept, Lending, Proximity},
+    offer::{Accept, Lending, Prefix, Proximity},
     peer::{Config, Effect, Input, Peer},
     result::{Outcome, Output, Reveal},
     source,
@@ -282,10 +282,10 @@ impl Life {
     fn event(&mut self, event: Event) {
         match event {
             Event::Listening { address } => self.say("ready", json!({ "listening": address })),
-            Event::Up { peer, .. } => {
+            Event::Up { peer, address, .. } => {
                 self.up.insert(peer);
                 self.say("meets", json!({ "other": peer.to_string() }));
-                self.step(Input::Up { peer, proximity: Proximity::Lan });
+                self.step(Input::Up { peer, proximity: Proximity::Lan, prefix: prefix(&address) });
             }
             Event::Frame { peer, bytes } => {
                 if self.up.contains(&peer) {
@@ -338,7 +338,7 @@ impl Life {
             Effect::Advertise(bytes) => {
                 let _ = self.net.publish_advert(bytes);
             }
-            Effect::Submitted(_) | Effect::Changed(_) => {}
+            Effect::Submitted(_) | Effect::Changed(_) | Effect::Caught { .. } => {}
         }
     }
 
@@ -458,6 +458,12 @@ fn listen(address: IpAddr) -> String {
         IpAddr::V4(v4) => format!("/ip4/{v4}/tcp/0"),
         IpAddr::V6(v6) => format!("/ip6/{v6}/tcp/0"),
     }
+}
+
+/// The network of a multiaddress.
+fn prefix(address: &str) -> Prefix {
+    let ip = address.split('/').nth(2).and_then(|ip| ip.parse().ok());
+    ip.map(Prefix::of).unwrap_or_default()
 }
 
 fn machines(settings: &Settings, agent: String) -> Config {
