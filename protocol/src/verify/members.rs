@@ -329,7 +329,9 @@ impl Members {
                 }
             }
         }
-        by_network.into_values().collect()
+        let mut witnesses: Vec<PeerId> = by_network.into_values().collect();
+        witnesses.sort_unstable();
+        witnesses
     }
 
     /// Whether none of those asked has returned anything since `since`.

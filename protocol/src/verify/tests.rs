@@ -147,6 +147,9 @@ impl World {
                 break;
             }
             for effect in effects {
+                if let Effect::Want(Want { among: Some(among), .. }) = &effect {
+                    assert!(among.is_sorted(), "who is asked is looked up by bisection");
+                }
                 match effect {
                     Effect::Want(want) if want.need == 0 => drop(self.wants.remove(&want.task)),
                     Effect::Want(want) => drop(self.wants.insert(want.task, want)),

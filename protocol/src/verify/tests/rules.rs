@@ -52,6 +52,25 @@ fn a_late_copy_is_one_check_however_often_it_is_said() {
 }
 
 #[test]
+fn witnesses_are_asked_wherever_their_networks_stand_in_order() {
+    let mut world = World::new(adaptive(), 2, true, 1);
+    for number in 1..=3 {
+        for _ in 0..200 {
+            world.standings.passed(world.now, id(number), None);
+        }
+        world.add_in(number, 9 - number, honest);
+    }
+    let liar = world.add(20, honest);
+    world.say(liar, 0, wrong(20, 0));
+    world.say(ME, 0, truth(0));
+    assert_eq!((world.wants[&0].need, world.caught.len()), (3, 0), "they are asked first");
+    while world.caught.is_empty() {
+        assert!(world.advance());
+    }
+    assert_eq!(world.caught, [liar]);
+}
+
+#[test]
 fn a_difference_in_fuel_or_status_is_a_difference() {
     let mut world = World::new(Policy::Vote(2), 1, false, 1);
     for number in 1..=3 {
