@@ -182,7 +182,7 @@ fn strangers_of_whom_a_third_cheat_give_only_right_results() -> anyhow::Result<(
     let mut network = Network::start(HONEST)?;
     let cast =
         Cast::join(&network.submitter, 11, &["always", "rate:0.1", "ring:pair", "ring:pair"])?;
-    let packet = setting("BAYAN_TRUST_PACKET", 100_000) / 2;
+    let packet = setting("BAYAN_TRUST_PACKET", 400_000);
     let (view, results) =
         network.run(&network.factor(STRANGERS, packet, "adaptive")?, STRANGERS)?;
     let members = cast.end()?;
@@ -202,7 +202,7 @@ fn strangers_of_whom_a_third_cheat_give_only_right_results() -> anyhow::Result<(
 }
 
 fn sleepers(seed: u64) -> anyhow::Result<()> {
-    let packet = setting("BAYAN_TRUST_PACKET", 100_000);
+    let packet = setting("BAYAN_TRUST_PACKET", 400_000);
     let network = Network::start(HONEST)?;
     // The same identities, awake and asleep: a member's key follows from seed and number.
     let roles = ["after:100", "after:300:0.2", "ring:pair:0.1", "ring:pair:0.1"];
