@@ -286,16 +286,20 @@ impl Verifier {
         let Some(acceptance) = &task.acceptance else {
             return Taken::Late { agrees: true, checked: false };
         };
-        let (agrees, right) = (acceptance.outcome == vote.outcome, acceptance.outcome);
-        let checked = counts && acceptance.is_own();
-        if checked {
+        let agrees = acceptance.outcome == vote.outcome;
+        // After the end nobody can be asked any more whether the accused's result is a wrong one.
+        let checked = counts && acceptance.is_own() && (agrees || !self.over);
+        if self.config.policy.checks() {
+            // Whoever has computed the task is not asked for it again, as a witness for instance.
             task.push(place, vote, false);
             self.next_vote += 1;
+        }
+        if checked {
             self.tally.results += 1;
             if agrees {
                 self.pass(now, index, vote.worker, (Basis::Own, me), standings);
             } else {
-                self.convict(now, index, vote.worker, right, standings);
+                self.accuse(now, index, [(vote.worker, vote.outcome)].into(), standings);
             }
             self.effects.push(Effect::Changed(index));
         }

@@ -176,7 +176,7 @@ impl Verifier {
     /// Own execution contradicts these workers. Established ones of other networks are asked first, once
     /// for each accused, if there are enough to tell a cheat from an app that differs by machine. What
     /// else comes up meanwhile waits for their answer.
-    fn accuse(
+    pub(super) fn accuse(
         &mut self,
         now: Timestamp,
         index: TaskIndex,

@@ -282,10 +282,12 @@ impl Life {
     fn event(&mut self, event: Event) {
         match event {
             Event::Listening { address } => self.say("ready", json!({ "listening": address })),
-            Event::Up { peer, address, .. } => {
+            Event::Up { peer, .. } => {
                 self.up.insert(peer);
                 self.say("meets", json!({ "other": peer.to_string() }));
-                self.step(Input::Up { peer, proximity: Proximity::Lan, prefix: prefix(&address) });
+                // Its own jobs, if it had any, would trust nobody's network.
+                let prefix = Prefix::default();
+                self.step(Input::Up { peer, proximity: Proximity::Lan, prefix });
             }
             Event::Frame { peer, bytes } => {
                 if self.up.contains(&peer) {
@@ -458,12 +460,6 @@ fn listen(address: IpAddr) -> String {
         IpAddr::V4(v4) => format!("/ip4/{v4}/tcp/0"),
         IpAddr::V6(v6) => format!("/ip6/{v6}/tcp/0"),
     }
-}
-
-/// The network of a multiaddress.
-fn prefix(address: &str) -> Prefix {
-    let ip = address.split('/').nth(2).and_then(|ip| ip.parse().ok());
-    ip.map(Prefix::of).unwrap_or_default()
 }
 
 fn machines(settings: &Settings, agent: String) -> Config {

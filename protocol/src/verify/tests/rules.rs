@@ -51,15 +51,21 @@ fn a_late_copy_is_one_check_however_often_it_is_said() {
     assert_eq!(passed.collect::<Vec<_>>(), [a], "so it is known after a restart too");
 }
 
-#[test]
-fn witnesses_are_asked_wherever_their_networks_stand_in_order() {
-    let mut world = World::new(adaptive(), 2, true, 1);
+/// A world with three established workers, in networks of another order than their ids.
+pub(super) fn witnessed(tasks: u32) -> World {
+    let mut world = World::new(adaptive(), tasks, true, 1);
     for number in 1..=3 {
         for _ in 0..200 {
             world.standings.passed(world.now, id(number), None);
         }
         world.add_in(number, 9 - number, honest);
     }
+    world
+}
+
+#[test]
+fn witnesses_are_asked_wherever_their_networks_stand_in_order() {
+    let mut world = witnessed(2);
     let liar = world.add(20, honest);
     world.say(liar, 0, wrong(20, 0));
     world.say(ME, 0, truth(0));
@@ -271,28 +277,32 @@ fn a_draw_is_a_function_of_secret_root_and_task_alone() {
     assert!(Share::ONE.is_drawn(u64::MAX));
 }
 
+/// The job's verifier out of what it has stored.
+pub(super) fn stored(world: &World) -> Verifier {
+    let mut restored = Verifier::new(world.verifier.config, ME, [99; 32]);
+    for (index, task) in &world.verifier.tasks {
+        let vote = |ballot: &task::Ballot| Vote {
+            worker: ballot.worker,
+            outcome: ballot.outcome,
+            root: Hash([0; 32]),
+            id: task_id(*index),
+        };
+        let votes: Vec<Vote> = task.ballots.iter().map(vote).collect();
+        restored.restore(*index, Some(task.decision()), &votes);
+    }
+    restored
+}
+
 #[test]
 fn what_is_stored_brings_everything_back() {
     let mut world = World::new(adaptive(), 300, true, 11);
     for number in 1..=4 {
         world.known(number, 3000, if number == 4 { |w, t, _, _| wrong(w, t) } else { honest });
     }
-    let mut votes: BTreeMap<TaskIndex, Vec<Vote>> = BTreeMap::new();
     for _ in 0..250 {
         assert!(world.advance());
     }
-    let mut restored = Verifier::new(config(adaptive(), 300), ME, [99; 32]);
-    for (index, task) in &world.verifier.tasks {
-        for ballot in &task.ballots {
-            votes.entry(*index).or_default().push(Vote {
-                worker: ballot.worker,
-                outcome: ballot.outcome,
-                root: Hash([0; 32]),
-                id: task_id(*index),
-            });
-        }
-        restored.restore(*index, Some(task.decision()), &votes[index]);
-    }
+    let mut restored = stored(&world);
     assert_eq!(restored.counts(), world.verifier.counts());
     assert_eq!(restored.bases(), world.verifier.bases());
     assert_eq!(restored.feed(0).collect::<Vec<_>>(), world.verifier.feed(0).collect::<Vec<_>>());
@@ -310,6 +320,41 @@ fn what_is_stored_brings_everything_back() {
     }
     world.run();
     assert_eq!(world.errors(), 0);
+}
+
+#[test]
+fn witnesses_that_never_answer_end_nothing_but_their_own_part() {
+    let mut world = World::new(adaptive(), 1, true, 13);
+    for number in 1..=8 {
+        world.known(number, 1000, honest);
+    }
+    let liar = world.add(9, |w, t, _, _| wrong(w, t));
+    world.say(liar, 0, wrong(9, 0));
+    world.say(ME, 0, truth(0));
+    // One comes too late to be a witness: it has computed the task already.
+    world.say(id(8), 0, truth(0));
+    assert!(!world.verifier.is_over() && world.caught.is_empty());
+    let asked = world.wants[&0].among.clone().expect("witnesses are asked by name");
+    assert!(!asked.contains(&id(8)), "nobody is asked for a task twice");
+    world.now = Timestamp(world.now.0 + 31_000_000);
+    world.verifier.tick(world.now, &mut world.standings);
+    world.settle();
+    world.verifier.advance(world.now, &mut world.standings);
+    assert_eq!(world.caught, [liar]);
+    assert!(world.verifier.is_over());
+}
+
+#[test]
+fn whoever_comes_late_is_not_asked_again() {
+    let mut world = World::new(adaptive(), 2, true, 14);
+    for number in 1..=6 {
+        world.known(number, 1000, honest);
+    }
+    let (liar, late) = (world.add(9, |w, t, _, _| wrong(w, t)), id(6));
+    world.say(ME, 0, truth(0));
+    world.say(late, 0, truth(0));
+    assert_eq!(world.say(liar, 0, wrong(9, 0)), Taken::Late { agrees: false, checked: true });
+    assert_eq!(world.verifier.voters(0), [ME, late, liar]);
 }
 
 #[test]
