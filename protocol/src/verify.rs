@@ -363,6 +363,7 @@ impl Verifier {
         }
         self.tally.results += task.ballots.len() as u64;
         self.tasks.insert(index, task);
+        self.restore_losses(index);
     }
 
     /// Says of what was restored what is wanted, and what is settled. Nobody has joined yet.

@@ -1,6 +1,7 @@
 //! The verifier beside a small world: workers of many kinds, tasks handed to whoever is wanted.
 
 mod attacks;
+mod faults;
 mod rules;
 
 use alloc::{
@@ -242,6 +243,8 @@ impl World {
             if !self.advance() {
                 self.now = Timestamp(self.now.0 + 31_000_000);
                 self.verifier.tick(self.now, &mut self.standings);
+                self.settle();
+                self.verifier.advance(self.now, &mut self.standings);
                 self.settle();
             }
             steps += 1;
