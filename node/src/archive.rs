@@ -33,6 +33,8 @@ use crate::evidence;
 const DIRECTORY: &str = "evidence";
 /// How a file of evidence is named behind its id.
 const ENDING: &str = "bayan";
+/// How the name of a file begins that is being written.
+const BEGUN: &str = ".begun-";
 /// Accusations that may wait to be written; more are made up for at the next start.
 const QUEUE: usize = 4096;
 /// How long whoever looks waits for what is being written.
@@ -97,6 +99,7 @@ impl Archive {
         let directory = data_dir.join(DIRECTORY);
         fs::create_dir_all(&directory)
             .with_context(|| format!("cannot make the directory {}", directory.display()))?;
+        remove_unfinished(&directory);
         let (orders, inbox) = mpsc::sync_channel(QUEUE);
         let archive = Self { directory, orders, state: Arc::default() };
         let writer = Writer {
@@ -170,6 +173,16 @@ fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     paths.filter(|path| path.as_ref().map_or(true, |path| id_of(path).is_some())).collect()
 }
 
+/// Removes what a process that was killed had begun to write.
+fn remove_unfinished(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(BEGUN) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn id_of(path: &Path) -> Option<Hash> {
     let ours = path.extension().is_some_and(|ending| ending == ENDING);
     path.file_stem().filter(|_| ours)?.to_str()?.parse().ok()
@@ -241,10 +254,141 @@ impl Writer {
         let Accusation { program, input, .. } = accusation;
         let blobs = carries.then_some(&self.blobs);
         let bytes = evidence::write(blobs, proof, program, input, Some(right))?;
-        let mut temporary = tempfile::NamedTempFile::new_in(&self.directory)?;
+        let mut temporary = tempfile::Builder::new().prefix(BEGUN).tempfile_in(&self.directory)?;
         temporary.write_all(&bytes)?;
         temporary.as_file().sync_all()?;
         temporary.persist(&path).map_err(|error| error.error)?;
         Ok(Some(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bayan_protocol::{
+        crypto::Keypair,
+        id::LeaseId,
+        record::Key,
+        result::{Commit, Leaf, Opened, Output, Reveal, VerifiedBatch, output_commit},
+        task::{Input, Limits, PROFILE_V1, Program, Status},
+    };
+    use bayan_store::{Change, Directory, Options};
+    use serde_bytes::ByteBuf;
+
+    use super::*;
+
+    const JOB: JobId = JobId([2; 32]);
+
+    struct Fixture {
+        store: Directory,
+        archive: Archive,
+        program: Program,
+        dir: tempfile::TempDir,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Directory::open(dir.path().join("peer"), Options::default()).unwrap();
+            let module = store.blobs().put(b"module").unwrap();
+            let program = Program {
+                module,
+                module_len: 6,
+                args: Vec::new(),
+                env: Vec::new(),
+                data: Vec::new(),
+                limits: Limits::default(),
+                profile: PROFILE_V1.to_owned(),
+                salt: Hash([6; 32]),
+            };
+            let archive = Archive::open(store.path(), store.blobs(), store.records()).unwrap();
+            Self { store, archive, program, dir }
+        }
+
+        /// Stores a lie about a task, and what accuses its teller.
+        fn lie(&self, number: u8, carries: bool) -> Accusation {
+            let key = Keypair::from_seed(&[number; 32]);
+            let submitter = Keypair::from_seed(&[99; 32]).peer_id();
+            let input = Input::Inline(ByteBuf::from([number]));
+            let (output, nonce) = (Output::Inline(ByteBuf::from(b"wrong")), Hash([4; 32]));
+            let leaf = Leaf {
+                task: self.program.task_id(&input.hash()),
+                job: JOB,
+                submitter,
+                lease: LeaseId([5; 32]),
+                worker: key.peer_id(),
+                status: Status::Exited(0),
+                output_commit: output_commit(&output.hash(), &nonce.0),
+                fuel: 1,
+            };
+            let opened = vec![Opened {
+                leaf,
+                nonce,
+                output: output.clone(),
+                log: ByteBuf::new(),
+                micros: 0,
+            }];
+            let commit = Commit::sign(&key, JOB, 1, &opened);
+            let reveal = Reveal { root: commit.root, opened };
+            let batch = VerifiedBatch::check(commit, reveal, &key.peer_id(), &submitter).unwrap();
+            let proof = batch.proof(0).unwrap();
+            let vote =
+                Record::Vote { job: JOB, task: 0, proof, output, log: Vec::new(), micros: 0 };
+            let key = vote.key();
+            let change = Change::Put { key: key.0.clone(), value: vote.encode() };
+            self.store.records().append(&[change]).unwrap();
+            Accusation { vote: key, program: self.program.clone(), input, carries }
+        }
+    }
+
+    fn right() -> Outcome {
+        Outcome { status: Status::Exited(0), output: Hash::of(b"right"), fuel: 1 }
+    }
+
+    #[test]
+    fn each_lie_has_one_whole_file_that_names_its_teller() {
+        let fixture = Fixture::new();
+        let accusation = fixture.lie(1, true);
+        fixture.archive.keep(accusation.clone(), right());
+        fixture.archive.keep(accusation, right());
+        let kept = fixture.archive.list().unwrap();
+        assert_eq!(kept.len(), 1);
+        let one = &kept[0];
+        assert_eq!((one.job, one.missing.len()), (JOB, 0));
+        assert_eq!(one.accused, Keypair::from_seed(&[1; 32]).peer_id());
+        let bytes = fixture.archive.read(&one.id).unwrap();
+        assert_eq!(bytes.len() as u64, one.bytes);
+        let evidence = BadResult::decode(&bytes).unwrap().checked().unwrap();
+        assert_eq!((evidence.evidence().id(), evidence.evidence().right), (one.id, Some(right())));
+        assert!(fixture.archive.read(&Hash([0; 32])).is_err());
+    }
+
+    #[test]
+    fn nothing_of_a_confidential_job_is_in_a_file() {
+        let fixture = Fixture::new();
+        let mut accusation = fixture.lie(1, false);
+        accusation.input = Input::Blob { hash: accusation.input.hash(), len: 1 };
+        fixture.archive.keep(accusation, right());
+        let kept = fixture.archive.list().unwrap();
+        assert_eq!(kept[0].missing.len(), 2, "{kept:?}");
+        let evidence = BadResult::decode(&fixture.archive.read(&kept[0].id).unwrap()).unwrap();
+        assert_eq!(evidence.carried(), 0);
+    }
+
+    #[test]
+    fn what_is_lost_or_begun_or_foreign_is_no_evidence() {
+        let fixture = Fixture::new();
+        let mut accusation = fixture.lie(1, true);
+        accusation.vote = Key::vote(&JOB, 7, &PeerId([1; 32]));
+        fixture.archive.keep(accusation, right());
+        assert_eq!(fixture.archive.list().unwrap(), []);
+        let directory = fixture.dir.path().join("peer").join(DIRECTORY);
+        fs::write(directory.join("notes.txt"), "x").unwrap();
+        fs::write(directory.join(format!("{}.{ENDING}", Hash([3; 32]))), "x").unwrap();
+        fs::write(directory.join(format!("{BEGUN}x")), "x").unwrap();
+        assert_eq!(fixture.archive.list().unwrap(), []);
+        let again =
+            Archive::open(fixture.store.path(), fixture.store.blobs(), fixture.store.records());
+        assert_eq!(again.unwrap().list().unwrap(), []);
+        assert!(!directory.join(format!("{BEGUN}x")).exists());
     }
 }

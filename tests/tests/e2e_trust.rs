@@ -198,7 +198,8 @@ fn a_confidential_job_reaches_those_that_it_names_and_nobody_else() -> anyhow::R
 
     // A job that is no secret gives the same module to anyone.
     let open = place.text("open");
-    let job = ["run", &app, "--range", "0..1", "--args", ARGS, "--concat", &open, "--trust", "none"];
+    let job =
+        ["run", &app, "--range", "0..1", "--args", ARGS, "--concat", &open, "--trust", "none"];
     run(&node.dir, &job, LIMIT)?.code(0)?;
     ensure!(other.asks_for(hash)?.is_some(), "a public module is refused");
     assert_eq!(other.asks_for(Hash([7; 32]))?, None);
@@ -230,7 +231,9 @@ fn wrong_values_are_named_and_nothing_is_submitted() -> anyhow::Result<()> {
     }
     ensure!(!data.exists(), "a data directory was made for nothing");
     let node = place.node(&["--slots", "1"])?;
-    for args in [&["evidence", "export", "ff", "--out", "x"][..], &["evidence", "export", "", "--out", "x"]] {
+    for args in
+        [&["evidence", "export", "ff", "--out", "x"][..], &["evidence", "export", "", "--out", "x"]]
+    {
         run(&node.dir, args, LIMIT)?.code(1)?.says(&["bayan evidence list"])?;
     }
     let none = run(&node.dir, &["evidence", "list"], LIMIT)?.code(0)?.stdout;
@@ -270,9 +273,7 @@ fn a_run_may_end_before_results_are_final() -> anyhow::Result<()> {
     ensure!(account.contains("12 on their peer's word alone"), "{account}");
 
     // In order, on standard output, the same.
-    let mapped = [
-        "map", "--no-local", "--accept", "provisional", "--quiet", &app, "--args", ARGS,
-    ];
+    let mapped = ["map", "--no-local", "--accept", "provisional", "--quiet", &app, "--args", ARGS];
     let mut command = bayan(&node.dir);
     command.args(mapped);
     let program = bayan_tests::program::Program::spawn_with(command, b"0\n1\n2\n")?;
