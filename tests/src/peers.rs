@@ -51,6 +51,12 @@ impl Node {
         Self::start_at(dir, SocketAddr::new(address().parse()?, 0), args)
     }
 
+    /// Starts a peer on `dir`, listening on this address.
+    pub fn start_on(dir: &Path, address: &str, args: &[&str]) -> anyhow::Result<Self> {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Self::start_at(dir, SocketAddr::new(address.parse()?, 0), args)
+    }
+
     /// Starts a peer with one slot that joins the network of another.
     pub fn join(dir: &Path, first: &Self, args: &[&str]) -> anyhow::Result<Self> {
         let mut all = vec!["--slots", "1", "--bootstrap", &first.dial];

@@ -57,9 +57,9 @@ fn plays(seed: u64, roles: &[&str]) -> usize {
     assert!(world.run_until(until, |world| is_over(world, submitter, &job)), "{roles:?}: no end");
     let source = world.machine(submitter).and_then(|machine| machine.job(&job)).expect("it is up");
     assert_eq!((source.view().state, source.view().settled), (JobState::Done, TASKS), "{roles:?}");
-    let wrong = source.settled(0).iter().filter(|(task, acceptance)| {
+    let wrong = source.feed(0).filter(|(_, task)| {
         let id = source.task_id(*task).expect("a settled task exists");
-        acceptance.as_ref().is_none_or(|acceptance| acceptance.outcome != outcome(&id))
+        source.acceptance(*task).is_none_or(|acceptance| acceptance.outcome != outcome(&id))
     });
     wrong.count()
 }

@@ -284,6 +284,13 @@ impl Verifier {
         let agrees = acceptance.outcome == vote.outcome;
         let (right, own) = (acceptance.outcome, acceptance.is_own());
         let counts = matches!(self.policy(), Policy::Adaptive(_)) && own && !self.quarantined;
+        if self.policy().checks()
+            && let Some(task) = self.tasks.get_mut(&index)
+        {
+            // Whoever has computed the task is not asked for it again, as a witness for instance.
+            task.push(self.next_vote, vote, false);
+            self.next_vote += 1;
+        }
         if counts && agrees {
             standings.passed(now, vote.worker, None);
         } else if counts {

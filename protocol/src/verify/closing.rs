@@ -62,7 +62,11 @@ impl Verifier {
                 continue;
             }
             wanted.widened += 1;
-            self.staff(now, index, standings);
+            if task.probe.is_some() {
+                self.conclude(now, index, standings);
+            } else {
+                self.staff(now, index, standings);
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use bayan_protocol::{
     crypto::Keypair,
     id::{Hash, PeerId, TaskId},
     limits::MAX_INLINE,
-    offer::{Accept, Lending, Proximity},
+    offer::{Accept, Lending, Prefix, Proximity},
     peer::{Config, Effect, Input, Peer},
     result::{Outcome, Output, Reveal},
     source,
@@ -285,7 +285,9 @@ impl Life {
             Event::Up { peer, .. } => {
                 self.up.insert(peer);
                 self.say("meets", json!({ "other": peer.to_string() }));
-                self.step(Input::Up { peer, proximity: Proximity::Lan });
+                // Its own jobs, if it had any, would trust nobody's network.
+                let prefix = Prefix::default();
+                self.step(Input::Up { peer, proximity: Proximity::Lan, prefix });
             }
             Event::Frame { peer, bytes } => {
                 if self.up.contains(&peer) {
@@ -338,7 +340,7 @@ impl Life {
             Effect::Advertise(bytes) => {
                 let _ = self.net.publish_advert(bytes);
             }
-            Effect::Submitted(_) | Effect::Changed(_) => {}
+            Effect::Submitted(_) | Effect::Changed(_) | Effect::Caught { .. } => {}
         }
     }
 

@@ -275,6 +275,41 @@ fn what_is_stored_brings_everything_back() {
 }
 
 #[test]
+fn witnesses_that_never_answer_end_nothing_but_their_own_part() {
+    let mut world = World::new(adaptive(), 1, true, 13);
+    for number in 1..=8 {
+        world.known(number, 1000, honest);
+    }
+    let liar = world.add(9, |w, t, _, _| wrong(w, t));
+    world.say(liar, 0, wrong(9, 0));
+    world.say(ME, 0, truth(0));
+    // One comes too late to be a witness: it has computed the task already.
+    world.say(id(8), 0, truth(0));
+    assert!(!world.verifier.is_over() && world.caught.is_empty());
+    let asked = world.wants[&0].among.clone().expect("witnesses are asked by name");
+    assert!(!asked.contains(&id(8)), "nobody is asked for a task twice");
+    world.now = Timestamp(world.now.0 + 31_000_000);
+    world.verifier.tick(world.now, &mut world.standings);
+    world.settle();
+    world.verifier.advance(world.now, &mut world.standings);
+    assert_eq!(world.caught, [liar]);
+    assert!(world.verifier.is_over());
+}
+
+#[test]
+fn whoever_comes_late_is_not_asked_again() {
+    let mut world = World::new(adaptive(), 2, true, 14);
+    for number in 1..=6 {
+        world.known(number, 1000, honest);
+    }
+    let (liar, late) = (world.add(9, |w, t, _, _| wrong(w, t)), id(6));
+    world.say(ME, 0, truth(0));
+    world.say(late, 0, truth(0));
+    assert_eq!(world.say(liar, 0, wrong(9, 0)), Taken::Late { agrees: false });
+    assert_eq!(world.verifier.voters(0), [ME, late, liar]);
+}
+
+#[test]
 fn nothing_final_ever_changes() {
     let mut world = World::new(adaptive(), 500, true, 12);
     for number in 1..=6 {

@@ -1,0 +1,325 @@
+//! Twelve peers of which four cheat, under the default policy: strangers first, then with long
+//! records, sleepers among them. And the first job of somebody who knows nobody.
+//!
+//! `BAYAN_TRUST_SEEDS=N` runs N seeds of the long job, `BAYAN_TRUST_PACKET=N` makes its tasks longer
+//! (at most 429496 candidates).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use bayan::api::types::{InputsRequest, JobRequest, TaskResult};
+use bayan_protocol::{
+    id::PeerId,
+    job::Local,
+    record::{JobState, Key, Record},
+    source::{JobView, WorkerView},
+    standing::Standings,
+    time::Timestamp,
+    verify::State,
+};
+use bayan_store::{Change, Directory, Options};
+use bayan_tests::{
+    cast::{Cast, Member},
+    native, outputs,
+    peers::Node,
+    program::until,
+};
+
+/// The largest prime of 64 bits: its root allows 10,000 packets of 429,496 candidates.
+const NUMBER: &str = "18446744073709551557";
+const HONEST: usize = 7;
+const STRANGERS: u64 = 2000;
+const LONG: u64 = 10_000;
+const LIMIT: Duration = Duration::from_secs(600);
+/// Share of clean workers' results that are checked, at 5000 passed checks and up.
+const CLEAN: std::ops::RangeInclusive<f64> = 0.08..=0.13;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// A submitter with a slot of its own, and honest peers in networks of their own.
+struct Network {
+    submitter: Node,
+    honest: Vec<Node>,
+    dir: tempfile::TempDir,
+}
+
+impl Network {
+    fn start(count: usize) -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let submitter = Node::start(&dir.path().join("submitter"), &["--slots", "1"])?;
+        let mut honest = Vec::new();
+        for number in 0..count {
+            let at = dir.path().join(format!("honest-{number}"));
+            honest.push(Node::join(&at, &submitter, &[])?);
+        }
+        submitter.meets(count)?;
+        Ok(Self { submitter, honest, dir })
+    }
+
+    fn honest_ids(&self) -> anyhow::Result<BTreeSet<PeerId>> {
+        self.honest.iter().map(Node::id).collect()
+    }
+
+    fn factor(&self, tasks: u64, packet: u64, trust: &str) -> anyhow::Result<JobRequest> {
+        let module = self.submitter.client()?.upload(&std::fs::read(native::module("factor"))?)?;
+        let inputs = InputsRequest::Range { from: 0, to: i64::try_from(tasks)? };
+        let packet = packet.to_string();
+        Ok(JobRequest {
+            args: ["--number", NUMBER, "--packet", &packet].map(str::to_owned).to_vec(),
+            trust: trust.to_owned(),
+            ..JobRequest::new("factor", module.hash, inputs)
+        })
+    }
+
+    /// Runs a job to its end: its standing and its results, in the order of the inputs.
+    fn run(
+        &mut self,
+        request: &JobRequest,
+        tasks: u64,
+    ) -> anyhow::Result<(JobView, Vec<TaskResult>)> {
+        let client = self.submitter.client()?;
+        let job = client.submit(request)?;
+        let view = until("the job's end", LIMIT, || {
+            let view = client.job(job)?;
+            Ok((view.state == JobState::Done).then_some(view))
+        })?;
+        let mut results = outputs::all(|after| Ok(client.results(job, after, 256)?))?;
+        outputs::check_complete(&results, tasks)?;
+        outputs::check_proofs(&results)?;
+        results.sort_by_key(|result| result.places.clone());
+        ensure!(results.iter().all(|one| one.state == State::Final), "not everything is final");
+        Ok((view, results))
+    }
+
+    /// Writes these records into the submitter's store, in place of what it knows, and starts it anew.
+    fn knows(mut self, k: u32, peers: &[PeerId]) -> anyhow::Result<Self> {
+        self.submitter.end()?;
+        let dir = self.submitter.dir.clone();
+        remember(&dir, k, peers)?;
+        self.submitter = self.submitter.restart()?;
+        self.submitter.meets(self.honest.len())?;
+        Ok(self)
+    }
+}
+
+/// Replaces what a stopped peer knows of these others by so many passed checks each.
+fn remember(dir: &Path, k: u32, peers: &[PeerId]) -> anyhow::Result<()> {
+    let mut standings = Standings::default();
+    for peer in peers {
+        for _ in 0..k {
+            standings.passed(Timestamp(1), *peer, None);
+        }
+    }
+    let store = Directory::open(dir, Options::default())?;
+    let put = |(peer, standing)| {
+        let record = Record::Standing { peer, standing };
+        Change::Put { key: record.key().0, value: record.encode() }
+    };
+    let changes: Vec<Change> = standings.take_changed().into_iter().map(put).collect();
+    store.records().append(&changes)?;
+    store.close()?;
+    Ok(())
+}
+
+/// Who is banned by what a stopped peer has stored.
+fn banned(dir: &Path, peers: impl IntoIterator<Item = PeerId>) -> anyhow::Result<BTreeSet<PeerId>> {
+    let store = Directory::open(dir, Options::default())?;
+    let records = store.records();
+    let mut banned = BTreeSet::new();
+    for peer in peers {
+        let Some(bytes) = records.get(&Key::standing(&peer).0)? else { continue };
+        if let Record::Standing { standing, .. } = Record::decode(&bytes)?
+            && standing.ban.is_some()
+        {
+            banned.insert(peer);
+        }
+    }
+    store.close()?;
+    Ok(banned)
+}
+
+/// The inputs whose output is not that of a sequential run.
+fn wrong(results: &[TaskResult], packet: u64) -> anyhow::Result<usize> {
+    let packet = packet.to_string();
+    let args = ["--number", NUMBER, "--packet", &packet];
+    let truth = native::range("factor", &format!("0..{}", results.len()), &args)?;
+    let mut said = BTreeMap::new();
+    let mut all: Vec<u8> = Vec::new();
+    for result in results {
+        let bytes = hex::decode(result.inline.as_deref().context("outputs are short")?)?;
+        all.extend(&bytes);
+        said.insert(result.places.clone(), bytes);
+    }
+    if all == truth {
+        return Ok(0);
+    }
+    let mut wrong = 0;
+    for (places, bytes) in said {
+        let place = places.first().context("a result answers an input")?;
+        let one = native::range("factor", &format!("{place}..{}", place + 1), &args)?;
+        wrong += usize::from(one != bytes);
+    }
+    Ok(wrong.max(1))
+}
+
+fn executions(view: &JobView) -> f64 {
+    let run: u64 = view.workers.iter().map(|one| one.returned + one.inconclusive).sum();
+    run as f64 / view.tasks as f64
+}
+
+fn worker<'a>(view: &'a JobView, peer: &PeerId) -> Option<&'a WorkerView> {
+    view.workers.iter().find(|worker| worker.peer == *peer)
+}
+
+#[test]
+fn strangers_of_whom_a_third_cheat_give_only_right_results() -> anyhow::Result<()> {
+    let mut network = Network::start(HONEST)?;
+    let cast =
+        Cast::join(&network.submitter, 11, &["always", "rate:0.1", "ring:pair", "ring:pair"])?;
+    let packet = setting("BAYAN_TRUST_PACKET", 400_000);
+    let (view, results) =
+        network.run(&network.factor(STRANGERS, packet, "adaptive")?, STRANGERS)?;
+    let members = cast.end()?;
+    assert_eq!(wrong(&results, packet)?, 0, "a wrong result is final: {view:?}");
+    let told: u64 = members.iter().map(|member| member.wrong).sum();
+    ensure!(told > 0, "the cast had no part: {members:?}");
+    eprintln!(
+        "strangers: {told} wrong results told, none final; {:.2} executions a result, {:?}",
+        executions(&view),
+        view.bases
+    );
+    let honest = network.honest_ids()?;
+    let dir = network.submitter.dir.clone();
+    network.submitter.end()?;
+    ensure!(banned(&dir, honest)?.is_empty(), "an honest peer is banned");
+    Ok(())
+}
+
+fn sleepers(seed: u64) -> anyhow::Result<()> {
+    let packet = setting("BAYAN_TRUST_PACKET", 400_000);
+    let network = Network::start(HONEST)?;
+    // The same identities, awake and asleep: a member's key follows from seed and number.
+    let roles = ["after:100", "after:300:0.2", "ring:pair:0.1", "ring:pair:0.1"];
+    let ids: Vec<PeerId> = (0..roles.len() as u32)
+        .map(|member| {
+            let secret = bayan_cast::behaviour::identity(seed, member, 0);
+            bayan_protocol::crypto::Keypair::from_seed(&secret).peer_id()
+        })
+        .collect();
+    let honest = network.honest_ids()?;
+    let everyone: Vec<PeerId> = honest.iter().chain(&ids).copied().collect();
+    let mut network = network.knows(5000, &everyone)?;
+    let cast = Cast::join(&network.submitter, seed, &roles)?;
+    let (view, results) = network.run(&network.factor(LONG, packet, "adaptive")?, LONG)?;
+    let members = cast.end()?;
+    judge(&view, &results, &members, &honest, wrong(&results, packet)?, seed)?;
+    let dir = network.submitter.dir.clone();
+    network.submitter.end()?;
+    ensure!(banned(&dir, honest)?.is_empty(), "seed {seed}: an honest peer is banned");
+    drop(network.dir);
+    Ok(())
+}
+
+fn judge(
+    view: &JobView,
+    results: &[TaskResult],
+    members: &[Member],
+    honest: &BTreeSet<PeerId>,
+    wrong: usize,
+    seed: u64,
+) -> anyhow::Result<()> {
+    let clean = || view.workers.iter().filter(|worker| honest.contains(&worker.peer));
+    let drawn: u64 = clean().map(|worker| worker.drawn).sum();
+    let undrawn: u64 = clean().map(|worker| worker.undrawn).sum();
+    let share = drawn as f64 / (drawn + undrawn).max(1) as f64;
+    let told: u64 = members.iter().map(|member| member.wrong).sum();
+    eprintln!(
+        "seed {seed}: {wrong} of {} wrong, {told} told; {:.3} of clean workers' results checked; {:.3} executions a result; taken back {}, disputes {}, {:?}",
+        results.len(),
+        share,
+        executions(view),
+        view.tally.taken_back,
+        view.tally.disputes,
+        view.bases
+    );
+    ensure!(undrawn > 0, "seed {seed}: nothing was ever accepted without a replica");
+    ensure!(CLEAN.contains(&share), "seed {seed}: {share} of clean workers' results are checked");
+    for member in members {
+        for id in &member.identities {
+            let caught = worker(view, id).is_some_and(|worker| worker.wrong > 0);
+            ensure!(
+                member.wrong < 50 || caught,
+                "seed {seed}: {} cheated {} times and was not caught",
+                member.role,
+                member.wrong
+            );
+        }
+    }
+    // An identity that is checked with rate .1 gets through (1 - .1) / .1 wrong results on average
+    // before it is caught; what is not final by then is taken back, so the bound is loose.
+    let bound = 30 * members.len();
+    ensure!(wrong <= bound, "seed {seed}: {wrong} wrong results are final, {bound} are promised");
+    Ok(())
+}
+
+#[test]
+fn sleepers_with_long_records_are_caught_and_honest_ones_are_cheap() -> anyhow::Result<()> {
+    for seed in 0..setting("BAYAN_TRUST_SEEDS", 1) {
+        sleepers(100 + seed)?;
+    }
+    Ok(())
+}
+
+/// Wall time of a job of `tasks`, its standing, and how many executions each result took.
+fn timed(network: &mut Network, tasks: u64, trust: &str) -> anyhow::Result<(Duration, f64)> {
+    // Long enough that a task is more than a round trip.
+    let packet = 20_000_000;
+    let request = network.factor(tasks, packet, trust)?;
+    let begun = Instant::now();
+    let (view, results) = network.run(&request, tasks)?;
+    let took = begun.elapsed();
+    ensure!(wrong(&results, packet)? == 0, "{trust}: wrong results");
+    eprintln!("{trust}: {took:?}, {:.2} executions a result, {:?}", executions(&view), view.bases);
+    Ok((took, executions(&view)))
+}
+
+/// Whoever comes for the first time waits no longer than with plain voting, and not for long.
+fn first_job(mut network: Network, tasks: u64) -> anyhow::Result<()> {
+    let (voting, _) = timed(&mut network, tasks, "vote:2")?;
+    // The records that voting leaves are none: everybody is a stranger still.
+    let (adaptive, executions) = timed(&mut network, tasks, "adaptive")?;
+    ensure!(executions <= 2.3, "{executions} executions a result");
+    ensure!(adaptive <= voting * 5 / 2, "{adaptive:?} against {voting:?} by voting");
+    Ok(())
+}
+
+#[test]
+fn fifty_tasks_among_eight_strangers() -> anyhow::Result<()> {
+    first_job(Network::start(8)?, 50)
+}
+
+#[test]
+fn a_fresh_network_of_three_peers_on_one_lan() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let lan = bayan_tests::peers::address();
+    let at = |host: u8| format!("{}.{host}", lan.rsplit_once('.').map_or("", |(net, _)| net));
+    let submitter = Node::start_on(&dir.path().join("submitter"), &at(1), &["--slots", "1"])?;
+    let mut honest = Vec::new();
+    for host in 2..=3 {
+        let args = ["--slots", "1", "--bootstrap", &submitter.dial];
+        honest.push(Node::start_on(&dir.path().join(format!("{host}")), &at(host), &args)?);
+    }
+    submitter.meets(2)?;
+    let mut network = Network { submitter, honest, dir };
+    let request = JobRequest { local: Local::Always, ..network.factor(60, 2_000_000, "adaptive")? };
+    let (view, results) = network.run(&request, 60)?;
+    ensure!(wrong(&results, 2_000_000)? == 0, "wrong results");
+    ensure!(executions(&view) <= 2.3, "{} executions a result", executions(&view));
+    first_job(network, 50)
+}
