@@ -9,6 +9,9 @@
 //! | `manifest` | from a request to a job that keeps every bound |
 //! | `results` | what was accepted, with the proofs |
 //! | `events` | a job's standing as it changes |
+//! | `plan` | what a job would cost and promise |
+//! | `trust` | what is known of other peers, and whom the operator vouches for |
+//! | `evidence` | proofs of wrong results |
 //! | `peer` | the peer's standing, pause, resume, stop |
 //! | `server` | connections, and their bounds |
 //! | `openapi`, `schema` | the description |
@@ -17,17 +20,20 @@
 
 mod blobs;
 mod events;
+mod evidence;
 mod failure;
 mod guard;
 mod jobs;
 mod manifest;
 mod openapi;
 mod peer;
+mod plan;
 mod results;
 mod schema;
 mod server;
 #[cfg(test)]
 mod tests;
+mod trust;
 pub mod types;
 
 use std::sync::Arc;
@@ -36,7 +42,7 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use bayan_engine::LoadError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -65,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) blobs: bayan_store::Blobs,
     /// Votes and their proofs.
     pub(crate) records: bayan_store::Records,
+    /// Evidence of wrong results.
+    pub(crate) archive: crate::archive::Archive,
     /// Connections.
     pub(crate) net: bayan_net::Handle,
     /// Makes modules ready before they are submitted, so that one that cannot run is refused here.
@@ -125,6 +133,11 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/jobs/{job}", get(jobs::show).delete(jobs::remove))
         .route("/v1/jobs/{job}/results", get(results::list))
         .route("/v1/jobs/{job}/events", get(events::follow))
+        .route("/v1/plan", post(plan::show))
+        .route("/v1/standings", get(trust::list))
+        .route("/v1/trust/{peer}", put(trust::add).delete(trust::remove))
+        .route("/v1/evidence", get(evidence::list))
+        .route("/v1/evidence/{id}", get(evidence::download))
         .route("/v1/peer", get(peer::show))
         .route("/v1/pause", post(peer::pause))
         .route("/v1/resume", post(peer::resume))

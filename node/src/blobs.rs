@@ -21,7 +21,7 @@ use bayan_store::{Blobs, GROUP, Receiving, encoded_len};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, oneshot},
     time::timeout,
 };
 
@@ -41,6 +41,9 @@ const SERVED: usize = 32;
 const FETCHED: usize = 8;
 /// Times that a fetch is begun before it is given up.
 const TRIES: u32 = 3;
+
+/// What is said of a blob that is not here, or not given to the one who asks.
+const NOT_HERE: &str = "not here";
 
 const _: () = assert!(MAX_RANGE.is_multiple_of(GROUP));
 
@@ -82,7 +85,7 @@ enum FetchError {
     Store(#[from] bayan_store::BlobError),
     #[error(transparent)]
     Decode(#[from] bayan_store::DecodeError),
-    #[error("the disk thread stopped")]
+    #[error("this peer is stopping")]
     Stopped,
 }
 
@@ -118,9 +121,9 @@ impl BlobService {
     /// Answers requests on a stream until it ends. With too many streams open it is dropped at once.
     pub fn serve(&self, peer: PeerId, stream: ByteStream) {
         let Ok(place) = Arc::clone(&self.served).try_acquire_owned() else { return };
-        let blobs = self.blobs.clone();
+        let (blobs, core) = (self.blobs.clone(), self.outbox.clone());
         self.runtime.spawn(async move {
-            if let Err(error) = serve(&blobs, stream).await {
+            if let Err(error) = serve(&blobs, &core, peer, stream).await {
                 tracing::debug!(peer = %peer.short(), %error, "blob stream ended");
             }
             drop(place);
@@ -224,11 +227,25 @@ async fn ask(
     timeout(SILENCE, exchange).await.map_err(|_| FetchError::Silent)?
 }
 
-async fn serve(blobs: &Blobs, mut stream: ByteStream) -> Result<(), FetchError> {
+async fn serve(
+    blobs: &Blobs,
+    core: &mpsc::Sender<Message>,
+    peer: PeerId,
+    mut stream: ByteStream,
+) -> Result<(), FetchError> {
+    // Most streams are for one blob: the core is asked once for all of its ranges.
+    let mut granted = None;
     loop {
         let request = timeout(SILENCE, read_header::<Request>(&mut stream)).await;
         let Some(request) = request.map_err(|_| FetchError::Silent)?? else { break };
-        let (answer, bytes) = answer(blobs, request).await?;
+        if granted != Some(request.hash) {
+            granted = may_fetch(core, peer, request.hash).await?.then_some(request.hash);
+        }
+        let (answer, bytes) = match granted {
+            Some(_) => answer(blobs, request).await?,
+            // As if it were not here: whoever may not have a blob need not know that it exists.
+            None => (Answer::Refuse(NOT_HERE.to_owned()), Vec::new()),
+        };
         let reply = async {
             write_header(&mut stream, &answer).await?;
             stream.write_all(&bytes).await?;
@@ -239,12 +256,24 @@ async fn serve(blobs: &Blobs, mut stream: ByteStream) -> Result<(), FetchError> 
     Ok(stream.shutdown().await?)
 }
 
+/// Whether the machines give this blob to that peer.
+async fn may_fetch(
+    core: &mpsc::Sender<Message>,
+    peer: PeerId,
+    hash: Hash,
+) -> Result<bool, FetchError> {
+    let (reply, answer) = oneshot::channel();
+    let asked = core.send(Message::MayFetch { peer, hash, reply }).await;
+    asked.map_err(|_| FetchError::Stopped)?;
+    answer.await.map_err(|_| FetchError::Stopped)
+}
+
 async fn answer(
     blobs: &Blobs,
     Request { hash, from, to }: Request,
 ) -> Result<(Answer, Vec<u8>), FetchError> {
     let refuse = |why: &str| Ok((Answer::Refuse(why.to_owned()), Vec::new()));
-    let Some(len) = blobs.len(&hash) else { return refuse("not here") };
+    let Some(len) = blobs.len(&hash) else { return refuse(NOT_HERE) };
     let in_order = from <= to && to <= len && (from < to || len == 0);
     if !in_order || to - from > MAX_RANGE {
         return refuse("a range is at most 2 MiB and inside the blob");

@@ -8,15 +8,18 @@
 //! | `peers` | `bayan peers`, `pause`, `resume`, `stop` |
 //! | `app`, `apps` | `bayan app`; finding apps |
 //! | `doctor` | `bayan doctor` |
+//! | `trust` | `bayan trust` |
 //! | `evidence` | `bayan evidence` |
 //! | `demo` | `bayan demo` |
 //! | `session`, `detach` | the peer a command works with: another process, or this one |
 //! | `follow`, `screen`, `sink`, `notes` | a job under way: progress, outputs, where they go |
-//! | `inputs`, `job_args`, `peer_args` | options |
+//! | `forecast`, `account` | what a job will cost, what became of it: in words |
+//! | `inputs`, `job_args`, `trust_args`, `peer_args` | options |
 //! | `exit`, `signals`, `text` | exit codes, interruption, words |
 //!
 //! Commands talk to a peer through its local API only, even to one inside the same process.
 
+mod account;
 mod app;
 mod apps;
 mod demo;
@@ -26,6 +29,7 @@ mod evidence;
 mod exit;
 mod fetch;
 mod follow;
+mod forecast;
 mod inputs;
 mod job_args;
 mod jobs;
@@ -40,6 +44,8 @@ mod session;
 mod signals;
 mod sink;
 mod text;
+mod trust;
+mod trust_args;
 
 use std::{
     env,
@@ -101,6 +107,8 @@ enum Command {
     #[command(subcommand)]
     App(app::AppCommand),
     #[command(subcommand)]
+    Trust(trust::TrustCommand),
+    #[command(subcommand)]
     Evidence(evidence::EvidenceCommand),
     Doctor(doctor::DoctorArgs),
     /// Write a completion script for a shell to standard output
@@ -156,6 +164,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Code> {
         Command::Resume => peers::resume(&context),
         Command::Stop => peers::stop(&context),
         Command::App(command) => app::run(&context, command),
+        Command::Trust(command) => trust::run(&context, command),
         Command::Evidence(command) => evidence::run(&context, command),
         Command::Doctor(args) => doctor::run(&context, args),
         Command::Completions { shell } => {
@@ -203,6 +212,13 @@ mod tests {
             "bayan app check m.wasm --stdin - -- -k 3",
             "bayan app pack m.wasm --out packed.wasm",
             "bayan --json doctor",
+            "bayan evidence list --json",
+            "bayan evidence export 12ab --out x.bayan",
+            "bayan trust list --all --json",
+            "bayan trust add 0101010101010101010101010101010101010101010101010101010101010101",
+            "bayan run app --assume-faulty 0.1 --tolerate 0.01 --plan --json",
+            "bayan run app --peers 01,@x --confidential --accept provisional",
+            "bayan run app --only-trusted --confidential",
             "bayan evidence show x.evidence --json",
             "bayan evidence verify - --blob a.wasm --blob b --max-fuel 5 --wall 3",
         ] {
@@ -217,6 +233,15 @@ mod tests {
             "bayan run app --redundancy 16",
             "bayan run app --local never --no-local",
             "bayan run app --resume x",
+            "bayan run app --confidential",
+            "bayan run app --peers 01 --only-trusted",
+            "bayan run app --accept soon",
+            "bayan run app --redundancy 2 --tolerate 0.1",
+            "bayan run --plan",
+            "bayan run app --plan --detach",
+            "bayan trust add",
+            "bayan trust add xyz",
+            "bayan evidence export 12ab",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bayan_protocol::{
-    id::{Hash, JobId},
+    id::{Hash, JobId, PeerId},
     source::JobView,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -17,7 +17,10 @@ use ureq::{
     http::{Response, StatusCode},
 };
 
-use crate::api::types::{ApiError, BlobInfo, JobRequest, PeerInfo, Removed, Results, Submitted};
+use crate::api::types::{
+    ApiError, BlobInfo, EvidenceView, JobRequest, PeerInfo, PlanRequest, PlanView, Removed,
+    Results, StandingView, Submitted,
+};
 
 /// Time to connect on loopback.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -200,7 +203,8 @@ impl Client {
         self.delete(&format!("jobs/{job}?forget=true"))
     }
 
-    /// Results of a job, in the order of settlement, behind the first `after`; at most `limit`.
+    /// What is known of a job's tasks, in the order of the latest change of each, from place `after` on;
+    /// at most `limit`.
     ///
     /// # Errors
     /// 404 if there is no such job.
@@ -221,6 +225,59 @@ impl Client {
         let response = self.checked(request.call())?;
         let reader = response.into_body().into_with_config().limit(u64::MAX).reader();
         Ok(Events { client: self.clone(), lines: BufReader::new(reader), over: false })
+    }
+
+    /// What a job would cost and promise.
+    ///
+    /// # Errors
+    /// 422 if no such job can be submitted.
+    pub fn plan(&self, plan: &PlanRequest) -> Result<PlanView, ClientError> {
+        self.post("plan", plan)
+    }
+
+    /// What is known first-hand of other peers.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn standings(&self) -> Result<Vec<StandingView>, ClientError> {
+        self.json(self.get("standings").call())
+    }
+
+    /// Vouches for `peer`.
+    ///
+    /// # Errors
+    /// 422 if it is the peer that is asked.
+    pub fn trust(&self, peer: PeerId) -> Result<(), ClientError> {
+        let path = self.url(&format!("trust/{peer}"));
+        let request = self.agent.put(path).header("authorization", &self.authorization);
+        self.checked(request.send_empty()).map(drop)
+    }
+
+    /// Vouches for `peer` no longer.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn distrust(&self, peer: PeerId) -> Result<(), ClientError> {
+        let path = self.url(&format!("trust/{peer}"));
+        let request = self.agent.delete(path).header("authorization", &self.authorization);
+        self.checked(request.call()).map(drop)
+    }
+
+    /// The evidence that the peer keeps.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn evidence(&self) -> Result<Vec<EvidenceView>, ClientError> {
+        self.json(self.get("evidence").call())
+    }
+
+    /// A file of evidence.
+    ///
+    /// # Errors
+    /// 404 if it is not there.
+    pub fn evidence_file(&self, id: &Hash) -> Result<Vec<u8>, ClientError> {
+        let response = self.checked(self.get(&format!("evidence/{id}")).call())?;
+        self.body(response)
     }
 
     /// The peer's standing.

@@ -13,7 +13,7 @@ use bayan_protocol::{
     id::{Hash, JobId, PeerId},
     job::Manifest,
     offer::{Prefix, Proximity},
-    peer::{Effect, Input, Peer, PeerView},
+    peer::{Effect, Forecast, Input, Intent, Peer, PeerView},
     record::{self, Record},
     result::Output,
     source::JobView,
@@ -26,7 +26,7 @@ use bayan_protocol::{
 use bayan_store::{Blobs, Change, Records, WriteError};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::{blobs::BlobService, engine::Engines};
+use crate::{archive::Archive, blobs::BlobService, engine::Engines};
 
 /// Messages that may wait for the core.
 pub const QUEUE: usize = 8192;
@@ -63,6 +63,15 @@ pub enum Message {
         hash: Hash,
         /// Whether it is here.
         here: bool,
+    },
+    /// A peer asks for a blob: whether it is given to it.
+    MayFetch {
+        /// Who.
+        peer: PeerId,
+        /// Which.
+        hash: Hash,
+        /// The answer.
+        reply: oneshot::Sender<bool>,
     },
     /// From the operator.
     Command(Command),
@@ -128,6 +137,8 @@ pub enum Command {
         /// Done.
         reply: oneshot::Sender<()>,
     },
+    /// What a job would cost and promise.
+    Plan(Box<Intent>, oneshot::Sender<Forecast>),
     /// What is known first-hand of others.
     Standings(oneshot::Sender<Vec<(PeerId, Standing)>>),
     /// The peer's standing.
@@ -152,6 +163,7 @@ pub(crate) struct Core {
     /// Commands that wait until what came before them is stored.
     commands: Vec<Command>,
     pub(crate) blobs: BlobService,
+    pub(crate) archive: Archive,
     pub(crate) changes: Changes,
     pub(crate) inbox: mpsc::Receiver<Message>,
     submitting: Vec<oneshot::Sender<JobId>>,
@@ -183,7 +195,7 @@ impl Core {
         records: Records,
         net: Handle,
         engines: Engines,
-        blobs: BlobService,
+        (blobs, archive): (BlobService, Archive),
         changes: Changes,
         inbox: mpsc::Receiver<Message>,
     ) -> Self {
@@ -194,6 +206,7 @@ impl Core {
             engines,
             commands: Vec::new(),
             blobs,
+            archive,
             changes,
             inbox,
             submitting: Vec::new(),
@@ -289,6 +302,10 @@ impl Core {
                 self.fetching.remove(&hash);
                 self.step(Input::Blob { hash, here });
             }
+            Message::MayFetch { peer, hash, reply } => {
+                let now = self.clock();
+                let _ = reply.send(self.peer.may_fetch(now, &peer, &hash));
+            }
             Message::Command(command) => self.commands.push(command),
         }
     }
@@ -348,6 +365,10 @@ impl Core {
             Command::Trust { peer, trusted, reply } => {
                 self.step(Input::Trust { peer, trusted });
                 let _ = reply.send(());
+            }
+            Command::Plan(intent, reply) => {
+                let now = self.clock();
+                let _ = reply.send(self.peer.forecast(now, *intent));
             }
             Command::Standings(reply) => {
                 let known = self.peer.standings().iter();
@@ -443,8 +464,11 @@ impl Core {
             Effect::Changed(job) => {
                 let _ = self.changes.send(job);
             }
-            Effect::Caught { job, task, worker, ban, .. } => {
+            Effect::Caught { job, task, worker, right, ban } => {
                 tracing::warn!(job = %job.short(), task, peer = %worker.short(), ?ban, "a result was proven wrong");
+                if let Some(accusation) = self.peer.accusation(&job, task, &worker) {
+                    self.archive.keep(accusation, right);
+                }
             }
         }
     }

@@ -167,6 +167,7 @@ fn submit(client: &Client, settings: &Settings, blocks: u64) -> anyhow::Result<J
         limits: Limits::default(),
         trust: "vote:2".to_owned(),
         tolerance: None,
+        assume_faulty: None,
         provisional: false,
         audience: Audience::Anyone,
         confidential: false,

@@ -16,15 +16,16 @@ use bayan_protocol::{
 use bayan_store::Blobs;
 
 /// The bytes of a file that accuses the worker of `proof`, with those blobs of the task that are here
-/// and fit; `right` is what was found to be right. Refused is what no peer would accept.
+/// and fit, or with none; `right` is what was found to be right. Refused is what no peer would accept.
 pub fn write(
-    blobs: &Blobs,
+    blobs: Option<&Blobs>,
     proof: Proof,
     program: &Program,
     input: &Input,
     right: Option<Outcome>,
 ) -> Result<Vec<u8>, EvidenceError> {
     let content = |hash: &Hash, most: usize| {
+        let blobs = blobs?;
         let fits = blobs.len(hash).is_some_and(|len| len <= most as u64);
         // A blob that is damaged here is left out like one that is not here.
         fits.then(|| blobs.get(hash).ok()).flatten()
@@ -182,7 +183,7 @@ mod tests {
         };
         let input = Input::Blob { hash: blobs.put(b"a long input")?, len: 12 };
         let right = Outcome { status: Status::Exited(0), output: Hash::of(b"right"), fuel: 1 };
-        let bytes = write(&blobs, proof(&program, &input), &program, &input, Some(right))?;
+        let bytes = write(Some(&blobs), proof(&program, &input), &program, &input, Some(right))?;
         let evidence = BadResult::decode(&bytes)?.checked()?;
         let evidence = evidence.evidence();
         assert_eq!(evidence.right, Some(right));
@@ -193,7 +194,7 @@ mod tests {
 
         let mut other = program.clone();
         other.salt = Hash([7; 32]);
-        let refused = write(&blobs, proof(&program, &input), &other, &input, None);
+        let refused = write(Some(&blobs), proof(&program, &input), &other, &input, None);
         assert!(matches!(refused, Err(EvidenceError::OtherTask { .. })), "{refused:?}");
         Ok(())
     }

@@ -10,6 +10,7 @@
 //! | [`client`] | the local API from outside, blocking |
 //! | [`cli`] | the program `bayan` |
 //! | [`demo`] | `bayan demo` |
+//! | [`archive`] | the files of evidence that this peer keeps |
 //! | [`evidence`] | accusations: made from what is stored, tried by running the task again |
 //! | [`config`] | settings and their defaults |
 //!
@@ -17,6 +18,7 @@
 //! types of libp2p, redb and wasmtime stay inside them.
 
 pub mod api;
+pub mod archive;
 pub mod blobs;
 pub mod cli;
 pub mod client;

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api,
+    archive::Archive,
     blobs::BlobService,
     config::Config,
     core::{self, Command, Core, CoreError, Message},
@@ -100,6 +101,7 @@ impl Node {
         handle.spawn(forward(events, outbox.clone()));
 
         let blobs = directory.blobs();
+        let archive = Archive::open(directory.path(), blobs.clone(), directory.records())?;
         let service = BlobService::new(blobs.clone(), net.clone(), outbox.clone(), handle.clone());
         let options = bayan_engine::Options {
             cache_dir: Some(directory.path().join(CACHE_DIR)),
@@ -115,7 +117,7 @@ impl Node {
             directory.records(),
             net.clone(),
             engines.clone(),
-            service,
+            (service, archive.clone()),
             changes.clone(),
             inbox,
         );
@@ -127,6 +129,7 @@ impl Node {
             changes,
             blobs,
             records: directory.records(),
+            archive,
             net: net.clone(),
             prepare: Arc::new(move |wasm| engines.prepare(wasm)),
             token: directory.api_token(),

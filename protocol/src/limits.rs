@@ -62,6 +62,10 @@ pub const MAX_PARTNERS: usize = 1024;
 pub const MAX_EVIDENCE_BLOBS: usize = 8 << 20;
 /// Bytes of a file of evidence.
 pub const MAX_EVIDENCE: usize = MAX_EVIDENCE_BLOBS + (128 << 10);
+/// Files of evidence that a peer keeps of results that it proved wrong itself.
+pub const MAX_ARCHIVED: usize = 10_000;
+/// Bytes of such files from which on new ones are kept without module, input and data.
+pub const MAX_ARCHIVE: u64 = 1 << 30;
 /// Units of fuel that a re-run of evidence may take if nobody says otherwise: the default limit of a
 /// task, a minute or two of work.
 pub const MAX_EVIDENCE_FUEL: u64 = 1_000_000_000_000;

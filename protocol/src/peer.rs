@@ -5,7 +5,10 @@
 //! machine's effects outwards. A frame that a peer sends to itself (its own slots working for its
 //! own jobs) takes the same road as any other, only without a wire.
 
+mod forecast;
 mod hello;
+mod shelf;
+mod trust;
 mod view;
 
 #[cfg(test)]
@@ -17,8 +20,10 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
-use core::time::Duration;
 
+pub use forecast::{Forecast, Intent};
+use shelf::Shelf;
+pub use trust::Accusation;
 pub use view::{NeighbourView, PeerView};
 
 use crate::{
@@ -26,7 +31,7 @@ use crate::{
     crypto::Keypair,
     entropy::Entropy,
     id::{Hash, JobId, PeerId, TaskId},
-    job::{Audience, Manifest},
+    job::Manifest,
     limits::{MAX_NEIGHBOURS, MAX_TEXT},
     offer::{Lending, Prefix, Proximity},
     overlay::{self, Overlay},
@@ -43,8 +48,6 @@ use crate::{
 
 /// Frames of unknown kinds that are tolerated on one stream.
 const MAX_UNKNOWN: u32 = 100;
-/// How long nobody is punished over an app that was found to differ by machine.
-const QUARANTINE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Commits that may wait for their reveal on one stream.
 const MAX_COMMITS: usize = 16;
 
@@ -208,6 +211,8 @@ pub struct Peer {
     /// Apps that differ by machine, by module and profile, until when.
     quarantines: BTreeMap<(Hash, String), Timestamp>,
     worker: Worker,
+    /// Which own jobs need which blobs.
+    shelf: Shelf,
     overlay: Overlay,
     advertised: Timestamp,
     checked: Timestamp,
@@ -235,6 +240,7 @@ impl Peer {
             standings: Standings::default(),
             quarantines: BTreeMap::new(),
             worker,
+            shelf: Shelf::default(),
             overlay: Overlay::default(),
             advertised: Timestamp(0),
             checked: Timestamp(0),
@@ -295,6 +301,7 @@ impl Peer {
                 records,
                 &mut self.standings,
             );
+            self.shelf.add(job, source.manifest());
             self.sources.insert(job, source);
         }
         let batch = self.worker.restore(now, worker);
@@ -427,6 +434,7 @@ impl Peer {
         let config = self.source_config(now, &manifest);
         let (source, batch) =
             Source::new(self.key.clone(), job, manifest_hash, manifest, config, now, entropy);
+        self.shelf.add(job, source.manifest());
         self.sources.insert(job, source);
         self.source_batch(now, job, batch);
         self.out.effects.push(Effect::Submitted(job));
@@ -467,6 +475,7 @@ impl Peer {
             self.out.records.push(Change::Delete(key));
         }
         self.out.records.push(Change::Delete(Key::job(&job)));
+        self.shelf.remove(job);
         self.sources.remove(&job);
     }
 
@@ -648,76 +657,6 @@ impl Peer {
         let Some(source) = self.sources.get_mut(&job) else { return };
         let batch = source.step(now, input, &mut self.standings);
         self.source_batch(now, job, batch);
-    }
-
-    /// Whether a job may be offered to `peer`.
-    fn may_compute(&self, now: Timestamp, manifest: &Manifest, peer: &PeerId) -> bool {
-        if *peer == self.me {
-            return true;
-        }
-        let invited = match &manifest.audience {
-            Audience::Anyone => true,
-            Audience::Trusted => self.standings.is_trusted(peer),
-            Audience::Named(peers) => peers.contains(peer),
-        };
-        invited && !self.standings.is_banned(now, peer)
-    }
-
-    fn source_config(&self, now: Timestamp, manifest: &Manifest) -> source::Config {
-        let app = (manifest.program.module, manifest.program.profile.clone());
-        let quarantined = self.quarantines.get(&app).is_some_and(|until| now < *until);
-        source::Config { quarantined, ..self.config.source }
-    }
-
-    /// The operator's own list: who is on it may compute what is for trusted peers, and starts with a
-    /// record.
-    fn trust(&mut self, now: Timestamp, peer: PeerId, trusted: bool) {
-        if trusted {
-            self.standings.trust(peer);
-        } else {
-            self.standings.distrust(peer);
-        }
-        for job in self.job_ids() {
-            let Some(source) = self.sources.get(&job) else { continue };
-            let may = self.may_compute(now, source.manifest(), &peer);
-            if may && !source.works_with(&peer) {
-                self.join(now, job, peer);
-            } else if !may && source.works_with(&peer) {
-                self.source(now, job, source::Input::Leave { worker: peer });
-            }
-        }
-        self.share_credit(now);
-    }
-
-    fn save_standings(&mut self) {
-        for (peer, standing) in self.standings.take_changed() {
-            self.out.records.push(Change::Put(Record::Standing { peer, standing }));
-        }
-        for peer in self.standings.take_forgotten() {
-            self.out.records.push(Change::Delete(Key::standing(&peer)));
-        }
-    }
-
-    /// An app was found to differ by machine.
-    fn quarantine(&mut self, now: Timestamp, job: JobId) {
-        let Some(program) = self.sources.get(&job).map(|source| &source.manifest().program) else {
-            return;
-        };
-        let (module, profile, until) = (program.module, program.profile.clone(), now + QUARANTINE);
-        self.quarantines.insert((module, profile.clone()), until);
-        self.out.records.push(Change::Put(Record::Quarantine { module, profile, until }));
-    }
-
-    /// A worker was caught by one job: a ban ends its part in all of them.
-    fn caught(&mut self, now: Timestamp, worker: PeerId) {
-        if !self.standings.is_banned(now, &worker) {
-            return;
-        }
-        for job in self.job_ids() {
-            if self.sources.get(&job).is_some_and(|source| source.works_with(&worker)) {
-                self.source(now, job, source::Input::Leave { worker });
-            }
-        }
     }
 
     fn source_batch(&mut self, now: Timestamp, job: JobId, batch: Batch<source::Effect>) {

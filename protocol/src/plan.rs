@@ -2,11 +2,12 @@
 //!
 //! Everything here is a judgement for people to decide by, so it is in floating point and nothing else
 //! depends on it. [`classic`] has the policies of the literature, `price` what adaptive replication
-//! lets through, `course` how much of a job it replicates, `words` how all of it is said.
+//! lets through, `course` how much of a job it replicates, `words` how all of it is said, `rules` how it is asked for.
 
 pub mod classic;
 mod course;
 mod price;
+mod rules;
 mod words;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ use alloc::vec::Vec;
 use course::Course;
 use price::Game;
 pub use price::{per_identity, per_identity_undone};
+pub use rules::{BadRules, Rules};
 
 use crate::{
     offer::Prefix,

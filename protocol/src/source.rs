@@ -12,7 +12,6 @@ mod tests;
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
-    string::String,
     vec::Vec,
 };
 use core::time::Duration;
@@ -786,26 +785,6 @@ impl Source {
         self.forget_awaited(worker);
         self.pool(now, pool::Input::Left { worker: *worker });
         self.verifier.leave(now, worker, standings);
-    }
-
-    /// What the job waits for, if it waits.
-    pub fn waiting(&self) -> Option<String> {
-        let task = self.pool.first_starved().filter(|_| self.state == JobState::Running)?;
-        let own = self.workers.get(&self.me).is_some_and(|own| own.joined && !own.reserved);
-        if own {
-            return None;
-        }
-        let eligible = self.pool.eligible_for(task);
-        if self.manifest.policy.checks() {
-            let copy = if self.verifier.state(task).has_outcome() { "a second" } else { "a" };
-            return Some(alloc::format!(
-                "{copy} peer is needed that can compute the task (to check its result); none is here"
-            ));
-        }
-        let quorum = self.manifest.policy.quorum();
-        Some(alloc::format!(
-            "results must come from {quorum} different peer(s), and only {eligible} more can compute the next task"
-        ))
     }
 }
 

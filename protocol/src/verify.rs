@@ -303,6 +303,13 @@ impl Verifier {
         bases
     }
 
+    /// Tasks whose believed outcome more than one worker has computed, or that they differed on.
+    pub fn replicated(&self) -> u64 {
+        let votes = |one: &Acceptance| one.agreed.len() + one.outvoted.len();
+        let accepted = self.tasks.values().filter_map(|task| task.acceptance.as_ref());
+        accepted.filter(|one| votes(one) > 1).count() as u64
+    }
+
     /// Whether nothing more is to be leased to `worker` for this job.
     pub fn is_excluded(&self, worker: &PeerId) -> bool {
         self.members.is_excluded(worker)

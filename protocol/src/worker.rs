@@ -309,6 +309,11 @@ impl Worker {
         }
     }
 
+    /// Whether `output` belongs to a result for `source` that it has not acknowledged.
+    pub fn owes(&self, source: &PeerId, output: &Hash) -> bool {
+        self.jobs.range(of(*source)).any(|(_, foreign)| foreign.owes(output))
+    }
+
     fn is_idle(&self) -> bool {
         !self.paused
             && self.lending.slots > 0

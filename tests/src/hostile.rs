@@ -8,14 +8,20 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use bayan_net::{Config, DownReason, Event, Handle};
 use bayan_protocol::{
+    cbor,
     crypto::Keypair,
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
     result::{Commit, Leaf, Opened, Output, Reveal, output_commit},
     task::{PROFILE_V1, Status},
     wire::{Credit, Frame, Hello, Lease, VERSION},
 };
+use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use tokio::{runtime::Runtime, sync::mpsc};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    runtime::Runtime,
+    sync::mpsc,
+};
 
 use crate::peers::{Node, address};
 
@@ -170,6 +176,28 @@ impl Hostile {
         opened(self.peer, (lease.job, lease.submitter, lease.lease), task, status, output)
     }
 
+    /// Asks the victim for the first byte of a blob; its length if that is granted.
+    pub fn asks_for(&self, hash: Hash) -> anyhow::Result<Option<u64>> {
+        let (net, victim) = (self.net.clone(), self.victim);
+        let exchange = async move {
+            let mut stream = net.open_blob(victim).await?;
+            let request = cbor::encode(&BlobRequest { hash, from: 0, to: 1 });
+            stream.write_u32(u32::try_from(request.len())?).await?;
+            stream.write_all(&request).await?;
+            stream.flush().await?;
+            let mut answer = vec![0; stream.read_u32().await? as usize];
+            stream.read_exact(&mut answer).await?;
+            cbor::decode(&answer).map_err(|_| anyhow::anyhow!("an answer that cannot be read"))
+        };
+        let answer = self.runtime.block_on(async {
+            tokio::time::timeout(ANSWERS, exchange).await.context("no answer to a blob request")?
+        })?;
+        Ok(match answer {
+            BlobAnswer::Ok(len) => Some(len),
+            BlobAnswer::Refuse(_) => None,
+        })
+    }
+
     /// Commits to results as a worker does, and reveals them.
     pub fn deliver(&self, job: JobId, sequence: u64, opened: Vec<Opened>) -> anyhow::Result<()> {
         let commit = Commit::sign(&self.key, job, sequence, &opened);
@@ -189,6 +217,20 @@ impl Drop for Hostile {
         let net = self.net.clone();
         self.runtime.block_on(net.shutdown());
     }
+}
+
+#[derive(Serialize)]
+struct BlobRequest {
+    hash: Hash,
+    from: u64,
+    to: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum BlobAnswer {
+    Ok(u64),
+    Refuse(#[expect(dead_code, reason = "why is for people")] String),
 }
 
 /// What an honest peer says first.

@@ -98,6 +98,7 @@ fn modules_that_cannot_run_are_refused_at_submission() -> anyhow::Result<()> {
         limits: bayan_protocol::task::Limits::default(),
         trust: "vote:2".to_owned(),
         tolerance: None,
+        assume_faulty: None,
         provisional: false,
         audience: bayan_protocol::job::Audience::Anyone,
         confidential: false,

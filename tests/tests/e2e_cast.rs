@@ -59,6 +59,7 @@ impl Network {
             limits: Limits::default(),
             trust: "vote:2".to_owned(),
             tolerance: None,
+            assume_faulty: None,
             provisional: false,
             audience: Audience::Anyone,
             confidential: false,

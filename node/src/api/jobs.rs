@@ -9,7 +9,7 @@ use axum::{
         rejection::{JsonRejection, QueryRejection},
     },
 };
-use bayan_protocol::{id::JobId, record::JobState, source::JobView};
+use bayan_protocol::{id::JobId, peer::Intent, record::JobState, source::JobView};
 use serde::Deserialize;
 
 use super::{
@@ -33,14 +33,26 @@ pub(super) async fn submit(
     request: Result<Json<JobRequest>, JsonRejection>,
 ) -> Result<Json<Submitted>, Failure> {
     let Json(request) = request?;
-    let built = {
-        let _place = app.submissions.acquire().await.map_err(|_| Failure::stopping())?;
-        let app = Arc::clone(&app);
-        tokio::task::spawn_blocking(move || manifest::build(&app.shared, request)).await
-    };
-    let (manifest_hash, manifest) =
-        built.map_err(|error| Failure::internal("preparing the job failed", error))??;
-    let manifest = Box::new(manifest);
+    let failed = |error| Failure::internal("preparing the job failed", error);
+    let rules = manifest::rules(
+        &request.trust,
+        request.tolerance.as_deref(),
+        request.assume_faulty.as_deref(),
+    )?;
+    let _place = app.submissions.acquire().await.map_err(|_| Failure::stopping())?;
+    let this = Arc::clone(&app);
+    let built =
+        tokio::task::spawn_blocking(move || manifest::build(&this.shared, &rules, request)).await;
+    let mut manifest = Box::new(built.map_err(failed)??);
+    if rules.tolerance.is_some() {
+        let intent = Box::new(Intent::of(&manifest, rules));
+        manifest.policy = app.ask(|reply| Command::Plan(intent, reply)).await?.plan.policy;
+    }
+    let this = Arc::clone(&app);
+    let stored = tokio::task::spawn_blocking(move || {
+        manifest::store(&this.shared, &manifest).map(|hash| (hash, manifest))
+    });
+    let (manifest_hash, manifest) = stored.await.map_err(failed)??;
     let job = app.ask(|reply| Command::Submit { manifest_hash, manifest, reply }).await?;
     Ok(Json(Submitted { job }))
 }

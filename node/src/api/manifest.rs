@@ -5,9 +5,9 @@ use bayan_protocol::{
     cbor,
     id::Hash,
     job::{Inputs, Local, Manifest},
-    limits::{MAX_BLOB, MAX_INLINE, MAX_JOB_TASKS, MAX_MODULE, MAX_TEXT},
+    limits::{MAX_BLOB, MAX_INLINE, MAX_JOB_TASKS, MAX_MODULE, MAX_NAMED, MAX_TEXT},
+    plan::Rules,
     task::{DataFile, Input, Limits, PROFILE_V1, Program},
-    verify::Policy,
     wire::WireError,
 };
 use bayan_store::Blobs;
@@ -22,18 +22,28 @@ use super::{
 const MAX_CARRIED: u64 = 256 << 20;
 const MIB: u64 = 1 << 20;
 
-/// The manifest and the digest it is stored under.
-pub(super) fn build(shared: &Shared, request: JobRequest) -> Result<(Hash, Manifest), Failure> {
-    let JobRequest { name, module, args, env, data, inputs, limits, trust, tolerance, .. } =
-        request;
+/// What a request says of trust.
+pub(super) fn rules(
+    trust: &str,
+    tolerance: Option<&str>,
+    assume_faulty: Option<&str>,
+) -> Result<Rules, Failure> {
+    Rules::parse(trust, tolerance, assume_faulty)
+        .map_err(|error| Failure::refused(error.to_string()))
+}
+
+/// The manifest. With a tolerance its policy is still to be set.
+pub(super) fn build(
+    shared: &Shared,
+    rules: &Rules,
+    request: JobRequest,
+) -> Result<Manifest, Failure> {
+    let JobRequest { name, module, args, env, data, inputs, limits, .. } = request;
     let JobRequest { provisional, audience, confidential, local, .. } = request;
     if name.len() > MAX_TEXT {
         return Err(Failure::refused(format!("a job's name has at most {MAX_TEXT} bytes")));
     }
-    let policy: Policy = trust.parse().map_err(|error| Failure::refused(format!("{error}")))?;
-    if tolerance.is_some() {
-        return Err(Failure::refused("a tolerance is not supported yet"));
-    }
+    let policy = rules.policy;
     let module_len = check_module(shared, &module, &limits)?;
     check_limits(shared, &limits, local)?;
     let program = Program {
@@ -50,8 +60,12 @@ pub(super) fn build(shared: &Shared, request: JobRequest) -> Result<(Hash, Manif
     let manifest =
         Manifest { name, program, inputs, policy, local, provisional, audience, confidential };
     manifest.check_bounds().map_err(|error| Failure::refused(in_words(&error, &manifest)))?;
-    let hash = shared.blobs.put(&cbor::encode(&manifest))?;
-    Ok((hash, manifest))
+    Ok(manifest)
+}
+
+/// Stores the manifest; the digest it is stored under.
+pub(super) fn store(shared: &Shared, manifest: &Manifest) -> Result<Hash, Failure> {
+    Ok(shared.blobs.put(&cbor::encode(manifest))?)
 }
 
 fn salt() -> Result<Hash, Failure> {
@@ -199,6 +213,13 @@ fn in_words(error: &WireError, manifest: &Manifest) -> String {
         "data" => "there are more than 256 data files, or one has no plain file name".to_owned(),
         "program" => {
             "arguments, environment and file names have more than 64 KiB together".to_owned()
+        }
+        "the number of named peers" => {
+            format!("a job names 1 to {MAX_NAMED} peers that may compute it")
+        }
+        "a confidential job's audience" => {
+            "a confidential job says who may compute it: the trust list, or peers by name"
+                .to_owned()
         }
         "an input" => format!("an input has more than {MAX_BLOB} bytes"),
         other => format!("{other} is outside its bounds"),

@@ -6,7 +6,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{blobs, events, jobs, peer, results};
+use super::{blobs, events, evidence, jobs, peer, plan, results, trust};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +23,12 @@ use super::{blobs, events, jobs, peer, results};
         jobs::remove,
         results::list,
         events::follow,
+        plan::show,
+        trust::list,
+        trust::add,
+        trust::remove,
+        evidence::list,
+        evidence::download,
         peer::show,
         peer::pause,
         peer::resume,

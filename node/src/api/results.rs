@@ -30,7 +30,10 @@ const MAX_ANSWER: usize = 8 << 20;
 /// The last error that a task given up can show.
 const GIVEN_UP: &str = "given up: no attempt came to a result";
 /// What a task shows whose outcome is no longer believed.
-const TAKEN_BACK: &str = "taken back: it is being computed again";
+const TAKEN_BACK: &str =
+    "taken back: who computed it was caught, or is gone; it is being computed again";
+/// What a task shows on which two outcomes differ.
+const DISPUTED: &str = "taken back: two peers differ; it is being computed once more";
 
 /// Which part of the results.
 #[derive(Deserialize)]
@@ -104,7 +107,12 @@ fn result(records: &Records, job: JobId, known: Known) -> Result<TaskResult, Fai
             output: None,
             output_len: 0,
             inline: None,
-            verified: if state == TaskState::GivenUp { GIVEN_UP } else { TAKEN_BACK }.to_owned(),
+            verified: match state {
+                TaskState::GivenUp => GIVEN_UP,
+                TaskState::Disputed => DISPUTED,
+                _ => TAKEN_BACK,
+            }
+            .to_owned(),
             by: Vec::new(),
         });
     };

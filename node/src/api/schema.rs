@@ -117,6 +117,20 @@ pub(super) enum Audience {
     Named(Vec<String>),
 }
 
+/// Why a peer is banned.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum BanReason {
+    /// Its results are wrong too often.
+    Failures,
+    /// It signed two outcomes for one task.
+    Equivocation,
+    /// It signed a wrong outcome that another identity signed too.
+    Collusion,
+    /// The operator said so.
+    Operator,
+}
+
 /// Where a task stands.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
@@ -199,6 +213,12 @@ pub(super) struct JobView {
     state: JobState,
     /// How results are accepted.
     policy: Policy,
+    /// Whether it is over once every task has a result.
+    provisional: bool,
+    /// Who may compute it.
+    audience: Audience,
+    /// Whether module and inputs are given to nobody else.
+    confidential: bool,
     /// Inputs that were given.
     inputs: u64,
     /// Distinct tasks among them.
@@ -209,6 +229,8 @@ pub(super) struct JobView {
     states: std::collections::BTreeMap<String, u64>,
     /// Tasks with an outcome, by what the belief in it rests on.
     bases: std::collections::BTreeMap<String, u64>,
+    /// Tasks with an outcome that more than one worker computed.
+    replicated: u64,
     /// What checking came to.
     tally: Tally,
     /// Whether the app gives different results on different honest machines.

@@ -13,12 +13,13 @@ use bayan_protocol::{
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
     job::{Audience, Inputs, Local, Manifest},
     limits::MAX_INLINE,
-    offer::Accept,
-    peer::PeerView,
+    offer::{Accept, Lending},
+    peer::{self, Peer, PeerView},
     record::{JobState, Record},
     result::{Commit, Leaf, Opened, Output, Proof, Reveal, VerifiedBatch, output_commit},
-    source::JobView,
-    task::{Input, Limits, Status},
+    source::{self, JobView},
+    standing::Standing,
+    task::{Input, Limits, PROFILE_V1, Status},
     time::Timestamp,
     verify::{Acceptance, Basis, Policy, State, Tally},
 };
@@ -36,6 +37,8 @@ use crate::{
     core::{Changes, Command, Known, Message},
 };
 
+mod trust;
+
 const JOB: JobId = JobId([9; 32]);
 
 /// What the scripted core knows.
@@ -45,6 +48,7 @@ struct Script {
     known: Vec<Known>,
     submitted: Vec<(Hash, Manifest)>,
     orders: Vec<&'static str>,
+    standings: Vec<(PeerId, Standing)>,
 }
 
 struct Fixture {
@@ -85,6 +89,8 @@ impl Fixture {
             changes: changes.clone(),
             blobs: store.blobs(),
             records: store.records(),
+            archive: crate::archive::Archive::open(dir.path(), store.blobs(), store.records())
+                .unwrap(),
             net,
             prepare: Arc::new(|_| Ok(())),
             token: token.clone(),
@@ -157,8 +163,12 @@ fn answer(command: Command, script: &mut Script) {
             script.orders.push("trust");
             let _ = reply.send(());
         }
+        Command::Plan(intent, reply) => {
+            let _ = reply.send(machines().forecast(Timestamp(1), *intent));
+        }
         Command::Standings(reply) => {
-            let _ = reply.send(Vec::new());
+            let known = script.standings.iter();
+            let _ = reply.send(known.map(|(peer, one)| (*peer, one.clone())).collect());
         }
         Command::Peer(reply) => {
             let _ = reply.send(peer_view());
@@ -176,6 +186,21 @@ fn answer(command: Command, script: &mut Script) {
             let _ = reply.send(());
         }
     }
+}
+
+/// A peer that has met nobody.
+fn machines() -> Peer {
+    let config = peer::Config {
+        lending: Lending {
+            slots: 2,
+            memory: 1 << 30,
+            accept: Accept::Lan,
+            profiles: vec![PROFILE_V1.to_owned()],
+        },
+        agent: "test".to_owned(),
+        source: source::Config::default(),
+    };
+    Peer::new(Keypair::from_seed(&[1; 32]), config, &[0; 32], Timestamp(1))
 }
 
 fn peer_view() -> PeerView {
@@ -199,11 +224,15 @@ fn view(state: JobState, settled: u64) -> JobView {
         name: "test".to_owned(),
         state,
         policy: Policy::Vote(2),
+        provisional: false,
+        audience: Audience::Anyone,
+        confidential: false,
         inputs: 10,
         tasks: 10,
         settled,
         states: BTreeMap::new(),
         bases: BTreeMap::new(),
+        replicated: 0,
         tally: Tally::default(),
         quarantined: false,
         failed: 0,
@@ -232,6 +261,7 @@ fn request(module: Hash, inputs: InputsRequest) -> JobRequest {
         limits: Limits::default(),
         trust: "vote:2".to_owned(),
         tolerance: None,
+        assume_faulty: None,
         provisional: false,
         audience: Audience::Anyone,
         confidential: false,
@@ -616,6 +646,11 @@ fn the_description_has_every_path_and_the_fields_that_are_sent() {
         "/v1/jobs/{job}",
         "/v1/jobs/{job}/results",
         "/v1/jobs/{job}/events",
+        "/v1/plan",
+        "/v1/standings",
+        "/v1/trust/{peer}",
+        "/v1/evidence",
+        "/v1/evidence/{id}",
         "/v1/peer",
         "/v1/pause",
         "/v1/resume",

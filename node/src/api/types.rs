@@ -5,7 +5,9 @@ use bayan_protocol::{
     job::{Audience, Local},
     result::Proof,
     source::JobView,
+    standing::BanReason,
     task::{Limits, Status},
+    time::Timestamp,
     verify::{Basis, Policy, State},
 };
 use serde::{Deserialize, Serialize};
@@ -45,6 +47,10 @@ pub struct JobRequest {
     /// checks newcomers only as much as that takes.
     #[serde(default)]
     pub tolerance: Option<String>,
+    /// Share of workers that are assumed to be faulty, 0.2 unless told otherwise: for the tolerance and
+    /// the policy credibility.
+    #[serde(default)]
+    pub assume_faulty: Option<String>,
     /// End as soon as every task has a result, however little it was checked.
     #[serde(default)]
     pub provisional: bool,
@@ -74,6 +80,7 @@ impl JobRequest {
             limits: Limits::default(),
             trust: adaptive(),
             tolerance: None,
+            assume_faulty: None,
             provisional: false,
             audience: Audience::Anyone,
             confidential: false,
@@ -88,6 +95,150 @@ fn adaptive() -> String {
 
 fn anyone() -> Audience {
     Audience::Anyone
+}
+
+/// A job that may be submitted: `POST /v1/plan`. The fields mean what they do in a [`JobRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRequest {
+    /// Distinct tasks.
+    pub tasks: u64,
+    /// How results are accepted.
+    #[serde(default = "adaptive")]
+    pub trust: String,
+    /// Share of wrong results that the job can bear.
+    #[serde(default)]
+    pub tolerance: Option<String>,
+    /// Share of workers that are assumed to be faulty.
+    #[serde(default)]
+    pub assume_faulty: Option<String>,
+    /// End as soon as every task has a result.
+    #[serde(default)]
+    pub provisional: bool,
+    /// Who may compute it.
+    #[serde(default = "anyone")]
+    #[schema(value_type = schema::Audience)]
+    pub audience: Audience,
+    /// What this peer's own slots do.
+    #[schema(value_type = schema::Local)]
+    pub local: Local,
+}
+
+/// What a job would cost and what could be promised of it, with those who are connected now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PlanView {
+    /// All of it in plain words.
+    pub words: Vec<String>,
+    /// The policy.
+    pub policy: String,
+    /// Share of strangers' results that are checked, under the adaptive policy.
+    pub first: Option<f64>,
+    /// Whether that keeps wrong results below the tolerance, if one was given.
+    pub tolerable: Option<bool>,
+    /// Distinct tasks.
+    pub tasks: u64,
+    /// Share of workers that are assumed to be faulty.
+    pub faulty: f64,
+    /// Share of these that are assumed to act together.
+    pub colluding: f64,
+    /// Executions for each final result while nobody cheats.
+    pub executions: f64,
+    /// The same if all faulty workers cheat.
+    pub executions_attacked: f64,
+    /// Share of results that more than one worker computes.
+    pub replicated: f64,
+    /// The largest share of final results that is wrong on average, if one can be stated.
+    pub bound: Option<f64>,
+    /// Why none can.
+    pub no_bound: Option<String>,
+    /// Whether somebody can check as an established worker of another network, as own slots, as a
+    /// stranger of another network, as any stranger.
+    pub available: Ladder<bool>,
+    /// Share of checks made by each.
+    pub checks: Ladder<f64>,
+    /// Who is connected and may compute it.
+    pub workers: Vec<PlanWorker>,
+    /// Whether own slots compute too.
+    pub own: bool,
+}
+
+/// One value for each kind of check, the most convincing first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Ladder<T> {
+    /// By an established worker of another network.
+    pub established: T,
+    /// By own slots.
+    pub own: T,
+    /// By a stranger of another network.
+    pub elsewhere: T,
+    /// By any other worker.
+    pub anyone: T,
+}
+
+/// A connected worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlanWorker {
+    /// Who.
+    #[schema(value_type = String)]
+    pub peer: PeerId,
+    /// Checks passed here that count.
+    pub k: u32,
+    /// Whether the operator vouches for it.
+    pub trusted: bool,
+}
+
+/// What is known first-hand of another peer: `GET /v1/standings`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StandingView {
+    /// Whom.
+    #[schema(value_type = String)]
+    pub peer: PeerId,
+    /// Whether the operator vouches for it.
+    pub trusted: bool,
+    /// Checks passed that count.
+    pub k: u32,
+    /// Checks passed ever.
+    pub passed: u64,
+    /// Results proven wrong ever.
+    pub failed: u64,
+    /// Whether it may check results of strangers.
+    pub established: bool,
+    /// The ban that it is under.
+    pub ban: Option<BanView>,
+}
+
+/// A time during which a peer gets no work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BanView {
+    /// When it ends, microseconds since the epoch.
+    #[schema(value_type = u64)]
+    pub until: Timestamp,
+    /// Why it began.
+    #[schema(value_type = schema::BanReason)]
+    pub reason: BanReason,
+}
+
+/// A file that proves a result wrong: `GET /v1/evidence`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EvidenceView {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: Hash,
+    /// Who signed the wrong result.
+    #[schema(value_type = String)]
+    pub accused: PeerId,
+    /// The job.
+    #[schema(value_type = String)]
+    pub job: JobId,
+    /// The task.
+    #[schema(value_type = String)]
+    pub task: TaskId,
+    /// The file, on the peer's machine.
+    pub file: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Parts of the task that it does not carry.
+    pub missing: Vec<String>,
 }
 
 /// Where a job's inputs come from.

@@ -1,4 +1,7 @@
-//! `bayan evidence show` and `verify`: a file that accuses a peer, read and tried on any machine.
+//! `bayan evidence`: files that accuse a peer, read and tried on any machine (`show`, `verify`), and
+//! those that this peer keeps (`list`, `export`, in `kept`).
+
+mod kept;
 
 use std::{
     collections::BTreeMap,
@@ -37,11 +40,14 @@ const LINE: Duration = Duration::from_secs(5);
 
 /// Look at evidence of a wrong result, or try it by running the task again
 ///
-/// Neither needs a peer, a network or a data directory.
+/// `show` and `verify` need no peer, no network and no data directory.
 #[derive(Debug, Subcommand)]
 pub(super) enum EvidenceCommand {
     Show(ShowArgs),
     Verify(VerifyArgs),
+    /// List the evidence that this peer keeps: of each result that it proved wrong itself
+    List,
+    Export(kept::ExportArgs),
 }
 
 /// Show who is accused of what, and whether the accused signed it; runs nothing
@@ -75,6 +81,8 @@ pub(super) fn run(context: &Context, command: &EvidenceCommand) -> anyhow::Resul
     match command {
         EvidenceCommand::Show(args) => show(context, args),
         EvidenceCommand::Verify(args) => verify(context, args),
+        EvidenceCommand::List => kept::list(context),
+        EvidenceCommand::Export(args) => kept::export(context, args),
     }
 }
 

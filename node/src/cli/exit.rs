@@ -30,6 +30,8 @@ pub(super) enum Code {
     Done,
     /// Something failed.
     Error,
+    /// The command line is wrong.
+    Misuse,
     /// Some tasks failed.
     TasksFailed,
     /// The job was cancelled.
@@ -51,6 +53,7 @@ impl From<Code> for u8 {
         match code {
             Code::Done => 0,
             Code::Error => 1,
+            Code::Misuse => 2,
             Code::TasksFailed => 3,
             Code::Cancelled => 4,
             Code::Refused => 5,
@@ -79,6 +82,11 @@ impl From<Code> for ExitCode {
 #[error("{0}")]
 pub(super) struct Refusal(pub(super) String);
 
+/// A command line that cannot be meant so.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Misuse(pub(super) String);
+
 /// Whoever read standard output has stopped reading.
 #[derive(Debug, thiserror::Error)]
 #[error("nobody reads the output")]
@@ -88,6 +96,9 @@ pub(super) struct OutputClosed;
 pub(super) fn code_of(error: &anyhow::Error) -> Option<Code> {
     if error.is::<OutputClosed>() {
         return None;
+    }
+    if error.is::<Misuse>() {
+        return Some(Code::Misuse);
     }
     let refused = error.is::<Refusal>()
         || error.downcast_ref::<ClientError>().is_some_and(|error| error.status() == Some(422));
@@ -112,5 +123,6 @@ mod tests {
         let missing = ClientError::Refused { status: 404, text: "no".into() };
         assert_eq!(code_of(&missing.into()), Some(Code::Error));
         assert_eq!(code_of(&OutputClosed.into()), None);
+        assert_eq!(code_of(&Misuse("no".into()).into()), Some(Code::Misuse));
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn run(context: &Context, args: &FetchArgs) -> anyhow::Result<Code> {
         );
     }
     let mut sink = note.destination.open(note.names.clone())?;
-    let taken = follower.collect(session.client(), view.job, &mut 0, sink.as_mut())?;
+    let taken = follower.take_rest(session.client(), view.job, sink.as_mut(), true)?;
     sink.finish()?;
     session.close()?;
     if follower.interrupts().happened() {
@@ -70,7 +70,7 @@ pub(super) fn run(context: &Context, args: &FetchArgs) -> anyhow::Result<Code> {
         )?;
     } else {
         text::line(&format!(
-            "{taken} of {} tasks so far are in {}; the job is not over",
+            "{taken} of {} tasks so far are in {}, not all of them checked; the job is not over",
             view.tasks,
             place.display()
         ))?;

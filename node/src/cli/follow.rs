@@ -2,6 +2,7 @@
 //! if the one that was followed goes away.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,9 +12,21 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use bayan_protocol::{id::JobId, record::JobState, source::JobView, verify::State};
+use bayan_protocol::{
+    id::{JobId, TaskId},
+    record::JobState,
+    source::JobView,
+    verify::State,
+};
+use serde_json::{Value, json};
 
-use super::{screen::Screen, session::Session, signals, sink::Sink, text};
+use super::{
+    screen::{self, Screen},
+    session::Session,
+    signals,
+    sink::Sink,
+    text,
+};
 use crate::{
     api::types::TaskResult,
     client::{Client, ClientError},
@@ -23,7 +36,7 @@ use crate::{
 const QUEUE: usize = 16;
 /// Results asked for at once.
 const PAGE: usize = 256;
-/// Failing tasks whose logs are shown.
+/// Failing tasks whose logs are shown, and results taken back that are named one by one.
 const SHOWN: usize = 3;
 /// Lines of a log that are shown.
 const LOG_LINES: usize = 10;
@@ -66,6 +79,11 @@ pub(super) struct Follower {
     watchers: u32,
     /// Failing tasks, the first few.
     failures: Vec<TaskResult>,
+    unsettled_failures: u64,
+    /// Tasks with a result that was shown and may still be taken back.
+    shown: HashSet<TaskId>,
+    /// Tasks of the page being taken that the sink has had the last word on.
+    put: HashSet<TaskId>,
 }
 
 impl Follower {
@@ -79,7 +97,15 @@ impl Follower {
             // Fails when nobody waits for an update: the flag is enough then.
             let _ = told.sender.try_send(Update::Interrupt);
         })?;
-        Ok(Self { updates, interrupts, watchers: 0, failures: Vec::new() })
+        Ok(Self {
+            updates,
+            interrupts,
+            watchers: 0,
+            failures: Vec::new(),
+            unsettled_failures: 0,
+            shown: HashSet::new(),
+            put: HashSet::new(),
+        })
     }
 
     /// Whether the user wants to stop.
@@ -108,36 +134,114 @@ impl Follower {
         }
     }
 
-    /// Takes every result that the job has now; its standing.
-    pub(super) fn collect(
+    /// Takes every change that the job's results have had since the last call.
+    fn collect(
         &mut self,
         client: &Client,
         job: JobId,
         taken: &mut u64,
         sink: &mut dyn Sink,
-    ) -> anyhow::Result<u64> {
-        let mut put = 0;
+        screen: &Screen,
+    ) -> anyhow::Result<()> {
         while !self.interrupts.happened() {
             let page = client.results(job, *taken, PAGE)?;
             if page.results.is_empty() {
                 break;
             }
-            *taken = page.next;
+            let mut back = Vec::new();
             for result in page.results {
-                if !matches!(result.state, State::Final | State::GivenUp) {
-                    continue;
+                if self.take(&result, client, sink, screen)? {
+                    back.push(taken_back(&result));
                 }
-                sink.put(&result, client)?;
-                put += 1;
-                if !result.status.is_some_and(|status| status.is_success())
-                    && self.failures.len() < SHOWN
-                {
-                    self.failures.push(result);
+            }
+            *taken = page.next;
+            self.put.clear();
+            for words in back.iter().take(SHOWN) {
+                screen.say(words);
+            }
+            if let Some(more) = back.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+                screen.say(&format!("and {more} more results were taken back"));
+            }
+            sink.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Takes one change; whether something that people have seen was taken back.
+    fn take(
+        &mut self,
+        result: &TaskResult,
+        client: &Client,
+        sink: &mut dyn Sink,
+        screen: &Screen,
+    ) -> anyhow::Result<bool> {
+        let (mut event, mut back) = ("result", false);
+        if stands(result.state) {
+            // A page that could not be taken to its end comes again from its beginning.
+            if self.put.contains(&result.task) {
+                return Ok(false);
+            }
+            sink.put(result, client)?;
+            self.put.insert(result.task);
+            self.shown.remove(&result.task);
+            self.note_failure(result);
+        } else if result.state.has_outcome() {
+            sink.show(result, client)?;
+            self.shown.insert(result.task);
+        } else {
+            sink.take_back(result)?;
+            back = self.shown.remove(&result.task);
+            event = "taken_back";
+        }
+        if screen.is_json() {
+            screen.event(&json!({ "event": event, "result": shown(result, sink.is_bare()) }))?;
+        }
+        Ok(back)
+    }
+
+    fn note_failure(&mut self, result: &TaskResult) {
+        if !result.status.is_some_and(|status| status.is_success()) && self.failures.len() < SHOWN {
+            self.failures.push(result.clone());
+        }
+    }
+
+    /// Takes what has a result and will be checked no further, or not waited for: of a job that ended
+    /// early, or that is not over. With `all`, what stands as well. How many results that were.
+    pub(super) fn take_rest(
+        &mut self,
+        client: &Client,
+        job: JobId,
+        sink: &mut dyn Sink,
+        all: bool,
+    ) -> anyhow::Result<u64> {
+        let (mut after, mut put) = (0, HashSet::new());
+        while !self.interrupts.happened() {
+            let page = client.results(job, after, PAGE)?;
+            if page.results.is_empty() {
+                break;
+            }
+            after = page.next;
+            for result in page.results {
+                let wanted = match stands(result.state) {
+                    true => all,
+                    false => result.state.has_outcome(),
+                };
+                // What changes meanwhile comes twice; it is taken as it came first.
+                if wanted && put.insert(result.task) {
+                    sink.put(&result, client)?;
+                    self.note_failure(&result);
+                    let failed = !result.status.is_some_and(|status| status.is_success());
+                    self.unsettled_failures += u64::from(failed && !stands(result.state));
                 }
             }
             sink.flush()?;
         }
-        Ok(put)
+        Ok(put.len() as u64)
+    }
+
+    /// Tasks that ended without success and of which nothing is final: the job does not count them.
+    pub(super) fn unsettled_failures(&self) -> u64 {
+        self.unsettled_failures
     }
 
     fn watch(
@@ -161,8 +265,9 @@ impl Follower {
             };
             screen.progress(&view)?;
             let over = view.state != JobState::Running;
-            if over || view.settled > 0 {
-                self.collect(client, job, taken, sink)?;
+            self.collect(client, job, taken, sink, screen)?;
+            if over && screen::accepted(&view) > screen::settled(&view) {
+                self.take_rest(client, job, sink, false)?;
             }
             if self.interrupts.happened() {
                 return Ok(Ended::Interrupted);
@@ -205,6 +310,32 @@ impl Follower {
 /// The end of what the task's guest wrote to standard error.
 pub(super) fn log(result: &TaskResult) -> &str {
     result.by.iter().find(|voucher| voucher.agrees).map_or("", |voucher| voucher.log.as_str())
+}
+
+/// Whether nothing will change any more.
+fn stands(state: State) -> bool {
+    matches!(state, State::Final | State::GivenUp)
+}
+
+/// A change as programs are told it: whole, or without outputs and proofs where those go elsewhere.
+fn shown(result: &TaskResult, bare: bool) -> Value {
+    if !bare {
+        return json!(result);
+    }
+    json!({
+        "places": result.places,
+        "task": result.task,
+        "state": result.state,
+        "basis": result.basis,
+        "status": result.status,
+        "output": result.output,
+        "verified": result.verified,
+    })
+}
+
+fn taken_back(result: &TaskResult) -> String {
+    let place = result.places.first().copied().unwrap_or_default();
+    format!("input {place}: {}", result.verified)
 }
 
 fn failure(result: &TaskResult) -> String {

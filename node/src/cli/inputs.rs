@@ -79,6 +79,20 @@ impl Inputs {
         matches!(self, Self::One(_))
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> anyhow::Result<u64> {
+        match self {
+            Self::Range(range) => Ok(range.end.abs_diff(range.start)),
+            Self::Files(paths) => Ok(paths.len() as u64),
+            Self::One(_) => Ok(1),
+            Self::Lines(file) => {
+                let mut file = file;
+                file.rewind()?;
+                Ok(count_lines(BufReader::with_capacity(256 << 10, file))?)
+            }
+        }
+    }
+
     /// Names of the outputs, where the inputs have names.
     pub(super) fn names(&self) -> Vec<String> {
         match self {

@@ -3,10 +3,10 @@
 use std::{path::PathBuf, str::FromStr};
 
 use anyhow::Context as _;
-use bayan_protocol::{
-    job::Local, limits::MAX_REDUNDANCY, task::Limits, verify::Policy, wire::is_data_name,
-};
+use bayan_protocol::{job::Local, task::Limits, wire::is_data_name};
 use clap::{Args, ValueEnum};
+
+use super::trust_args::TrustArgs;
 
 /// What the guest is given, and within which bounds.
 #[derive(Debug, Clone, Args)]
@@ -73,12 +73,6 @@ impl ProgramArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Job")]
 pub(super) struct RuleArgs {
-    /// How results are accepted: none, vote:M, spot:Q, credibility:E, boinc or adaptive
-    #[arg(long, value_name = "POLICY", default_value_t = Policy::default())]
-    trust: Policy,
-    /// The same as --trust vote:M (or none, for 1): peers that must agree on a result
-    #[arg(long, value_name = "M", conflicts_with = "trust", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_REDUNDANCY)))]
-    redundancy: Option<u32>,
     /// What the own slots compute
     #[arg(long, value_enum, default_value_t = LocalArg::Always)]
     local: LocalArg,
@@ -88,14 +82,11 @@ pub(super) struct RuleArgs {
     /// A name for the job [default: the app's]
     #[arg(long)]
     pub(super) name: Option<String>,
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
 }
 
 impl RuleArgs {
-    /// How results are accepted.
-    pub(super) fn policy(&self) -> Policy {
-        self.redundancy.and_then(Policy::redundancy).unwrap_or(self.trust)
-    }
-
     /// What the own slots do.
     pub(super) fn local(&self) -> Local {
         match self.local {

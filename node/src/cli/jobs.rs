@@ -1,9 +1,9 @@
 //! `bayan jobs`, `status`, `cancel`: the jobs of a peer.
 
-use bayan_protocol::{record::JobState, source::JobView, verify::Policy};
+use bayan_protocol::{job::Audience, record::JobState, source::JobView, verify::Policy};
 use clap::Args;
 
-use super::{Context, exit::Code, notes::Note, session::Session, text};
+use super::{Context, account, exit::Code, notes::Note, screen, session::Session, text};
 use crate::{api::types::Removal, client::Client};
 
 /// Show how a job stands
@@ -168,9 +168,10 @@ fn describe(view: &JobView, session: &Session) -> String {
         format!("name       {}", text::printable(&view.name, 256)),
         format!("state      {}", state(view)),
         format!(
-            "settled    {} of {}, {} failed",
-            view.settled,
+            "results    {} of {}, {} final, {} failed",
+            screen::accepted(view),
             text::count(view.tasks, "task", "tasks"),
+            screen::settled(view),
             view.failed
         ),
         format!("rule       {policy}"),
@@ -180,6 +181,7 @@ fn describe(view: &JobView, session: &Session) -> String {
     if view.inputs != view.tasks {
         lines.insert(4, format!("inputs     {}; equal ones are computed once", view.inputs));
     }
+    lines.extend(audience(view));
     if let Some(waiting) = &view.waiting {
         lines.push(format!("waits      {waiting}"));
     }
@@ -189,5 +191,24 @@ fn describe(view: &JobView, session: &Session) -> String {
             view.job.short()
         ));
     }
+    let facts = account::Facts::gather(session.client(), view);
+    for (index, words) in account::words(view, &facts).into_iter().enumerate() {
+        let head = if index == 0 { "so far" } else { "" };
+        lines.push(format!("{head:<10} {words}"));
+    }
     format!("{}\n{}", lines.join("\n"), workers(view))
+}
+
+/// Who may compute, where that is not everyone.
+fn audience(view: &JobView) -> Option<String> {
+    let who = match &view.audience {
+        Audience::Anyone => return None,
+        Audience::Trusted => "only peers of the trust list".to_owned(),
+        Audience::Named(peers) => {
+            let count = text::count(peers.len() as u64, "named peer", "named peers");
+            format!("only {count}")
+        }
+    };
+    let secret = if view.confidential { "; module and inputs go to nobody else" } else { "" };
+    Some(format!("for        {who}{secret}"))
 }

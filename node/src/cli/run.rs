@@ -7,23 +7,27 @@ use std::{
 };
 
 use anyhow::Context as _;
-use bayan_protocol::{id::JobId, job::Audience, offer::Accept, source::JobView};
+use bayan_protocol::{id::JobId, offer::Accept, source::JobView};
 use clap::Args;
 use serde_json::json;
 
 use super::{
-    Context, apps, detach,
+    Context,
+    account::{self, Facts},
+    apps, detach,
     exit::{Code, OutputClosed},
     follow::{self, Ended, Follower},
+    forecast,
     inputs::{self, InputArgs, Inputs},
     job_args::{ProgramArgs, RuleArgs},
     jobs,
     notes::Note,
     peer_args::PeerArgs,
-    screen::Screen,
+    screen::{self, Screen},
     session::Session,
     sink::Destination,
     text,
+    trust_args::Trust,
 };
 use crate::{
     api::types::JobRequest,
@@ -46,6 +50,9 @@ pub(super) struct RunArgs {
     /// Path of a module, or the name of an installed app (see bayan app list)
     #[arg(required_unless_present = "resume", conflicts_with = "resume")]
     app: Option<String>,
+    /// Say what the job will cost and what can be promised of it, and submit nothing
+    #[arg(long, conflicts_with_all = ["resume", "detach"])]
+    plan: bool,
     /// Submit, leave the job to a peer in the background, and end
     #[arg(long)]
     detach: bool,
@@ -107,11 +114,14 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// A job that is ready to be submitted.
-pub(super) struct Plan {
+struct Order<'a> {
     app: apps::App,
     inputs: Inputs,
     args: Vec<String>,
     destination: Option<Destination>,
+    program: &'a ProgramArgs,
+    rules: &'a RuleArgs,
+    trust: Trust,
 }
 
 /// Runs the command.
@@ -122,19 +132,53 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> anyhow::Result<Code> {
         return resume(context, args, config, screen, job);
     }
     let app = args.app.as_deref().context("name an app")?;
+    let trust = args.rules.trust.read()?;
     let inputs = args.inputs.prepare()?;
+    if args.plan {
+        return plan(context, &inputs, &args.rules, &trust, config);
+    }
     let destination = match args.outputs.destination()? {
         Some(destination) => Some(destination),
         None if inputs.is_single() && context.json => Some(Destination::Events),
         None if inputs.is_single() => Some(Destination::Stdout),
         None => None,
     };
-    let plan =
-        Plan { app: apps::load(context, app)?, inputs, args: args.program.args()?, destination };
+    let order = Order {
+        app: apps::load(context, app)?,
+        inputs,
+        args: args.program.args()?,
+        destination,
+        program: &args.program,
+        rules: &args.rules,
+        trust,
+    };
     if args.detach {
-        return submit_and_leave(context, args, &plan);
+        return submit_and_leave(context, &args.peer, &order, &screen);
     }
-    carry_out(context, &plan, &args.program, &args.rules, &args.peer, config, screen)
+    carry_out(context, &order, &args.peer, config, screen)
+}
+
+/// Says what the job would cost, and submits nothing.
+fn plan(
+    context: &Context,
+    inputs: &Inputs,
+    rules: &RuleArgs,
+    trust: &Trust,
+    config: Config,
+) -> anyhow::Result<Code> {
+    let request = forecast::request(inputs.count()?, trust, rules.local());
+    let meets = forecast::meets_others(&config);
+    let session = Session::open(&context.data_dir, config)?;
+    let asked = || {
+        if meets {
+            forecast::wait_for_others(&session, forecast::MEETS_LONGER)?;
+        }
+        Ok::<_, anyhow::Error>(session.client().plan(&request)?)
+    };
+    let view = asked();
+    session.close()?;
+    forecast::put(context.json, &view?)?;
+    Ok(Code::Done)
 }
 
 /// Reads standard input's lines and writes the outputs to standard output: `bayan map`.
@@ -150,11 +194,13 @@ pub(super) fn map(
     // Nothing in, nothing out.
     let Some(inputs) = Inputs::lines_of_stdin()? else { return Ok(Code::Done) };
     let destination = if context.json { Destination::Events } else { Destination::Stdout };
-    let plan = Plan { app, inputs, args: guest, destination: Some(destination) };
+    let trust = rules.trust.read()?;
+    let order =
+        Order { app, inputs, args: guest, destination: Some(destination), program, rules, trust };
     let config = embedded(peer.config(context)?);
     // A bar among the outputs would be in the way of both.
     let quiet = quiet || std::io::stdout().is_terminal();
-    carry_out(context, &plan, program, rules, peer, config, Screen::new(context.json, quiet))
+    carry_out(context, &order, peer, config, Screen::new(context.json, quiet))
 }
 
 /// A peer inside a run is there for the run: it computes for nobody else.
@@ -164,13 +210,12 @@ fn embedded(config: Config) -> Config {
 
 fn carry_out(
     context: &Context,
-    plan: &Plan,
-    program: &ProgramArgs,
-    rules: &RuleArgs,
+    order: &Order<'_>,
     peer: &PeerArgs,
     config: Config,
     screen: Screen,
 ) -> anyhow::Result<Code> {
+    let meets = forecast::meets_others(&config);
     let follower = Follower::new()?;
     let mut session = Session::open(&context.data_dir, config)?;
     if let (Some((pid, _)), true) = (session.other(), peer.is_given()) {
@@ -182,8 +227,11 @@ fn carry_out(
         session.close()?;
         return Ok(Code::Interrupted);
     }
-    let job = submit(&mut session, plan, program, rules)?;
-    let note = remember(context, plan, job)?;
+    if meets && (screen.speaks() || order.trust.tolerance.is_some()) {
+        forecast::wait_for_others(&session, forecast::MEETS)?;
+    }
+    let job = submit(&mut session, order, &screen)?;
+    let note = remember(context, order, job)?;
     screen.event(&json!({ "event": "submitted", "job": job, "pid": pid(&session) }))?;
     match session.other() {
         Some((pid, _)) => {
@@ -199,27 +247,22 @@ fn pid(session: &Session) -> u32 {
 }
 
 /// Notes where the outputs of a job go.
-fn remember(context: &Context, plan: &Plan, job: JobId) -> anyhow::Result<Note> {
-    let destination = match &plan.destination {
+fn remember(context: &Context, order: &Order<'_>, job: JobId) -> anyhow::Result<Note> {
+    let destination = match &order.destination {
         Some(destination) => destination.clone(),
         None => default_directory(job)?,
     };
-    let note = Note { destination, names: plan.inputs.names() };
+    let note = Note { destination, names: order.inputs.names() };
     note.save(&context.data_dir, job);
     Ok(note)
 }
 
 /// Uploads and submits. A peer that goes away in the middle is followed by the next; the job may
 /// then be there twice, of which one is never looked at and costs only what it computes.
-fn submit(
-    session: &mut Session,
-    plan: &Plan,
-    program: &ProgramArgs,
-    rules: &RuleArgs,
-) -> anyhow::Result<JobId> {
+fn submit(session: &mut Session, order: &Order<'_>, screen: &Screen) -> anyhow::Result<JobId> {
     let mut left = TRIES;
     loop {
-        match submit_to(session.client(), plan, program, rules) {
+        match submit_to(session.client(), order, screen) {
             Err(error) if left > 1 && follow::is_gone(&error) => {
                 left -= 1;
                 session.recover()?;
@@ -229,38 +272,45 @@ fn submit(
     }
 }
 
-fn submit_to(
-    client: &Client,
-    plan: &Plan,
-    program: &ProgramArgs,
-    rules: &RuleArgs,
-) -> anyhow::Result<JobId> {
-    let data = program
+fn submit_to(client: &Client, order: &Order<'_>, screen: &Screen) -> anyhow::Result<JobId> {
+    let data = order
+        .program
         .data
         .iter()
         .map(|spec| Ok((spec.name.clone(), inputs::upload_path(client, &spec.path)?)));
+    let trust = order.trust.clone();
     let request = JobRequest {
-        name: rules.name.clone().unwrap_or_else(|| plan.app.name.clone()),
-        module: client.upload(&plan.app.wasm)?.hash,
-        args: plan.args.clone(),
-        env: program.env(),
+        name: order.rules.name.clone().unwrap_or_else(|| order.app.name.clone()),
+        module: client.upload(&order.app.wasm)?.hash,
+        args: order.args.clone(),
+        env: order.program.env(),
         data: data.collect::<anyhow::Result<_>>()?,
-        inputs: plan.inputs.upload(client)?,
-        limits: program.limits(),
-        trust: rules.policy().to_string(),
-        tolerance: None,
-        provisional: false,
-        audience: Audience::Anyone,
-        confidential: false,
-        local: rules.local(),
+        inputs: order.inputs.upload(client)?,
+        limits: order.program.limits(),
+        trust: trust.policy,
+        tolerance: trust.tolerance,
+        assume_faulty: trust.assume_faulty,
+        provisional: trust.provisional,
+        audience: trust.audience,
+        confidential: trust.confidential,
+        local: order.rules.local(),
     };
+    if screen.speaks() {
+        let asked = forecast::request(order.inputs.count()?, &order.trust, order.rules.local());
+        forecast::tell(screen, &client.plan(&asked)?)?;
+    }
     Ok(client.submit(&request)?)
 }
 
-fn submit_and_leave(context: &Context, args: &RunArgs, plan: &Plan) -> anyhow::Result<Code> {
-    let (attached, is_new) = detach::daemon(context, &args.peer)?;
-    let job = submit_to(&attached.client, plan, &args.program, &args.rules)?;
-    let note = remember(context, plan, job)?;
+fn submit_and_leave(
+    context: &Context,
+    peer: &PeerArgs,
+    order: &Order<'_>,
+    screen: &Screen,
+) -> anyhow::Result<Code> {
+    let (attached, is_new) = detach::daemon(context, peer)?;
+    let job = submit_to(&attached.client, order, screen)?;
+    let note = remember(context, order, job)?;
     // Nobody will be there to take it.
     if matches!(note.destination, Destination::Stdout | Destination::Events) {
         Note::remove(&context.data_dir, job);
@@ -341,9 +391,13 @@ pub(super) fn finish(
     screen.close();
     match ended {
         Ok((Ended::Over(view), place)) => {
+            let facts = Facts::gather(session.client(), &view);
             session.close()?;
-            conclude(&screen, &view, &follower.failures(), note, place)?;
-            Ok(jobs::code(&view))
+            conclude(&screen, &view, &facts, &follower, note, place)?;
+            Ok(match jobs::code(&view) {
+                Code::Done if follower.unsettled_failures() > 0 => Code::TasksFailed,
+                code => code,
+            })
         }
         Ok((Ended::Interrupted, _)) => interrupted(session, &screen, job),
         Err(error) => Err(failed(session, job, error)),
@@ -404,32 +458,46 @@ fn interrupted(session: Session, screen: &Screen, job: JobId) -> anyhow::Result<
 fn conclude(
     screen: &Screen,
     view: &JobView,
-    failures: &[String],
+    facts: &Facts,
+    follower: &Follower,
     note: &Note,
     place: Option<PathBuf>,
 ) -> anyhow::Result<()> {
+    let failures = follower.failures();
+    let account = account::words(view, facts);
     screen.event(&json!({
         "event": "finished",
         "job": view,
         "out": place,
         "failures": failures,
+        "account": account,
+        "caught": facts.caught(view),
         "micros": u64::try_from(text::taken(view).as_micros()).unwrap_or(u64::MAX),
     }))?;
-    if view.failed > 0 {
-        screen.warn(&format!("{} failed:", text::count(view.failed, "task", "tasks")));
-        for failure in failures {
+    let failed = view.failed + follower.unsettled_failures();
+    if failed > 0 {
+        screen.warn(&format!("{} failed:", text::count(failed, "task", "tasks")));
+        for failure in &failures {
             screen.warn(failure);
         }
-        if view.failed > failures.len() as u64 {
-            screen.warn(&format!("and {} more", view.failed - failures.len() as u64));
+        if failed > failures.len() as u64 {
+            screen.warn(&format!("and {} more", failed - failures.len() as u64));
         }
     }
     screen.say(jobs::workers(view).trim_end());
+    for line in &account {
+        screen.say(line);
+    }
+    let open = screen::accepted(view) - screen::settled(view);
+    let early = match open {
+        0 => String::new(),
+        open => format!(" ({open} of them not final)"),
+    };
     screen.say(&format!(
-        "job {} {}: {} of {} in {}",
+        "job {} {}: {} of {}{early} in {}",
         view.job.short(),
         jobs::state(view),
-        view.settled,
+        screen::accepted(view),
         text::count(view.tasks, "task", "tasks"),
         text::duration(text::taken(view)),
     ));

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bayan_protocol::source::JobView;
+use bayan_protocol::{source::JobView, verify::State};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ const STYLE: &str = "{bar:30} {pos}/{len} {wide_msg}";
 pub(super) struct Screen {
     mode: Mode,
     begun: Instant,
-    /// Tasks that were settled when this process came to it.
+    /// Tasks that had a result when this process came to it.
     before: Option<u64>,
     shown: Option<Instant>,
 }
@@ -56,23 +56,19 @@ impl Screen {
 
     /// Shows where the job stands.
     pub(super) fn progress(&mut self, view: &JobView) -> anyhow::Result<()> {
-        let before = *self.before.get_or_insert(view.settled);
+        let accepted = accepted(view);
+        let before = *self.before.get_or_insert(accepted);
         let over = view.ended.is_some();
         let due = |pace: Duration| over || self.shown.is_none_or(|shown| shown.elapsed() >= pace);
         match &self.mode {
             Mode::Bar(bar) => {
                 bar.set_length(view.tasks);
-                bar.set_position(view.settled);
+                bar.set_position(accepted);
                 bar.set_message(self.words(view, before));
             }
             Mode::Lines if due(LINE) => {
                 self.shown = Some(Instant::now());
-                note(&format!(
-                    "{}/{} tasks, {}",
-                    view.settled,
-                    view.tasks,
-                    self.words(view, before)
-                ));
+                note(&format!("{}/{} tasks, {}", accepted, view.tasks, self.words(view, before)));
             }
             Mode::Json if due(EVENT) => {
                 self.shown = Some(Instant::now());
@@ -102,6 +98,16 @@ impl Screen {
         if let Mode::Json = self.mode { text::json(event) } else { Ok(()) }
     }
 
+    /// Whether anybody is told more than what they must know.
+    pub(super) fn speaks(&self) -> bool {
+        !matches!(self.mode, Mode::Quiet)
+    }
+
+    /// Whether programs are told.
+    pub(super) fn is_json(&self) -> bool {
+        matches!(self.mode, Mode::Json)
+    }
+
     /// Takes the bar away.
     pub(super) fn close(&self) {
         if let Mode::Bar(bar) = &self.mode {
@@ -111,10 +117,14 @@ impl Screen {
 
     fn words(&self, view: &JobView, before: u64) -> String {
         let seconds = self.begun.elapsed().as_secs_f64().max(0.001);
-        let rate = view.settled.saturating_sub(before) as f64 / seconds;
+        let rate = accepted(view).saturating_sub(before) as f64 / seconds;
         let computing = view.workers.iter().filter(|worker| worker.held > 0).count() as u64;
         let mut words =
             format!("{rate:.1}/s, {} computing", text::count(computing, "peer", "peers"));
+        let (settled, checked) = (settled(view), checked(view));
+        if settled != accepted(view) || checked > 0 {
+            words.push_str(&format!(", {settled} final, {checked} being checked"));
+        }
         if view.failed > 0 {
             words.push_str(&format!(", {} failed", view.failed));
         }
@@ -123,6 +133,28 @@ impl Screen {
         }
         words
     }
+}
+
+fn count(view: &JobView, states: &[State]) -> u64 {
+    states.iter().filter_map(|state| view.states.get(state)).sum()
+}
+
+/// Tasks with a result that can be shown, or given up.
+pub(super) fn accepted(view: &JobView) -> u64 {
+    count(
+        view,
+        &[State::Checking, State::Provisional, State::Confirmed, State::Final, State::GivenUp],
+    )
+}
+
+/// Tasks that stand for good or were given up.
+pub(super) fn settled(view: &JobView) -> u64 {
+    count(view, &[State::Final, State::GivenUp])
+}
+
+/// Tasks that are being computed once more.
+fn checked(view: &JobView) -> u64 {
+    count(view, &[State::Checking, State::Disputed])
 }
 
 /// A line on standard error; that nobody reads it is no reason to end.

@@ -113,6 +113,12 @@ impl Session {
                 data_dir.display()
             );
         }
+        Self::look_or_make(data_dir)
+    }
+
+    /// As [`Self::look`], but makes a new directory if there is none: for settings that come before the
+    /// first job.
+    pub(super) fn look_or_make(data_dir: &Path) -> anyhow::Result<Self> {
         let config = Config {
             listen: vec!["/ip4/127.0.0.1/tcp/0".to_owned()],
             mdns: false,

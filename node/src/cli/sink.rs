@@ -1,16 +1,18 @@
 //! Where a job's outputs go: a directory, one file in the order of the inputs, or standard output.
 //!
 //! Results come in any order and may come again from the beginning in a later process. What is
-//! visible under its final name is always whole.
+//! visible under its final name is always whole. A directory has the outputs of results that may still
+//! be taken back; files in order and standard output have those that stand alone.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, File},
     io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail, ensure};
+use bayan_protocol::id::{Hash, TaskId};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
@@ -20,9 +22,21 @@ use crate::{api::types::TaskResult, client::Client};
 /// The file of a directory of outputs that says how each came about.
 const RESULTS: &str = "results.jsonl";
 
-/// Takes results.
+/// Takes results. On an error of any of these, a result has not been taken and may be given again.
 pub(super) trait Sink {
-    /// Takes one result. On an error it has not been taken and may be given again.
+    /// Takes a result that may still be taken back.
+    fn show(&mut self, _: &TaskResult, _: &Client) -> anyhow::Result<()> {
+        Ok(())
+    }
+    /// Undoes it: the task has no result at the moment.
+    fn take_back(&mut self, _: &TaskResult) -> anyhow::Result<()> {
+        Ok(())
+    }
+    /// Whether outputs go to this sink, so that events need not have them.
+    fn is_bare(&self) -> bool {
+        true
+    }
+    /// Takes the last word on a task.
     fn put(&mut self, result: &TaskResult, client: &Client) -> anyhow::Result<()>;
     /// Makes what was taken visible to others.
     fn flush(&mut self) -> anyhow::Result<()>;
@@ -113,6 +127,8 @@ fn record(result: &TaskResult, files: &[String]) -> serde_json::Value {
         "places": result.places,
         "files": files,
         "task": result.task,
+        "state": result.state,
+        "basis": result.basis,
         "status": result.status,
         "output": result.output,
         "output_len": result.output_len,
@@ -133,6 +149,8 @@ struct Directory {
     path: PathBuf,
     names: Vec<String>,
     results: BufWriter<File>,
+    /// Outputs in files that may still be taken back.
+    shown: HashMap<TaskId, Hash>,
 }
 
 impl Directory {
@@ -142,7 +160,7 @@ impl Directory {
         let list = path.join(RESULTS);
         let results =
             File::create(&list).with_context(|| format!("cannot write {}", list.display()))?;
-        Ok(Self { path, names, results: BufWriter::new(results) })
+        Ok(Self { path, names, results: BufWriter::new(results), shown: HashMap::new() })
     }
 
     fn name(&self, place: u64) -> String {
@@ -150,8 +168,44 @@ impl Directory {
         given.cloned().unwrap_or_else(|| format!("{place:06}.out"))
     }
 
+    fn names(&self, result: &TaskResult) -> Vec<String> {
+        result.places.iter().map(|place| self.name(*place)).collect()
+    }
+
+    /// Sees to it that the files of a task have the output of `result`, or are not there if it has none
+    /// that counts; their names.
+    fn bring(&mut self, result: &TaskResult, client: &Client) -> anyhow::Result<Vec<String>> {
+        let before = self.shown.get(&result.task).copied();
+        if !counts(result) {
+            if before.is_some() {
+                self.remove(result)?;
+            }
+            return Ok(Vec::new());
+        }
+        if before.is_some() && before == result.output {
+            return Ok(self.names(result));
+        }
+        self.write(result, client)
+            .with_context(|| format!("cannot write into {}", self.path.display()))
+    }
+
+    fn remove(&mut self, result: &TaskResult) -> anyhow::Result<()> {
+        for name in self.names(result) {
+            let path = self.path.join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(anyhow::Error::from(error)
+                        .context(format!("cannot remove {}", path.display())));
+                }
+                _ => {}
+            }
+        }
+        self.shown.remove(&result.task);
+        Ok(())
+    }
+
     fn write(&self, result: &TaskResult, client: &Client) -> anyhow::Result<Vec<String>> {
-        let names: Vec<String> = result.places.iter().map(|place| self.name(*place)).collect();
+        let names = self.names(result);
         let Some((first, others)) = names.split_first() else { return Ok(names) };
         let mut temporary = NamedTempFile::new_in(&self.path)?;
         content(result, client, temporary.as_file_mut())?;
@@ -166,13 +220,22 @@ impl Directory {
 }
 
 impl Sink for Directory {
+    fn show(&mut self, result: &TaskResult, client: &Client) -> anyhow::Result<()> {
+        self.bring(result, client)?;
+        if let Some(output) = result.output.filter(|_| counts(result)) {
+            self.shown.insert(result.task, output);
+        }
+        Ok(())
+    }
+
+    fn take_back(&mut self, result: &TaskResult) -> anyhow::Result<()> {
+        // Perhaps of an earlier process that was told to put its outputs here.
+        self.remove(result)
+    }
+
     fn put(&mut self, result: &TaskResult, client: &Client) -> anyhow::Result<()> {
-        let files = if counts(result) {
-            self.write(result, client)
-                .with_context(|| format!("cannot write into {}", self.path.display()))?
-        } else {
-            Vec::new()
-        };
+        let files = self.bring(result, client)?;
+        self.shown.remove(&result.task);
         write_record(&mut self.results, result, &files)
     }
 
@@ -305,12 +368,16 @@ impl Write for ToStdout {
     }
 }
 
-/// Results as events.
+/// Results as events, which whoever follows the job writes.
 struct Events;
 
 impl Sink for Events {
-    fn put(&mut self, result: &TaskResult, _: &Client) -> anyhow::Result<()> {
-        text::json(&json!({ "event": "result", "result": result }))
+    fn is_bare(&self) -> bool {
+        false
+    }
+
+    fn put(&mut self, _: &TaskResult, _: &Client) -> anyhow::Result<()> {
+        Ok(())
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
@@ -385,8 +452,8 @@ impl Ordered {
 #[cfg(test)]
 mod tests {
     use bayan_protocol::{
-        id::{Hash, TaskId},
         task::Status,
+        verify::{Basis, State},
     };
 
     use super::*;
@@ -398,8 +465,8 @@ mod tests {
 
     fn result(places: &[u64], output: &str) -> TaskResult {
         TaskResult {
-            state: bayan_protocol::verify::State::Final,
-            basis: Some(bayan_protocol::verify::Basis::Word),
+            state: State::Final,
+            basis: Some(Basis::Word),
             places: places.to_vec(),
             task: TaskId([7; 32]),
             status: Some(Status::Exited(0)),
@@ -451,6 +518,59 @@ mod tests {
         assert_eq!(lines[1]["status"], json!(null));
         assert!(destination.check().unwrap_err().to_string().contains("--force"));
         assert_eq!(fs::read_dir(&path).unwrap().count(), 3, "no temporary file stays");
+    }
+
+    #[test]
+    fn a_file_is_replaced_or_removed_when_its_result_is_taken_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out");
+        let mut sink = Destination::Directory(path.clone()).open(Vec::new()).unwrap();
+        let with = |state, output: &str| TaskResult { state, ..result(&[0, 1], output) };
+        let read = |name: &str| fs::read_to_string(path.join(name)).ok();
+
+        sink.show(&with(State::Provisional, "lie"), &nobody()).unwrap();
+        assert_eq!(read("000001.out").as_deref(), Some("lie"));
+        sink.take_back(&TaskResult { status: None, output: None, ..with(State::Open, "") })
+            .unwrap();
+        assert_eq!((read("000000.out"), read("000001.out")), (None, None));
+        sink.show(&with(State::Checking, "other"), &nobody()).unwrap();
+        sink.show(&with(State::Confirmed, "right"), &nobody()).unwrap();
+        assert_eq!(read("000000.out").as_deref(), Some("right"));
+        sink.flush().unwrap();
+        assert_eq!(read(RESULTS).as_deref(), Some(""), "nothing stands yet");
+        sink.put(&with(State::Final, "right"), &nobody()).unwrap();
+        sink.finish().unwrap();
+        assert_eq!(read("000001.out").as_deref(), Some("right"));
+        let list = read(RESULTS).unwrap();
+        assert_eq!(list.lines().count(), 1);
+        let line: serde_json::Value = serde_json::from_str(list.trim()).unwrap();
+        assert_eq!((&line["state"], &line["basis"]), (&json!("final"), &json!("word")));
+    }
+
+    #[test]
+    fn what_turns_out_to_have_failed_leaves_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out");
+        let mut sink = Destination::Directory(path.clone()).open(Vec::new()).unwrap();
+        let shown = TaskResult { state: State::Provisional, ..result(&[0], "lie") };
+        sink.show(&shown, &nobody()).unwrap();
+        let failed = TaskResult { status: Some(Status::Exited(1)), ..result(&[0], "") };
+        sink.put(&failed, &nobody()).unwrap();
+        sink.finish().unwrap();
+        assert!(!path.join("000000.out").exists());
+    }
+
+    #[test]
+    fn in_order_only_what_stands_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("all.txt");
+        let mut sink = Destination::File(path.clone()).open(Vec::new()).unwrap();
+        let shown = TaskResult { state: State::Provisional, ..result(&[0], "lie") };
+        sink.show(&shown, &nobody()).unwrap();
+        sink.take_back(&shown).unwrap();
+        sink.put(&result(&[0], "right"), &nobody()).unwrap();
+        sink.finish().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "right");
     }
 
     #[test]

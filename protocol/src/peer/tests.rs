@@ -18,6 +18,8 @@ use crate::{
     wire::{Credit, Lease, Offer, Renew},
 };
 
+mod trust;
+
 fn key(number: u8) -> Keypair {
     Keypair::from_seed(&[number; 32])
 }

@@ -1,12 +1,13 @@
 //! A job as people and programs see it.
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{borrow::ToOwned as _, collections::BTreeMap, string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
 use super::Source;
 use crate::{
     id::{JobId, PeerId},
+    job::Audience,
     record::JobState,
     time::Timestamp,
     verify::{Basis, Policy, State, Tally},
@@ -56,6 +57,12 @@ pub struct JobView {
     pub state: JobState,
     /// How results are accepted.
     pub policy: Policy,
+    /// Whether it is over once every task has a result, however little it was checked.
+    pub provisional: bool,
+    /// Who may compute it.
+    pub audience: Audience,
+    /// Whether its module and inputs are given to nobody else.
+    pub confidential: bool,
     /// Inputs that were given.
     pub inputs: u64,
     /// Distinct tasks among them.
@@ -66,6 +73,8 @@ pub struct JobView {
     pub states: BTreeMap<State, u64>,
     /// Tasks with an outcome, by what the belief in it rests on.
     pub bases: BTreeMap<Basis, u64>,
+    /// Tasks with an outcome that more than one worker computed.
+    pub replicated: u64,
     /// What checking came to.
     pub tally: Tally,
     /// Whether the app was found to give different results on different honest machines.
@@ -92,11 +101,15 @@ impl Source {
             name: self.manifest.name.clone(),
             state: self.state,
             policy: self.manifest.policy,
+            provisional: self.manifest.provisional,
+            audience: self.manifest.audience.clone(),
+            confidential: self.manifest.confidential,
             inputs: self.manifest.inputs.count(),
             tasks: self.tasks.len() as u64,
             settled: self.settled,
             states: State::ALL.into_iter().zip(self.verifier.counts()).collect(),
             bases: self.verifier.bases(),
+            replicated: self.verifier.replicated(),
             tally: self.verifier.tally().clone(),
             quarantined: self.quarantined,
             failed: self.failed,
@@ -125,6 +138,42 @@ impl Source {
                     micros: stats.micros,
                 })
                 .collect(),
+        }
+    }
+
+    /// What the job waits for, if it waits.
+    pub fn waiting(&self) -> Option<String> {
+        let task = self.pool.first_starved().filter(|_| self.state == JobState::Running)?;
+        let own = self.workers.get(&self.me).is_some_and(|own| own.joined && !own.reserved);
+        if own {
+            return None;
+        }
+        let eligible = self.pool.eligible_for(task);
+        if let Some(reason) = uninvited(&self.manifest.audience).filter(|_| eligible == 0) {
+            return Some(reason.to_owned());
+        }
+        if self.manifest.policy.checks() {
+            let copy = if self.verifier.state(task).has_outcome() { "a second" } else { "a" };
+            return Some(alloc::format!(
+                "{copy} peer is needed that can compute the task (to check its result); none is here"
+            ));
+        }
+        let quorum = self.manifest.policy.quorum();
+        Some(alloc::format!(
+            "results must come from {quorum} different peer(s), and only {eligible} more can compute the next task"
+        ))
+    }
+}
+
+/// What a job waits for that not everyone may compute.
+fn uninvited(audience: &Audience) -> Option<&'static str> {
+    match audience {
+        Audience::Anyone => None,
+        Audience::Trusted => Some(
+            "only peers of the trust list may compute it, and none that can is here; `bayan trust add PEER` puts one on it",
+        ),
+        Audience::Named(_) => {
+            Some("only the peers that it names may compute it, and none that can is here")
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
     limits::{BATCH_CLOSE, MAX_BATCH},
     record::{Change, Key, Record},
-    result::{Commit, Opened, Reveal},
+    result::{Commit, Opened, Output, Reveal},
     task::{Input, Program},
     time::Timestamp,
     wire::Frame,
@@ -89,6 +89,12 @@ impl Foreign {
         let unacked = self.unacked.values().flat_map(|(_, opened)| opened);
         let all = self.results.iter().chain(unacked).map(|one| &one.leaf);
         all.filter(|leaf| leaf.status.is_conclusive()).map(|leaf| leaf.task).collect()
+    }
+
+    /// Whether `output` is that of a result which is not acknowledged.
+    pub(super) fn owes(&self, output: &Hash) -> bool {
+        let mut opened = self.unacked.values().flat_map(|(_, opened)| opened);
+        opened.any(|one| matches!(one.output, Output::Blob { hash, .. } if hash == *output))
     }
 
     /// Tasks that wait to be computed.

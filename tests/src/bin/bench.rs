@@ -169,6 +169,7 @@ fn over_peers(
         limits: Limits::default(),
         trust: "none".to_owned(),
         tolerance: None,
+        assume_faulty: None,
         provisional: false,
         audience: Audience::Anyone,
         confidential: false,
