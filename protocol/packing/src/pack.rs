@@ -3,8 +3,8 @@
 use alloc::{string::ToString, vec::Vec};
 
 use wasm_encoder::{
-    BlockType, ConstExpr, DataCountSection, Encode, ExportKind, ExportSection, GlobalType,
-    InstructionSink, MemorySection, MemoryType, Module, RawSection, RefType, SectionId,
+    BlockType, BranchHints, ConstExpr, DataCountSection, Encode, ExportKind, ExportSection,
+    GlobalType, InstructionSink, MemorySection, MemoryType, Module, RawSection, RefType, SectionId,
     StartSection, TableSection, TableType, ValType,
 };
 use wasmparser::{
@@ -22,6 +22,7 @@ use crate::{
     scan::scan,
     start::Start,
     types::TypeList,
+    unroll,
 };
 
 /// A packed module.
@@ -124,6 +125,11 @@ struct Packer<'a> {
     elements: Items<'a>,
     data_count: Option<u32>,
     bodies: Vec<Vec<u8>>,
+    hints: BranchHints,
+    /// Whether there are any.
+    hinted: bool,
+    /// Bytes that copies of loops may still add.
+    spare: usize,
     data: Items<'a>,
     functions_in_all: u32,
     added_functions: Vec<u8>,
@@ -168,6 +174,9 @@ impl<'a> Packer<'a> {
             elements: Items::default(),
             data_count: None,
             bodies: Vec::new(),
+            hints: BranchHints::new(),
+            hinted: false,
+            spare: unroll::spare(wasm.len()),
             data: Items::default(),
             functions_in_all: 0,
             added_functions: Vec::new(),
@@ -202,8 +211,14 @@ impl<'a> Packer<'a> {
                         shape: &self.shape,
                         types: &mut self.types,
                         report: &mut self.report,
+                        spare: &mut self.spare,
                     };
-                    self.bodies.push(emitter.function(function.index, &body, &scan)?);
+                    let written = emitter.function(function.index, &body, &scan)?;
+                    if !written.hints.is_empty() {
+                        self.hints.function_hints(function.index, written.hints);
+                        self.hinted = true;
+                    }
+                    self.bodies.push(written.body);
                 }
                 ValidPayload::End(types) => self.place(types.as_ref()),
                 _ => {
@@ -403,6 +418,9 @@ impl<'a> Packer<'a> {
         section(&mut module, SectionId::Element, self.elements, 0, &[]);
         if let Some(count) = self.data_count {
             module.section(&DataCountSection { count });
+        }
+        if self.hinted {
+            module.section(&self.hints);
         }
         let mut code = Vec::new();
         for body in &self.bodies {
