@@ -27,6 +27,7 @@
 use core::ops::Range;
 
 use wasm_encoder::BlockType;
+use wasmparser::{BinaryReader, Operator, OperatorsReader};
 
 use crate::{
     cost::MAX_CHARGE,
@@ -37,8 +38,12 @@ use crate::{
 
 /// Bytes of a loop's body that is copied.
 const MAX_BODY: usize = 160;
-/// Bytes that the copies of one body come to.
-const MAX_COPIES: usize = 320;
+/// Bytes that the copies of one body come to if it stores. Engines compute what is only kept in
+/// locals as late as they can, over all turns that are written together, and then lack registers;
+/// stores hold them to the order of the code.
+const MAX_COPIES_STORING: usize = 512;
+/// The same if it does not store.
+const MAX_COPIES: usize = 240;
 /// Turns that are metered at once.
 const MAX_TURNS: u32 = 4;
 /// Fuel that they may take, a small part of a slice: what is left of one is used up slowly.
@@ -175,8 +180,9 @@ impl Writer<'_, '_> {
     ) -> Option<Tight> {
         // No look may be due inside: then none is in the plain loop but at its branches back.
         let fits = most > 0 && self.unseen + most <= MAX_CHARGE;
-        let turns =
-            MAX_TURNS.min((MAX_COPIES / body.len().max(1)) as u32).min(MAX_FUEL / most.max(1));
+        let copies = if self.stores(&body) { MAX_COPIES_STORING } else { MAX_COPIES };
+        let turns = (copies / body.len().max(1)) as u32;
+        let turns = turns.min(MAX_TURNS).min(MAX_FUEL / most.max(1));
         if !fits || turns < 2 || self.grown(&body, turns) > *self.emitter.spare {
             return None;
         }
@@ -202,6 +208,28 @@ impl Writer<'_, '_> {
 
     fn kind(&self, place: usize) -> &EditKind {
         &self.scan.edits[place].kind
+    }
+
+    /// Whether the code at `offsets` writes to memory.
+    fn stores(&self, offsets: &Range<usize>) -> bool {
+        let code = self.emitter.wasm.get(offsets.clone()).unwrap_or_default();
+        let operators = OperatorsReader::new(BinaryReader::new(code, 0));
+        operators.into_iter().flatten().any(|operator| {
+            use Operator as O;
+            matches!(
+                operator,
+                O::I32Store { .. }
+                    | O::I32Store8 { .. }
+                    | O::I32Store16 { .. }
+                    | O::I64Store { .. }
+                    | O::I64Store8 { .. }
+                    | O::I64Store16 { .. }
+                    | O::I64Store32 { .. }
+                    | O::F32Store { .. }
+                    | O::F64Store { .. }
+                    | O::V128Store { .. }
+            )
+        })
     }
 
     /// About how many bytes copying adds.
