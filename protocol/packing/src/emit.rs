@@ -71,7 +71,25 @@ impl Emitter<'_> {
         if scan.locals > MAX_LOCALS {
             return Err(Refusal::Locals(index));
         }
-        let counted = scan.calls || scan.frame > LEAF_FRAME;
+        let (spare, places) = (*self.spare, self.report.places);
+        let mut written = self.written(body, scan)?;
+        if written.body.len() > MAX_FUNCTION && *self.spare < spare {
+            // What is let in may not depend on copies of loops.
+            self.report.places = places;
+            *self.spare = 0;
+            written = self.written(body, scan)?;
+            *self.spare = spare;
+        }
+        if written.body.len() > MAX_FUNCTION {
+            return Err(Refusal::Function(index));
+        }
+        self.report.functions += 1;
+        self.report.counted_functions += u32::from(counted(scan));
+        self.report.largest_frame = self.report.largest_frame.max(scan.frame);
+        Ok(written)
+    }
+
+    fn written(&mut self, body: &FunctionBody<'_>, scan: &Scan) -> Result<Written, Refusal> {
         let metered = scan.edits.iter().any(|edit| match edit.kind {
             EditKind::Charge { stretch, .. } => scan.meter.charge(stretch) > 0,
             EditKind::Branch { back, .. } | EditKind::BranchIf { back, .. } => back,
@@ -80,7 +98,7 @@ impl Emitter<'_> {
         let mut writer = Writer {
             emitter: self,
             scan,
-            counted,
+            counted: counted(scan),
             metered,
             code: Vec::new(),
             used: [None; 6],
@@ -94,16 +112,15 @@ impl Emitter<'_> {
         let Writer { code, used, mut hints, .. } = writer;
         let locals = self.wasm.get(body.range().start..scan.start).unwrap_or_default();
         let body = with_locals(locals, &used, &code)?;
-        if body.len() > MAX_FUNCTION {
-            return Err(Refusal::Function(index));
-        }
         let before = (body.len() - code.len()) as u32;
         hints.iter_mut().for_each(|hint| hint.branch_func_offset += before);
-        self.report.functions += 1;
-        self.report.counted_functions += u32::from(counted);
-        self.report.largest_frame = self.report.largest_frame.max(scan.frame);
         Ok(Written { body, hints })
     }
+}
+
+/// Whether a function's frame is counted.
+fn counted(scan: &Scan) -> bool {
+    scan.calls || scan.frame > LEAF_FRAME
 }
 
 /// Declarations of locals with those added, then the code.
@@ -242,7 +259,7 @@ impl Writer<'_, '_> {
             EditKind::Charge { stretch, look } => {
                 let fuel = self.scan.meter.charge(stretch);
                 if fuel > 0 {
-                    self.emitter.report.charges += 1;
+                    self.emitter.report.places.charges += 1;
                     self.charge(fuel, look);
                 } else if matches!(look, Look::Always) && self.metered {
                     // Functions may call each other without end, each from inside a loop.
@@ -278,7 +295,7 @@ impl Writer<'_, '_> {
             EditKind::Save => self.save(),
             EditKind::Load => self.load(),
             EditKind::Canonical { lanes, negative, wanted: true } => {
-                self.emitter.report.canonicalised += 1;
+                self.emitter.report.places.canonicalised += 1;
                 self.canonicalise(lanes, negative);
             }
             EditKind::Bulk { shift } => {
@@ -381,7 +398,7 @@ impl Writer<'_, '_> {
     /// A branch to a loop `depth` labels out, with a look on the way. What is usual goes first.
     fn back(&mut self, depth: u32) {
         let local = self.slice();
-        self.emitter.report.looks += 1;
+        self.emitter.report.places.looks += 1;
         self.sink().local_get(local).i64_const(0).i64_gt_s();
         self.hint(true);
         self.sink().br_if(depth);
@@ -391,7 +408,7 @@ impl Writer<'_, '_> {
 
     /// Takes the next slice if this one, on top of the stack, is used up.
     pub(crate) fn look(&mut self) {
-        self.emitter.report.looks += 1;
+        self.emitter.report.places.looks += 1;
         self.sink().i64_const(0).i64_le_s();
         self.hint(false);
         self.sink().if_(BlockType::Empty);
@@ -444,7 +461,7 @@ impl Writer<'_, '_> {
     pub(crate) fn refund(&mut self, fuel: u32) {
         if fuel > 0 {
             let local = self.slice();
-            self.emitter.report.refunds += 1;
+            self.emitter.report.places.refunds += 1;
             self.sink().local_get(local).i64_const(i64::from(fuel)).i64_add().local_set(local);
         }
     }

@@ -36,9 +36,9 @@ mod start;
 mod types;
 mod unroll;
 
-pub use pack::{Packed, Stop, inspect, pack, pack_library};
+pub use pack::{Packed, Stop, inspect, pack, pack_library, pack_library_without_copies};
 pub use refusal::Refusal;
-pub use report::{Imported, Report};
+pub use report::{Imported, Places, Report};
 
 /// Names of what a packed module exports for its host.
 pub mod names {

@@ -72,6 +72,13 @@ pub fn pack_library(wasm: &[u8], fuel: i64) -> Result<Packed, Refusal> {
     packed(wasm, Kind::Library { fuel })
 }
 
+/// The same without copies of loops: what a packed module does may not depend on them.
+pub fn pack_library_without_copies(wasm: &[u8], fuel: i64) -> Result<Packed, Refusal> {
+    let mut packer = Packer::new(wasm, Kind::Library { fuel });
+    packer.spare = 0;
+    packer.packed()
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Command,
@@ -83,19 +90,14 @@ enum Kind {
 /// # Errors
 /// If there is no valid module to describe.
 pub fn inspect(wasm: &[u8]) -> Result<(Report, Vec<Refusal>), Refusal> {
-    let mut packer = Packer::read_all(wasm, Kind::Command)?;
+    let mut packer = Packer::new(wasm, Kind::Command);
+    packer.read_all()?;
     packer.check_exports();
     Ok((packer.report, packer.problems))
 }
 
 fn packed(wasm: &[u8], kind: Kind) -> Result<Packed, Refusal> {
-    let mut packer = Packer::read_all(wasm, kind)?;
-    packer.check_exports();
-    match packer.problems.as_slice() {
-        [] => Ok(packer.finish()),
-        [problem] => Err(problem.clone()),
-        problems => Err(Refusal::Several(problems.to_vec())),
-    }
+    Packer::new(wasm, kind).packed()
 }
 
 /// One section as it is: how many items, and their bytes.
@@ -138,7 +140,18 @@ struct Packer<'a> {
 }
 
 impl<'a> Packer<'a> {
-    fn read_all(wasm: &'a [u8], kind: Kind) -> Result<Self, Refusal> {
+    fn packed(mut self) -> Result<Packed, Refusal> {
+        self.read_all()?;
+        self.check_exports();
+        match self.problems.as_slice() {
+            [] => Ok(self.finish()),
+            [problem] => Err(problem.clone()),
+            problems => Err(Refusal::Several(problems.to_vec())),
+        }
+    }
+
+    fn read_all(&mut self) -> Result<(), Refusal> {
+        let wasm = self.wasm;
         if wasm.len() > MAX_MODULE {
             return Err(Refusal::TooLarge(wasm.len()));
         }
@@ -148,9 +161,7 @@ impl<'a> Packer<'a> {
         if !Parser::is_core_wasm(wasm) {
             return Err(Refusal::NotWasm);
         }
-        let mut packer = Self::new(wasm, kind);
-        packer.read().map_err(|refusal| proposals::named(wasm, refusal))?;
-        Ok(packer)
+        self.read().map_err(|refusal| proposals::named(wasm, refusal))
     }
 
     fn new(wasm: &'a [u8], kind: Kind) -> Self {

@@ -32,7 +32,7 @@ fn a_loop_is_charged_once_a_turn() {
             (local.set 0 (i32.sub (local.get 0) (i32.const 1))) (br 0))))",
     );
     // The loop; what leaves it gives the rest back.
-    assert_eq!((packed.report.charges, packed.report.refunds), (1, 1));
+    assert_eq!((packed.report.places.charges, packed.report.places.refunds), (1, 1));
 }
 
 #[test]

@@ -270,7 +270,7 @@ impl Writer<'_, '_> {
         self.sink().local_get(slice);
         self.look();
         self.sink().br(0).end().end();
-        self.emitter.report.charges += 2;
+        self.emitter.report.places.charges += 2;
         self.nest(Nest::Close);
         (tight.edits.end + 1, tight.body.end + 1)
     }
