@@ -164,7 +164,7 @@ fn packing_words(report: &Report) -> Vec<String> {
             text::bytes(report.largest_frame),
             text::bytes(STACK),
         ),
-        format!("NaNs     made canonical at {} places", report.canonicalised),
+        format!("NaNs     made canonical at {} places", report.places.canonicalised),
     ]
 }
 
