@@ -239,7 +239,7 @@ impl Writer<'_, '_> {
 
     /// Writes a loop with its copies. The edit and the offset where to go on.
     pub(crate) fn unroll(&mut self, tight: &Tight) -> (usize, usize) {
-        *self.emitter.spare -= self.grown(&tight.body, tight.turns);
+        let begun = self.code.len();
         self.nest(Nest::Open);
         self.charged(tight.charge);
         let before = self.unseen;
@@ -272,6 +272,8 @@ impl Writer<'_, '_> {
         self.sink().br(0).end().end();
         self.emitter.report.places.charges += 2;
         self.nest(Nest::Close);
+        let grown = (self.code.len() - begun).saturating_sub(tight.body.len());
+        *self.emitter.spare = self.emitter.spare.saturating_sub(grown);
         (tight.edits.end + 1, tight.body.end + 1)
     }
 

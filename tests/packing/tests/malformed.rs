@@ -198,8 +198,8 @@ fn the_largest_module_is_packed_and_one_byte_more_is_not() {
 
 #[test]
 fn a_module_full_of_code_is_packed() {
-    // A module of nearly the size limit, most of it code.
-    let count = 1_000_000_u32;
+    // Functions so small that what is put in is more than they are.
+    let count = 250_000_u32;
     let wasm = wat::parse_str(r#"(module (type (func)) (memory (export "memory") 1))"#).unwrap();
     let mut sections = sections(&wasm);
     let mut functions = Vec::new();
@@ -218,8 +218,8 @@ fn a_module_full_of_code_is_packed() {
     sections[exports].1 = b"\x02\x06memory\x02\x00\x06_start\x00\x00".to_vec();
     sections.push((10, code));
     let wasm = module(&sections, |_, len| len as u32);
-    assert!(wasm.len() < MAX_MODULE && wasm.len() > 50 << 20);
+    assert!(wasm.len() < MAX_MODULE && wasm.len() > 12 << 20);
     let packed = pack(&wasm).unwrap();
     println!("{} bytes became {}", wasm.len(), packed.wasm.len());
-    assert!(packed.wasm.len() < 3 * wasm.len());
+    assert!(packed.wasm.len() < 4 * wasm.len());
 }
