@@ -261,11 +261,13 @@ impl Writer<'_, '_> {
                 if fuel > 0 {
                     self.emitter.report.places.charges += 1;
                     self.charge(fuel, look);
-                } else if matches!(look, Look::Always) && self.metered {
-                    // Functions may call each other without end, each from inside a loop.
+                } else if self.looks(look) && self.metered {
+                    // Functions may call each other without end, each from inside a loop, and a
+                    // table may lead back to a loop that begins with another.
                     let slice = self.slice();
                     self.sink().local_get(slice);
                     self.look();
+                    self.unseen = 0;
                 }
             }
             EditKind::Nest(nest) => self.nest(nest),
@@ -364,19 +366,24 @@ impl Writer<'_, '_> {
     /// Takes `fuel` from the slice, and looks whether it is used up if that is due.
     fn charge(&mut self, fuel: u32, look: Look) {
         self.spend(fuel);
-        let look = match look {
-            Look::Always => true,
-            Look::Loop(label) => self.scan.meter.is_by_table(label),
-            Look::Due => self.unseen + fuel > MAX_CHARGE,
-        };
+        let due = matches!(look, Look::Due) && self.unseen + fuel > MAX_CHARGE;
         let local = self.slice();
-        if look {
+        if due || self.looks(look) {
             self.sink().local_tee(local);
             self.look();
             self.unseen = 0;
         } else {
             self.sink().local_set(local);
             self.charged(fuel);
+        }
+    }
+
+    /// Whether the meter is looked at whatever has been charged.
+    fn looks(&self, look: Look) -> bool {
+        match look {
+            Look::Always => true,
+            Look::Loop(label) => self.scan.meter.is_by_table(label),
+            Look::Due => false,
         }
     }
 
