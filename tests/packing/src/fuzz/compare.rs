@@ -20,8 +20,9 @@ use crate::v8::V8;
 const FUEL: i64 = 100_000;
 /// Fuel of an unpacked module, in the engine's own measure: about as far.
 const REFERENCE_FUEL: u64 = 100_000;
-/// Enough for a packed module to get as far as any unpacked one that ends.
-const PLENTY: i64 = 1 << 40;
+/// Enough for a packed module to get as far as any unpacked one that ends. Asking once for as much
+/// memory as a number can say already costs 2^40.
+const PLENTY: i64 = 1 << 60;
 
 /// A disagreement.
 #[derive(Debug, Clone)]
