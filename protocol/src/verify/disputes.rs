@@ -132,13 +132,15 @@ impl Verifier {
         }
     }
 
-    /// Nobody is left to referee a dispute, or only who never says anything: the most votes decide, if there is a most. That is no more
-    /// than what agreement with anyone is worth, so nobody loses anything by it.
+    /// Nobody is left to referee a dispute or to look again at a result, or only who never says
+    /// anything: the most votes decide, if there is a most. That is no more than what agreement with
+    /// anyone is worth, so nobody loses anything by it.
     pub(super) fn settle_by_votes(&mut self, index: TaskIndex) {
         let Some(task) = self.tasks.get_mut(&index) else { return };
         let waits = |one: &Wanted| one.widened < RUNGS && self.members.can_answer(one, task);
         let asked = task.wanted.as_ref().is_some_and(waits);
-        if task.state != State::Disputed || self.config.policy == Policy::Boinc || asked {
+        let open = matches!(task.state, State::Disputed | State::Checking);
+        if !open || self.config.policy == Policy::Boinc || asked {
             return;
         }
         let mut votes: BTreeMap<Outcome, u32> = BTreeMap::new();

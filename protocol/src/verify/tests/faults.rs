@@ -199,3 +199,19 @@ fn a_tie_is_broken_by_whoever_comes_although_somebody_is_silent() {
         assert_eq!(world.errors(), 0);
     }
 }
+
+#[test]
+fn a_result_that_all_others_signed_too_is_believed_when_one_of_them_is_out() {
+    let mut world = World::new(adaptive(), 2, false, 11);
+    for number in 1..=3 {
+        world.add(number, honest);
+    }
+    for number in 1..=3 {
+        world.say(id(number), 0, truth(0));
+    }
+    world.verifier.equivocated(world.now, id(3), &mut world.standings);
+    world.settle();
+    assert_eq!(world.verifier.state(0), State::Checking, "it is looked at again");
+    world.run();
+    assert_eq!(world.verifier.acceptance(0).map(|one| one.basis), Some(Basis::Anyone));
+}
