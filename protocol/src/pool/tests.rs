@@ -212,6 +212,7 @@ impl World {
                 None,
                 "task {task} is held by {worker} already"
             );
+            unit.failed.remove(&worker); // it tries again
             self.owed.push((worker, *task));
         }
         assert!(self.held_by(worker) <= node.window, "{worker} holds more than its window");

@@ -203,17 +203,24 @@ fn networks() -> Vec<Case> {
     .to_vec()
 }
 
+fn events(name: &str, events: Value) -> Case {
+    let then = play::standings(&events);
+    Case::valid(name).with("events", events).with("then", then)
+}
+
 fn standings() -> Vec<Case> {
-    let case = |name: &str, events: Value| {
-        let then = play::standings(&events);
-        Case::valid(name).with("events", events).with("then", then)
-    };
-    let day = 24 * 3600;
+    [records(), failures(), bans()].concat()
+}
+
+fn records() -> Vec<Case> {
     vec![
-        case("a newcomer", json!([{ "at": 0, "what": "passes", "who": "a" }])),
-        case("nearly established", json!([{ "at": 0, "what": "passes", "who": "a", "times": 99 }])),
-        case("established", json!([{ "at": 0, "what": "passes", "who": "a", "times": 100 }])),
-        case(
+        events("a newcomer", json!([{ "at": 0, "what": "passes", "who": "a" }])),
+        events(
+            "nearly established",
+            json!([{ "at": 0, "what": "passes", "who": "a", "times": 99 }]),
+        ),
+        events("established", json!([{ "at": 0, "what": "passes", "who": "a", "times": 100 }])),
+        events(
             "a failure starts over",
             json!([
                 { "at": 0, "what": "passes", "who": "a", "times": 200 },
@@ -221,7 +228,7 @@ fn standings() -> Vec<Case> {
                 { "at": 2, "what": "passes", "who": "a", "times": 3 },
             ]),
         ),
-        case(
+        events(
             "a partner that is caught takes its agreements along",
             json!([
                 { "at": 0, "what": "passes", "who": "a", "times": 5 },
@@ -231,29 +238,34 @@ fn standings() -> Vec<Case> {
                 { "at": 2, "what": "fails", "who": "b" },
             ]),
         ),
-        case(
+    ]
+}
+
+fn failures() -> Vec<Case> {
+    vec![
+        events(
             "three failures at once",
             json!([{ "at": 0, "what": "fails", "who": "a", "times": 3 }]),
         ),
-        case(
+        events(
             "four failures at once",
             json!([{ "at": 10, "what": "fails", "who": "a", "times": 4 }]),
         ),
-        case(
+        events(
             "four failures after a long record",
             json!([
                 { "at": 0, "what": "passes", "who": "a", "times": 1000 },
                 { "at": 1, "what": "fails", "who": "a", "times": 4 },
             ]),
         ),
-        case(
+        events(
             "five failures after a long record",
             json!([
                 { "at": 0, "what": "passes", "who": "a", "times": 1000 },
                 { "at": 1, "what": "fails", "who": "a", "times": 5 },
             ]),
         ),
-        case(
+        events(
             "one failure in twenty results",
             json!([
                 { "at": 0, "what": "fails", "who": "a" },
@@ -262,7 +274,13 @@ fn standings() -> Vec<Case> {
                 { "at": 3, "what": "passes", "who": "a", "times": 19 },
             ]),
         ),
-        case(
+    ]
+}
+
+fn bans() -> Vec<Case> {
+    let day = 24 * 3600;
+    vec![
+        events(
             "what happens during a ban changes nothing",
             json!([
                 { "at": 0, "what": "passes", "who": "a", "times": 50 },
@@ -271,21 +289,21 @@ fn standings() -> Vec<Case> {
                 { "at": 3, "what": "fails", "who": "a", "times": 9 },
             ]),
         ),
-        case(
+        events(
             "a ban is not shortened by another",
             json!([
                 { "at": 0, "what": "is banned", "who": "a", "seconds": 10 * day },
                 { "at": 1, "what": "is banned", "who": "a", "seconds": day },
             ]),
         ),
-        case(
+        events(
             "a ban takes agreements along",
             json!([
                 { "at": 0, "what": "passes", "who": "b", "with": "a", "times": 7 },
                 { "at": 1, "what": "is banned", "who": "a", "seconds": day },
             ]),
         ),
-        case(
+        events(
             "after a ban a stranger",
             json!([
                 { "at": 0, "what": "passes", "who": "a", "times": 600 },
@@ -293,7 +311,7 @@ fn standings() -> Vec<Case> {
                 { "at": 11, "what": "passes", "who": "a" },
             ]),
         ),
-        case(
+        events(
             "the operator's word",
             json!([
                 { "at": 0, "what": "is trusted", "who": "a" },
@@ -330,18 +348,30 @@ fn script(name: &str, policy: &str, tasks: u32, own: bool, members: Value, steps
 }
 
 fn scripts() -> Vec<Case> {
-    let three = || members(&[("a", 0), ("b", 0), ("c", 0)]);
-    let known = || members(&[("a", 0), ("b", 200), ("c", 200), ("d", 200), ("e", 0)]);
-    let (right, wrong) = ("right", "wrong");
+    [by_count(), checked(), witnessed(), refereed(), moved(), classic()].concat()
+}
+
+const RIGHT: &str = "right";
+const WRONG: &str = "wrong";
+
+fn three() -> Value {
+    members(&[("a", 0), ("b", 0), ("c", 0)])
+}
+
+fn known() -> Value {
+    members(&[("a", 0), ("b", 200), ("c", 200), ("d", 200), ("e", 0)])
+}
+
+fn by_count() -> Vec<Case> {
     vec![
-        script("anyone's word", "none", 1, false, three(), json!([vote("a", 0, right)])),
+        script("anyone's word", "none", 1, false, three(), json!([vote("a", 0, RIGHT)])),
         script(
             "two of three",
             "vote:2",
             1,
             false,
             three(),
-            json!([vote("a", 0, right), vote("b", 0, wrong), vote("c", 0, right)]),
+            json!([vote("a", 0, RIGHT), vote("b", 0, WRONG), vote("c", 0, RIGHT)]),
         ),
         script(
             "one vote each",
@@ -349,7 +379,7 @@ fn scripts() -> Vec<Case> {
             1,
             false,
             three(),
-            json!([vote("a", 0, right), vote("a", 0, right), vote("b", 0, right)]),
+            json!([vote("a", 0, RIGHT), vote("a", 0, RIGHT), vote("b", 0, RIGHT)]),
         ),
         script(
             "own slots settle a vote",
@@ -357,8 +387,13 @@ fn scripts() -> Vec<Case> {
             1,
             true,
             three(),
-            json!([vote("a", 0, wrong), vote("b", 0, wrong), vote("me", 0, right)]),
+            json!([vote("a", 0, WRONG), vote("b", 0, WRONG), vote("me", 0, RIGHT)]),
         ),
+    ]
+}
+
+fn checked() -> Vec<Case> {
+    vec![
         script(
             "strangers check each other",
             "adaptive",
@@ -366,10 +401,10 @@ fn scripts() -> Vec<Case> {
             false,
             three(),
             json!([
-                vote("a", 0, right),
-                vote("b", 0, right),
-                vote("b", 1, right),
-                vote("c", 1, right),
+                vote("a", 0, RIGHT),
+                vote("b", 0, RIGHT),
+                vote("b", 1, RIGHT),
+                vote("c", 1, RIGHT),
             ]),
         ),
         script(
@@ -378,7 +413,7 @@ fn scripts() -> Vec<Case> {
             1,
             true,
             known(),
-            json!([vote("a", 0, right), vote("c", 0, right)]),
+            json!([vote("a", 0, RIGHT), vote("c", 0, RIGHT)]),
         ),
         script(
             "own slots where nobody is established",
@@ -387,11 +422,11 @@ fn scripts() -> Vec<Case> {
             true,
             three(),
             json!([
-                vote("a", 0, right),
-                vote("me", 0, right),
-                vote("a", 1, right),
-                vote("me", 1, right),
-                vote("a", 2, right),
+                vote("a", 0, RIGHT),
+                vote("me", 0, RIGHT),
+                vote("a", 1, RIGHT),
+                vote("me", 1, RIGHT),
+                vote("a", 2, RIGHT),
             ]),
         ),
         script(
@@ -400,8 +435,13 @@ fn scripts() -> Vec<Case> {
             2,
             true,
             three(),
-            json!([vote("a", 0, wrong), vote("b", 0, right), vote("me", 0, right)]),
+            json!([vote("a", 0, WRONG), vote("b", 0, RIGHT), vote("me", 0, RIGHT)]),
         ),
+    ]
+}
+
+fn witnessed() -> Vec<Case> {
+    vec![
         script(
             "witnesses are asked before somebody is caught",
             "adaptive",
@@ -409,11 +449,11 @@ fn scripts() -> Vec<Case> {
             true,
             known(),
             json!([
-                vote("a", 0, wrong),
-                vote("me", 0, right),
-                vote("b", 0, right),
-                vote("c", 0, right),
-                vote("d", 0, right),
+                vote("a", 0, WRONG),
+                vote("me", 0, RIGHT),
+                vote("b", 0, RIGHT),
+                vote("c", 0, RIGHT),
+                vote("d", 0, RIGHT),
             ]),
         ),
         script(
@@ -423,13 +463,18 @@ fn scripts() -> Vec<Case> {
             true,
             known(),
             json!([
-                vote("a", 0, wrong),
-                vote("me", 0, right),
-                vote("b", 0, wrong),
-                vote("c", 0, wrong),
-                vote("d", 0, wrong),
+                vote("a", 0, WRONG),
+                vote("me", 0, RIGHT),
+                vote("b", 0, WRONG),
+                vote("c", 0, WRONG),
+                vote("d", 0, WRONG),
             ]),
         ),
+    ]
+}
+
+fn refereed() -> Vec<Case> {
+    vec![
         script(
             "two referees where there are no own slots",
             "adaptive",
@@ -437,10 +482,10 @@ fn scripts() -> Vec<Case> {
             false,
             known(),
             json!([
-                vote("a", 0, wrong),
-                vote("b", 0, right),
-                vote("c", 0, right),
-                vote("d", 0, right),
+                vote("a", 0, WRONG),
+                vote("b", 0, RIGHT),
+                vote("c", 0, RIGHT),
+                vote("d", 0, RIGHT),
             ]),
         ),
         script(
@@ -450,19 +495,24 @@ fn scripts() -> Vec<Case> {
             false,
             three(),
             json!([
-                vote("a", 0, right),
-                vote("b", 0, right),
-                vote("c", 0, wrong),
+                vote("a", 0, RIGHT),
+                vote("b", 0, RIGHT),
+                vote("c", 0, WRONG),
                 json!({ "wait": 31 }),
             ]),
         ),
+    ]
+}
+
+fn moved() -> Vec<Case> {
+    vec![
         script(
             "who leaves is not waited for",
             "adaptive",
             1,
             false,
             members(&[("a", 0), ("b", 200), ("c", 0)]),
-            json!([vote("a", 0, right), json!({ "leaves": "b" }), vote("c", 0, right)]),
+            json!([vote("a", 0, RIGHT), json!({ "leaves": "b" }), vote("c", 0, RIGHT)]),
         ),
         script(
             "who is silent is joined by others",
@@ -470,7 +520,7 @@ fn scripts() -> Vec<Case> {
             1,
             false,
             members(&[("a", 0), ("b", 200), ("c", 0)]),
-            json!([vote("a", 0, right), json!({ "wait": 31 })]),
+            json!([vote("a", 0, RIGHT), json!({ "wait": 31 })]),
         ),
         script(
             "a liar's other results are computed anew",
@@ -479,10 +529,10 @@ fn scripts() -> Vec<Case> {
             true,
             members(&[("a", 20_000), ("b", 0)]),
             json!([
-                vote("a", 0, right),
-                vote("a", 1, right),
-                vote("me", 2, right),
-                vote("a", 2, wrong),
+                vote("a", 0, RIGHT),
+                vote("a", 1, RIGHT),
+                vote("me", 2, RIGHT),
+                vote("a", 2, WRONG),
             ]),
         ),
         script(
@@ -492,13 +542,18 @@ fn scripts() -> Vec<Case> {
             true,
             members(&[("a", 0), ("b", 0), ("c", 0)]),
             json!([
-                vote("a", 0, wrong),
-                vote("b", 0, wrong),
-                vote("me", 1, right),
-                vote("a", 1, wrong),
-                vote("me", 0, right),
+                vote("a", 0, WRONG),
+                vote("b", 0, WRONG),
+                vote("me", 1, RIGHT),
+                vote("a", 1, WRONG),
+                vote("me", 0, RIGHT),
             ]),
         ),
+    ]
+}
+
+fn classic() -> Vec<Case> {
+    vec![
         script(
             "spot-checks are the submitter's",
             "spot:1",
@@ -506,10 +561,10 @@ fn scripts() -> Vec<Case> {
             true,
             three(),
             json!([
-                vote("a", 0, right),
-                vote("me", 0, right),
-                vote("b", 1, wrong),
-                vote("me", 1, right),
+                vote("a", 0, RIGHT),
+                vote("me", 0, RIGHT),
+                vote("b", 1, WRONG),
+                vote("me", 1, RIGHT),
             ]),
         ),
         script(
@@ -519,11 +574,11 @@ fn scripts() -> Vec<Case> {
             false,
             three(),
             json!([
-                vote("a", 0, right),
-                vote("b", 0, right),
-                vote("a", 1, right),
-                vote("b", 1, wrong),
-                vote("c", 1, right),
+                vote("a", 0, RIGHT),
+                vote("b", 0, RIGHT),
+                vote("a", 1, RIGHT),
+                vote("b", 1, WRONG),
+                vote("c", 1, RIGHT),
             ]),
         ),
     ]
