@@ -225,7 +225,7 @@ fn whoever_is_gone_at_the_end_has_its_unconfirmed_results_done_again() {
     let bases = world.verifier.bases();
     assert!(world.verifier.tally().closing > 0);
     assert_eq!(world.errors(), 0);
-    assert!(bases.get(&Basis::Word).is_none(), "{bases:?}");
+    assert!(!bases.contains_key(&Basis::Word), "{bases:?}");
 }
 
 #[test]
