@@ -607,6 +607,7 @@ impl Pool {
 
     fn finish(&mut self, index: TaskIndex) {
         self.unfinished -= 1;
+        self.stirred += 1; // whoever held it has a slot empty
         let task = &mut self.tasks[index as usize];
         self.out -= usize::from(task.held() > 0);
         task.own = 0;

@@ -595,6 +595,19 @@ fn a_worker_that_failed_is_asked_again_only_when_nobody_else_is_left() {
 }
 
 #[test]
+fn a_slot_that_a_finished_task_leaves_empty_is_filled_with_what_had_failed() {
+    let now = Timestamp(0);
+    let mut pool = pool_that(true, 3, 1, 512, 0);
+    assert_eq!(enter(&mut pool, now, 1, 1, 2, false), [(1, vec![0, 1])]);
+    // A further task takes the place of the one that failed: no slot is idle.
+    let more = pool.step(now, Input::Inconclusive { worker: peer(1), task: 0 });
+    assert_eq!(leased(&more), [(1, vec![2])]);
+    assert_eq!(pool.step(now, Input::Returned { worker: peer(1), task: 1, wants: want(1, 0) }), []);
+    let again = pool.step(now, Input::Wanted(want(2, 0)));
+    assert_eq!(leased(&again), [(1, vec![0])]);
+}
+
+#[test]
 fn tasks_held_by_paused_workers_alone_are_starved() {
     let now = Timestamp(0);
     let mut pool = pool(1, 1, 512, 0);

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod faults;
+mod flaky;
 mod rules;
 
 use alloc::{
