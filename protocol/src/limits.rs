@@ -44,6 +44,8 @@ pub const MAX_NEIGHBOURS: usize = 160;
 pub const MAX_FOREIGN_JOBS: usize = 256;
 /// Unacknowledged batches that a worker keeps for one job before it stops computing for it.
 pub const MAX_UNACKED_BATCHES: usize = 256;
+/// Results that a source has not acknowledged are kept for it this long after it was last there.
+pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A lease that hears nothing of its worker for this long has lapsed.
 pub const LEASE: Duration = Duration::from_secs(30);
 /// A worker renews its leases this often.

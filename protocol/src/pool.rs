@@ -35,7 +35,7 @@ use worker::Worker;
 /// A task by its place in the job.
 pub type TaskIndex = u32;
 
-/// Peers, sorted: those that may compute a task.
+/// Those that may compute a task, sorted: they are looked up by bisection.
 pub type Among = Arc<[PeerId]>;
 
 /// How many further results a task wants, and from whom.

@@ -75,6 +75,8 @@ pub enum Taken {
     Late {
         /// Agreement.
         agrees: bool,
+        /// Whether it counts as a check of its worker, and so is to be stored.
+        checked: bool,
     },
     /// Of a worker that is banned, or a second vote of one worker.
     Ignored,
@@ -208,7 +210,7 @@ impl Verifier {
         self.members.heard(&vote.worker, now);
         let task = self.tasks.entry(index).or_default();
         if task.state == State::GivenUp {
-            return Taken::Late { agrees: true };
+            return Taken::Late { agrees: true, checked: false };
         }
         if task.ballot(&vote.worker).is_some()
             || self.members.is_excluded(&vote.worker)
@@ -368,6 +370,7 @@ impl Verifier {
         }
         self.tally.results += task.ballots.len() as u64;
         self.tasks.insert(index, task);
+        self.restore_losses(index);
     }
 
     /// Says of what was restored what is wanted, and what is settled. Nobody has joined yet.

@@ -25,7 +25,9 @@ use crate::{
     crypto::Keypair,
     entropy::Entropy,
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
-    limits::{MAX_BATCH, MAX_CREDIT, MAX_FOREIGN_JOBS, MAX_LOG, MAX_UNACKED_BATCHES, RENEW},
+    limits::{
+        MAX_BATCH, MAX_CREDIT, MAX_FOREIGN_JOBS, MAX_LOG, MAX_UNACKED_BATCHES, RENEW, RETENTION,
+    },
     offer::{self, Lending},
     record::{Change, Record},
     result::{Leaf, Opened, Output, output_commit},
@@ -41,8 +43,8 @@ const AHEAD: Duration = Duration::from_secs(3);
 const ASK: Duration = Duration::from_secs(15);
 /// Peers asked at a time.
 const ASKED: usize = 8;
-/// Work of a source that has been away for this long is dropped.
-const RETENTION: Duration = Duration::from_secs(3600);
+/// Work of a source that has been away for this long is not begun any more.
+const STALE: Duration = Duration::from_secs(3600);
 
 /// What happens to the worker.
 #[derive(Debug, Clone)]
@@ -415,7 +417,7 @@ impl Worker {
                 .push(Effect::Violation(peer, "a lease or task that is given twice"));
         }
         if known.is_none() && self.jobs.len() >= MAX_FOREIGN_JOBS {
-            self.jobs.retain(|_, job| !job.is_over());
+            self.make_room(now);
         }
         if self.jobs.len() >= MAX_FOREIGN_JOBS && !self.jobs.contains_key(&(peer, lease.job)) {
             return self.refuse(peer, Some(lease.job), Reason::Busy);
@@ -585,8 +587,15 @@ impl Worker {
         }
     }
 
-    /// Drops the work of sources that have been away for too long.
+    /// Lets go of unbegun work of sources that have been away for long, and of results of those that
+    /// have been away for very long.
     fn expire(&mut self, now: Timestamp) {
+        for ((source, _), job) in &mut self.jobs {
+            let away = |n: &Neighbour| !n.connected && n.seen + STALE <= now;
+            if self.neighbours.get(source).is_some_and(away) {
+                job.shed(0, &mut self.out.records, *source);
+            }
+        }
         let gone: Vec<PeerId> = self
             .neighbours
             .iter()
@@ -594,16 +603,30 @@ impl Worker {
             .map(|(peer, _)| *peer)
             .collect();
         for peer in gone {
-            let jobs: Vec<JobId> = self
-                .jobs
-                .keys()
-                .filter(|(source, _)| *source == peer)
-                .map(|(_, job)| *job)
-                .collect();
-            for job in jobs {
-                self.cancelled(peer, &Cancel { job, tasks: Vec::new() });
-            }
-            self.neighbours.remove(&peer);
+            self.drop_source(peer);
+        }
+    }
+
+    /// Forgets a source that is away, with its work and results.
+    fn drop_source(&mut self, peer: PeerId) {
+        let jobs: Vec<JobId> = self.jobs.range(of(peer)).map(|((_, job), _)| *job).collect();
+        for job in jobs {
+            self.cancelled(peer, &Cancel { job, tasks: Vec::new() });
+        }
+        self.neighbours.remove(&peer);
+    }
+
+    /// Makes room for one more job: results of whoever has been away the longest give way to work of
+    /// somebody who is there. Otherwise a few sources that come and go could take all the room.
+    fn make_room(&mut self, now: Timestamp) {
+        self.jobs.retain(|_, job| !job.is_over());
+        if self.jobs.len() < MAX_FOREIGN_JOBS {
+            return;
+        }
+        let away = |(_, n): &(&PeerId, &Neighbour)| !n.connected && n.seen + STALE <= now;
+        let longest = self.neighbours.iter().filter(away).min_by_key(|(_, n)| n.seen);
+        if let Some(peer) = longest.map(|(peer, _)| *peer) {
+            self.drop_source(peer);
         }
     }
 

@@ -4,7 +4,7 @@
 //! The machines are `bayan-protocol`'s own. What the world adds is only what a node would: it stores
 //! a step's records before it acts on its effects, and a crash may come between the two.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bayan_cast::{Board, Claim, Conduct, Forger, Need, Rate, Role, Turn};
 use bayan_protocol::{
@@ -15,8 +15,9 @@ use bayan_protocol::{
     offer::{Accept, Lending, Prefix, Proximity},
     peer::{Config, Effect, Input, Peer},
     record::{Change, Record},
-    result::{Outcome, Output},
+    result::{Commit, Outcome, Output},
     source,
+    standing::Standing,
     task::{Limits, PROFILE_V1, Program, Status},
     time::Timestamp,
     verify::{Policy, State},
@@ -33,6 +34,8 @@ pub const MS: u64 = 1000;
 /// Outputs of every this many tasks are too long to travel inline.
 const LONG_EVERY: u8 = 5;
 const LONG: usize = 20 << 10;
+/// Batches of a host that can be sent again.
+const KEPT: usize = 32;
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -58,10 +61,19 @@ pub struct Host {
     forger: Forger,
     /// Attempts under way, with the answers of those that nothing is computed for.
     running: BTreeMap<u64, Option<Claim>>,
+    /// Its latest commits, and its latest batches with whom they were sent to.
+    commits: VecDeque<Commit>,
+    batches: VecDeque<(PeerId, [Frame; 2])>,
+    /// What it knew of others when it last crashed.
+    knew: Vec<(PeerId, Standing)>,
     /// The tick that is scheduled.
     wake: Option<Timestamp>,
     /// Peers that it closed the connection with for breaking the protocol.
     pub closed: Vec<PeerId>,
+    /// Peers that it ever stored a ban of.
+    pub banned: BTreeSet<PeerId>,
+    /// How often it knew something else of others after a restart than before.
+    pub forgot: u32,
 }
 
 /// The world.
@@ -80,6 +92,8 @@ pub struct World {
     arrival: BTreeMap<(Number, Number), Timestamp>,
     /// How often each settled task was stored, by host and key; the judge wants one of each.
     pub settled: BTreeMap<(Number, Vec<u8>), Vec<Record>>,
+    /// Every state of a task that was stored after it was final, by host and key, with its outcome.
+    pub after_final: BTreeMap<(Number, Vec<u8>), BTreeSet<(State, Option<Outcome>)>>,
     /// Chance in 1000 that a host crashes between storing and acting.
     pub crash_per_mille: u64,
 }
@@ -99,6 +113,34 @@ pub fn outcome(task: &TaskId) -> Outcome {
     Outcome { status: Status::Exited(0), output: Hash::of(&truth(task)), fuel: fuel(task) }
 }
 
+/// What a machine knows of others.
+fn known(machine: &Peer) -> Vec<(PeerId, Standing)> {
+    machine.standings().iter().map(|(peer, standing)| (*peer, standing.clone())).collect()
+}
+
+impl Host {
+    /// Remembers a batch, to be sent again.
+    fn keep(&mut self, to: &PeerId, frame: &Frame) {
+        match frame {
+            Frame::Commit(commit) => self.commits.push_front(commit.clone()),
+            Frame::Reveal(reveal) => {
+                let commit = self.commits.iter().find(|commit| commit.root == reveal.root);
+                if let Some(commit) = commit.cloned() {
+                    self.batches.push_front((*to, [Frame::Commit(commit), frame.clone()]));
+                }
+            }
+            _ => {}
+        }
+        self.commits.truncate(KEPT);
+        self.batches.truncate(KEPT);
+    }
+
+    /// What it is up to.
+    pub fn role(&self) -> &Role {
+        self.conduct.role()
+    }
+}
+
 impl World {
     /// An empty world.
     pub fn new(seed: u64) -> Self {
@@ -115,6 +157,7 @@ impl World {
             board: Board::default(),
             arrival: BTreeMap::new(),
             settled: BTreeMap::new(),
+            after_final: BTreeMap::new(),
             crash_per_mille: 0,
         }
     }
@@ -152,8 +195,13 @@ impl World {
             conduct: Conduct::new(role, secret),
             forger,
             running: BTreeMap::new(),
+            commits: VecDeque::new(),
+            batches: VecDeque::new(),
+            knew: Vec::new(),
             wake: None,
             closed: Vec::new(),
+            banned: BTreeSet::new(),
+            forgot: 0,
         });
         let number = self.hosts.len() - 1;
         self.start(number);
@@ -201,6 +249,7 @@ impl World {
         let manifest =
             |hash: &Hash| bayan_protocol::cbor::decode::<Manifest>(blobs.get(hash)?).ok();
         let batch = machine.restore(self.now, records, manifest);
+        host.forgot += u32::from(known(&machine) != host.knew);
         host.machine = Some(machine);
         self.carry_out(number, batch);
         self.reschedule(number);
@@ -209,7 +258,9 @@ impl World {
     /// Ends a host as `kill -9` does: the disk stays.
     pub fn crash(&mut self, number: Number) {
         let host = &mut self.hosts[number];
-        host.machine = None;
+        if let Some(machine) = host.machine.take() {
+            host.knew = known(&machine);
+        }
         host.running.clear();
         host.wake = None;
         for other in 0..self.hosts.len() {
@@ -295,21 +346,17 @@ impl World {
 
     fn carry_out(&mut self, number: Number, batch: bayan_protocol::batch::Batch<Effect>) {
         for change in batch.records {
-            let host = &mut self.hosts[number];
             match change {
                 Change::Put(record) => {
                     let key = record.key().0;
-                    if matches!(&record, Record::Decided { decision, .. } if decision.state == State::Final)
-                    {
-                        self.settled.entry((number, key.clone())).or_default().push(record.clone());
-                    }
-                    host.disk.insert(
+                    self.watch(number, &record);
+                    self.hosts[number].disk.insert(
                         key,
                         Record::decode(&record.encode()).expect("what is stored can be read"),
                     );
                 }
                 Change::Delete(key) => {
-                    host.disk.remove(&key.0);
+                    self.hosts[number].disk.remove(&key.0);
                 }
             }
         }
@@ -321,6 +368,30 @@ impl World {
                 return;
             }
             self.act(number, effect);
+        }
+    }
+
+    /// Notes what a judge wants to know of what is stored.
+    fn watch(&mut self, number: Number, record: &Record) {
+        match record {
+            Record::Decided { decision, .. } => {
+                let key = (number, record.key().0);
+                let outcome = decision.acceptance.as_ref().map(|accepted| accepted.outcome);
+                if let Some(states) = self.after_final.get_mut(&key) {
+                    states.insert((decision.state, outcome));
+                }
+                if decision.state == State::Final {
+                    self.after_final
+                        .entry(key.clone())
+                        .or_default()
+                        .insert((State::Final, outcome));
+                    self.settled.entry(key).or_default().push(record.clone());
+                }
+            }
+            Record::Standing { peer, standing } if standing.ban.is_some() => {
+                self.hosts[number].banned.insert(*peer);
+            }
+            _ => {}
         }
     }
 
@@ -373,7 +444,17 @@ impl World {
             self.schedule(0, Event::Turn { at: from, turn });
         }
         for frame in self.hosts[from].forger.pass(frame) {
+            self.hosts[from].keep(peer, &frame);
             self.deliver(from, peer, &frame);
+        }
+    }
+
+    /// Has a host send one of its latest batches again, to whom it has sent it before.
+    pub fn repeat(&mut self, from: Number) {
+        let at = self.draw(KEPT as u64) as usize;
+        let Some((peer, frames)) = self.hosts[from].batches.get(at).cloned() else { return };
+        for frame in &frames {
+            self.deliver(from, &peer, frame);
         }
     }
 
@@ -458,6 +539,9 @@ impl World {
             host.forger = Forger::new(&role, &secret);
             host.conduct = Conduct::new(role, secret);
             host.disk.clear();
+            host.knew.clear();
+            host.commits.clear();
+            host.batches.clear();
             self.start(at);
             for other in neighbours {
                 self.connect(at, other);

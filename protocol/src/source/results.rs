@@ -275,18 +275,13 @@ impl Source {
         stats.returned += 1;
         stats.micros = stats.micros.saturating_add(opened.micros);
         let taken = self.verifier.vote(now, task, vote, standings);
-        let before = self.out.effects.len();
         let wants = self.verdicts(now, standings);
-        if let Taken::Late { agrees } = taken {
+        if let Taken::Late { agrees, .. } = taken {
             let stats = self.workers.entry(worker).or_default();
             stats.late += 1;
             stats.outvoted += u64::from(!agrees);
         }
-        // A late vote is kept only if it proves something against its worker.
-        let caught = self.out.effects[before..].iter().any(
-            |effect| matches!(effect, Effect::Caught { worker: one, task: of, .. } if *one == worker && *of == task),
-        );
-        if taken == Taken::Counted || caught {
+        if matches!(taken, Taken::Counted | Taken::Late { checked: true, .. }) {
             self.out.records.push(Change::Put(Record::Vote {
                 job: self.job,
                 task,

@@ -271,7 +271,8 @@ impl Verifier {
         self.effects.push(Effect::Settled(index));
     }
 
-    /// A vote for a task that stands for good: a copy that was under way when it came to stand.
+    /// A vote for a task that stands for good: a copy that was under way when it came to stand. One that
+    /// counts as a check is kept, so that it counts once however often it is said.
     pub(super) fn late(
         &mut self,
         now: Timestamp,
@@ -279,23 +280,29 @@ impl Verifier {
         vote: &Vote,
         standings: &mut Standings,
     ) -> Taken {
-        let accepted = self.tasks.get(&index).and_then(|task| task.acceptance.as_ref());
-        let Some(acceptance) = accepted else { return Taken::Late { agrees: true } };
+        let counts = matches!(self.policy(), Policy::Adaptive(_)) && !self.quarantined;
+        let (me, place) = (self.me, self.next_vote);
+        let Some(task) = self.tasks.get_mut(&index) else { return Taken::Ignored };
+        let Some(acceptance) = &task.acceptance else {
+            return Taken::Late { agrees: true, checked: false };
+        };
         let agrees = acceptance.outcome == vote.outcome;
-        let (right, own) = (acceptance.outcome, acceptance.is_own());
-        let counts = matches!(self.policy(), Policy::Adaptive(_)) && own && !self.quarantined;
-        if self.policy().checks()
-            && let Some(task) = self.tasks.get_mut(&index)
-        {
+        // After the end nobody can be asked any more whether the accused's result is a wrong one.
+        let checked = counts && acceptance.is_own() && (agrees || !self.over);
+        if self.config.policy.checks() {
             // Whoever has computed the task is not asked for it again, as a witness for instance.
-            task.push(self.next_vote, vote, false);
+            task.push(place, vote, false);
             self.next_vote += 1;
         }
-        if counts && agrees {
-            standings.passed(now, vote.worker, None);
-        } else if counts {
-            self.convict(now, index, vote.worker, right, standings);
+        if checked {
+            self.tally.results += 1;
+            if agrees {
+                self.pass(now, index, vote.worker, (Basis::Own, me), standings);
+            } else {
+                self.accuse(now, index, [(vote.worker, vote.outcome)].into(), standings);
+            }
+            self.effects.push(Effect::Changed(index));
         }
-        Taken::Late { agrees }
+        Taken::Late { agrees, checked }
     }
 }

@@ -66,6 +66,7 @@ impl Verifier {
                 self.conclude(now, index, standings);
             } else {
                 self.staff(now, index, standings);
+                self.settle_by_votes(index);
             }
         }
     }
@@ -197,8 +198,11 @@ impl Verifier {
 
 /// Of whom the settling of a dispute is wanted.
 fn disputed(members: &Members, task: &Task, widened: u8, standings: &Standings) -> members::From {
-    let own = members.own_slots().filter(|own| widened == 0 && !has_voted(task, own));
-    own.unwrap_or_else(|| members.referees(task, standings))
+    let own = members.own_slots().filter(|own| !has_voted(task, own));
+    match (own, widened) {
+        (Some(own), 0) => own,
+        (own, _) => members.referees(task, widened - u8::from(own.is_some()), standings),
+    }
 }
 
 fn has_voted(task: &Task, from: &members::From) -> bool {

@@ -39,7 +39,7 @@ impl Verifier {
         let (need, from) = match (self.config.policy, own) {
             (Policy::Boinc, _) => (1, self.members.everyone()),
             (_, Some(own)) => (1, own),
-            (_, None) => (REFEREES, self.members.referees(task, standings)),
+            (_, None) => (REFEREES, self.members.referees(task, 0, standings)),
         };
         self.want(now, index, need, from);
         self.set_state(index, State::Disputed);
@@ -82,7 +82,8 @@ impl Verifier {
                 let from = if by_count {
                     self.members.everyone()
                 } else {
-                    self.members.referees(task, standings)
+                    let widened = task.wanted.as_ref().map_or(0, |wanted| wanted.widened);
+                    self.members.referees(task, widened, standings)
                 };
                 self.want(now, index, need, from);
             }
@@ -123,6 +124,46 @@ impl Verifier {
             member.lost += 1;
             if member.lost == LOSSES {
                 self.exclude(now, worker, standings);
+            }
+        }
+    }
+
+    /// Nobody is left to referee a dispute: the most votes decide, if there is a most. That is no more
+    /// than what agreement with anyone is worth, so nobody loses anything by it.
+    pub(super) fn settle_by_votes(&mut self, index: TaskIndex) {
+        let Some(task) = self.tasks.get_mut(&index) else { return };
+        let asked = task.wanted.as_ref().is_some_and(|one| self.members.can_answer(one, task));
+        if task.state != State::Disputed || self.config.policy == Policy::Boinc || asked {
+            return;
+        }
+        let mut votes: BTreeMap<Outcome, u32> = BTreeMap::new();
+        for ballot in task.valid() {
+            *votes.entry(ballot.outcome).or_default() += 1;
+        }
+        let mut counts: Vec<(u32, Outcome)> =
+            votes.into_iter().map(|(outcome, count)| (count, outcome)).collect();
+        counts.sort_unstable();
+        let (best, next) = (counts.pop(), counts.pop());
+        if let Some((count, outcome)) = best
+            && count >= REFEREES
+            && next.is_none_or(|(other, _)| other < count)
+        {
+            task.believe(outcome, Basis::Anyone);
+            self.confirm(index);
+        }
+    }
+
+    /// Takes the disputes that a task's voters lost to referees into account again.
+    pub(super) fn restore_losses(&mut self, index: TaskIndex) {
+        let Some(accepted) = self.acceptance(index) else { return };
+        if accepted.basis != Basis::Referees || self.policy() == Policy::Boinc {
+            return;
+        }
+        for worker in accepted.outvoted.clone() {
+            let member = self.members.entry(worker);
+            member.lost += 1;
+            if member.lost >= LOSSES {
+                self.members.exclude(worker);
             }
         }
     }
@@ -176,7 +217,7 @@ impl Verifier {
     /// Own execution contradicts these workers. Established ones of other networks are asked first, once
     /// for each accused, if there are enough to tell a cheat from an app that differs by machine. What
     /// else comes up meanwhile waits for their answer.
-    fn accuse(
+    pub(super) fn accuse(
         &mut self,
         now: Timestamp,
         index: TaskIndex,
@@ -224,7 +265,7 @@ impl Verifier {
         let answers: Vec<(PeerId, Outcome)> = task
             .ballots
             .iter()
-            .filter(|ballot| ballot.vote >= probe.since && !ballot.own)
+            .filter(|ballot| ballot.vote >= probe.since && ballot.referee)
             .map(|ballot| (ballot.worker, ballot.outcome))
             .collect();
         let reproduce = |(_, outcome): &&(PeerId, Outcome)| {
@@ -232,7 +273,10 @@ impl Verifier {
         };
         let same = answers.iter().filter(reproduce).count();
         let given = u32::try_from(answers.len()).unwrap_or(u32::MAX);
-        let accused: Vec<PeerId> = probe.accused.iter().map(|(worker, _)| *worker).collect();
+        // A network has one say, however many established workers it has.
+        let heard = answers.iter().map(|(worker, _)| *worker);
+        let known: Vec<PeerId> =
+            probe.accused.iter().map(|(worker, _)| *worker).chain(heard).collect();
         if same >= WITNESSES as usize {
             return self.quarantine();
         }
@@ -241,7 +285,7 @@ impl Verifier {
         probe.left = enough.saturating_sub(given);
         let left = probe.left;
         let task = &self.tasks[&index];
-        let more = self.members.witnesses(&accused, task, standings);
+        let more = self.members.witnesses(&known, task, standings);
         if left > 0 && !more.is_empty() {
             return self.ask_witnesses(now, index, more);
         }
@@ -361,6 +405,9 @@ impl Verifier {
         member.confirmed.clear();
         for index in open {
             let Some(task) = self.tasks.get_mut(&index) else { continue };
+            if task.state == State::Final {
+                continue; // it answered as a witness there
+            }
             let believed = task.acceptance.as_ref().map(|acceptance| acceptance.outcome);
             let Some(ballot) = task.ballots.iter_mut().find(|one| one.worker == worker) else {
                 continue;

@@ -284,8 +284,9 @@ impl Members {
     }
 
     /// Those who are to settle a dispute that the submitter cannot settle itself: established and
-    /// unrelated to everyone who voted, or whoever comes nearest to that.
-    pub(super) fn referees(&self, task: &Task, standings: &Standings) -> From {
+    /// unrelated to everyone who voted, or whoever comes nearest to that; less near the more often the
+    /// circle was `widened`.
+    pub(super) fn referees(&self, task: &Task, widened: u8, standings: &Standings) -> From {
         let voters = task.workers();
         let free: Vec<PeerId> = self
             .map
@@ -302,7 +303,7 @@ impl Members {
             free.iter().filter(unrelated).copied().collect(),
             free,
         ];
-        let enough = circles.iter().find(|circle| circle.len() >= 2);
+        let enough = circles.iter().skip(widened.into()).find(|circle| circle.len() >= 2);
         let among = enough.or(circles.last()).map(|circle| Among::from(circle.as_slice()));
         From { rung: Basis::Referees, among: among.unwrap_or_default() }
     }
@@ -329,7 +330,9 @@ impl Members {
                 }
             }
         }
-        by_network.into_values().collect()
+        let mut witnesses: Vec<PeerId> = by_network.into_values().collect();
+        witnesses.sort_unstable();
+        witnesses
     }
 
     /// Whether none of those asked has returned anything since `since`.

@@ -106,7 +106,7 @@ pub struct Note {
     pub discredited: bool,
     /// It has been counted as a passed check.
     pub passed: bool,
-    /// It was cast while the task was disputed.
+    /// It was cast while the task was disputed, or by a witness that was asked.
     pub referee: bool,
 }
 
@@ -183,7 +183,10 @@ impl Task {
             own,
             discredited: false,
             passed: false,
-            referee: self.state == State::Disputed,
+            referee: match (&self.probe, &self.wanted) {
+                (Some(_), Some(wanted)) => wanted.from.among.contains(&cast.worker),
+                _ => self.state == State::Disputed,
+            },
         });
     }
 

@@ -1,6 +1,7 @@
 //! The verifier beside a small world: workers of many kinds, tasks handed to whoever is wanted.
 
 mod attacks;
+mod faults;
 mod rules;
 
 use alloc::{
@@ -147,6 +148,9 @@ impl World {
                 break;
             }
             for effect in effects {
+                if let Effect::Want(Want { among: Some(among), .. }) = &effect {
+                    assert!(among.is_sorted(), "who is asked is looked up by bisection");
+                }
                 match effect {
                     Effect::Want(want) if want.need == 0 => drop(self.wants.remove(&want.task)),
                     Effect::Want(want) => drop(self.wants.insert(want.task, want)),
@@ -239,6 +243,8 @@ impl World {
             if !self.advance() {
                 self.now = Timestamp(self.now.0 + 31_000_000);
                 self.verifier.tick(self.now, &mut self.standings);
+                self.settle();
+                self.verifier.advance(self.now, &mut self.standings);
                 self.settle();
             }
             steps += 1;

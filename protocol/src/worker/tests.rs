@@ -534,3 +534,29 @@ fn a_lease_of_the_largest_size_is_taken_whole() {
     bench.lease(lease(1, 1, 1, 0..u16::try_from(MAX_LEASE_TASKS).unwrap()));
     assert_eq!(bench.worker.load().queued, MAX_LEASE_TASKS as u64 - 2);
 }
+
+#[test]
+fn results_outlast_the_work_of_a_source_that_is_away() {
+    let mut bench = Bench::ready(1, 1);
+    bench.lease(lease(1, 1, 1, 0..20));
+    bench.execute();
+    bench.execute();
+    bench.step(Input::Down { peer: source(1) });
+    bench.pass(Duration::from_secs(3700));
+    let stored = |bench: &Bench| {
+        let batches = bench.disk.values().filter(|one| matches!(one, Record::Batch { .. })).count();
+        let held = bench.disk.values().filter(|one| matches!(one, Record::Held { .. })).count();
+        (batches, held)
+    };
+    while !bench.running.is_empty() {
+        bench.execute();
+    }
+    bench.pass(Duration::from_secs(60));
+    let (batches, held) = stored(&bench);
+    assert!(batches > 0 && held == 0, "{batches} batches, {held} leases");
+    assert!(bench.runs.len() < 6, "nothing more is begun for it: {}", bench.runs.len());
+    bench.pass(Duration::from_secs(6 * 24 * 3600));
+    assert_eq!(stored(&bench), (batches, 0));
+    bench.pass(Duration::from_secs(24 * 3600));
+    assert_eq!(stored(&bench), (0, 0));
+}

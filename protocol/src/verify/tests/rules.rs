@@ -17,8 +17,8 @@ fn two_agreeing_peers_settle_and_the_third_is_late() {
     let accepted = world.verifier.acceptance(0).expect("two agree");
     assert_eq!((accepted.outcome, accepted.basis), (truth(0), Basis::Quorum));
     assert_eq!((&accepted.agreed, &accepted.outvoted), (&vec![id(1), id(3)], &vec![id(2)]));
-    assert_eq!(world.say(id(4), 0, truth(0)), Taken::Late { agrees: true });
-    assert_eq!(world.say(id(5), 0, wrong(5, 0)), Taken::Late { agrees: false });
+    assert_eq!(world.say(id(4), 0, truth(0)), Taken::Late { agrees: true, checked: false });
+    assert_eq!(world.say(id(5), 0, wrong(5, 0)), Taken::Late { agrees: false, checked: false });
     assert!(world.verifier.is_over());
 }
 
@@ -30,6 +30,50 @@ fn one_peer_has_one_vote_however_often_it_speaks() {
     assert_eq!(world.say(id(1), 0, truth(0)), Taken::Ignored);
     assert_eq!(world.say(id(1), 0, wrong(1, 0)), Taken::Ignored);
     assert_eq!(world.verifier.state(0), State::Open);
+}
+
+#[test]
+fn a_late_copy_is_one_check_however_often_it_is_said() {
+    let mut world = World::new(adaptive(), 2, true, 1);
+    let (a, b) = (world.add(1, honest), world.add(2, honest));
+    world.say(ME, 0, truth(0));
+    assert_eq!(world.say(a, 0, truth(0)), Taken::Late { agrees: true, checked: true });
+    assert_eq!(world.say(b, 0, wrong(2, 0)), Taken::Late { agrees: false, checked: true });
+    for _ in 0..5 {
+        assert_eq!(world.say(a, 0, truth(0)), Taken::Ignored);
+        assert_eq!(world.say(b, 0, wrong(2, 0)), Taken::Ignored);
+    }
+    assert_eq!(world.standings.k(&a), 1);
+    assert_eq!(world.standings.get(&b).map(|standing| standing.failed), Some(1));
+    assert_eq!((world.banned(), world.caught.len()), (vec![], 1));
+    let notes = world.verifier.decision(0).expect("it is settled").notes;
+    let passed = notes.iter().filter(|note| note.passed).map(|note| note.worker);
+    assert_eq!(passed.collect::<Vec<_>>(), [a], "so it is known after a restart too");
+}
+
+/// A world with three established workers, in networks of another order than their ids.
+pub(super) fn witnessed(tasks: u32) -> World {
+    let mut world = World::new(adaptive(), tasks, true, 1);
+    for number in 1..=3 {
+        for _ in 0..200 {
+            world.standings.passed(world.now, id(number), None);
+        }
+        world.add_in(number, 9 - number, honest);
+    }
+    world
+}
+
+#[test]
+fn witnesses_are_asked_wherever_their_networks_stand_in_order() {
+    let mut world = witnessed(2);
+    let liar = world.add(20, honest);
+    world.say(liar, 0, wrong(20, 0));
+    world.say(ME, 0, truth(0));
+    assert_eq!((world.wants[&0].need, world.caught.len()), (3, 0), "they are asked first");
+    while world.caught.is_empty() {
+        assert!(world.advance());
+    }
+    assert_eq!(world.caught, [liar]);
 }
 
 #[test]
@@ -67,7 +111,7 @@ fn a_task_that_was_given_up_is_never_settled_by_later_votes() {
         world.say(id(1), 0, truth(0));
         world.verifier.give_up(0);
         world.settle();
-        assert_eq!(world.say(id(2), 0, truth(0)), Taken::Late { agrees: true });
+        assert_eq!(world.say(id(2), 0, truth(0)), Taken::Late { agrees: true, checked: false });
         assert_eq!(world.verifier.state(0), State::GivenUp);
         assert!(world.verifier.is_over() && world.wants.is_empty());
     }
@@ -233,28 +277,32 @@ fn a_draw_is_a_function_of_secret_root_and_task_alone() {
     assert!(Share::ONE.is_drawn(u64::MAX));
 }
 
+/// The job's verifier out of what it has stored.
+pub(super) fn stored(world: &World) -> Verifier {
+    let mut restored = Verifier::new(world.verifier.config, ME, [99; 32]);
+    for (index, task) in &world.verifier.tasks {
+        let vote = |ballot: &task::Ballot| Vote {
+            worker: ballot.worker,
+            outcome: ballot.outcome,
+            root: Hash([0; 32]),
+            id: task_id(*index),
+        };
+        let votes: Vec<Vote> = task.ballots.iter().map(vote).collect();
+        restored.restore(*index, Some(task.decision()), &votes);
+    }
+    restored
+}
+
 #[test]
 fn what_is_stored_brings_everything_back() {
     let mut world = World::new(adaptive(), 300, true, 11);
     for number in 1..=4 {
         world.known(number, 3000, if number == 4 { |w, t, _, _| wrong(w, t) } else { honest });
     }
-    let mut votes: BTreeMap<TaskIndex, Vec<Vote>> = BTreeMap::new();
     for _ in 0..250 {
         assert!(world.advance());
     }
-    let mut restored = Verifier::new(config(adaptive(), 300), ME, [99; 32]);
-    for (index, task) in &world.verifier.tasks {
-        for ballot in &task.ballots {
-            votes.entry(*index).or_default().push(Vote {
-                worker: ballot.worker,
-                outcome: ballot.outcome,
-                root: Hash([0; 32]),
-                id: task_id(*index),
-            });
-        }
-        restored.restore(*index, Some(task.decision()), &votes[index]);
-    }
+    let mut restored = stored(&world);
     assert_eq!(restored.counts(), world.verifier.counts());
     assert_eq!(restored.bases(), world.verifier.bases());
     assert_eq!(restored.feed(0).collect::<Vec<_>>(), world.verifier.feed(0).collect::<Vec<_>>());
@@ -305,7 +353,7 @@ fn whoever_comes_late_is_not_asked_again() {
     let (liar, late) = (world.add(9, |w, t, _, _| wrong(w, t)), id(6));
     world.say(ME, 0, truth(0));
     world.say(late, 0, truth(0));
-    assert_eq!(world.say(liar, 0, wrong(9, 0)), Taken::Late { agrees: false });
+    assert_eq!(world.say(liar, 0, wrong(9, 0)), Taken::Late { agrees: false, checked: true });
     assert_eq!(world.verifier.voters(0), [ME, late, liar]);
 }
 

@@ -1,0 +1,156 @@
+//! Silence, crowds and restarts: what must not stop a job, and what must not be forgotten.
+
+use super::rules::{stored, witnessed};
+use super::*;
+
+/// Wrong as all of a ring are.
+fn lies(world: &mut World, worker: PeerId, task: TaskIndex) -> Taken {
+    world.say(worker, task, agreed(task))
+}
+
+#[test]
+fn copies_that_nobody_asked_for_are_no_witnesses() {
+    let mut world = witnessed(2);
+    let ring: Vec<PeerId> = (11..=14).map(|number| world.add(number, honest)).collect();
+    lies(&mut world, ring[0], 0);
+    world.say(ME, 0, truth(0));
+    for mate in &ring[1..] {
+        lies(&mut world, *mate, 0);
+    }
+    assert!(!world.verifier.quarantined, "only established workers of other networks count");
+    world.run();
+    assert_eq!(world.banned(), [11, 12, 13, 14]);
+}
+
+#[test]
+fn one_network_is_one_witness_however_many_established_workers_it_has() {
+    let mut world = witnessed(2);
+    // A ring of a long record, in one network.
+    for number in 21..=23 {
+        for _ in 0..900 {
+            world.standings.passed(world.now, id(number), None);
+        }
+        world.add_in(number, 77, |_, task, _, _| agreed(task));
+    }
+    let liar = world.add(11, honest);
+    lies(&mut world, liar, 0);
+    world.say(ME, 0, truth(0));
+    world.run();
+    assert!(!world.verifier.quarantined);
+    assert!(world.caught.contains(&liar), "{:?}", world.caught);
+}
+
+#[test]
+fn whoever_is_late_with_another_result_is_not_caught_before_others_were_asked() {
+    let mut world = World::new(adaptive(), 8, true, 3);
+    for number in 1..=4 {
+        // On the same kind of machine as the accused: the app differs there.
+        world.known(number, 200, |_, task, _, _| agreed(task));
+    }
+    let other = world.add(9, honest);
+    for task in 0..8 {
+        world.say(ME, task, truth(task));
+        lies(&mut world, other, task);
+    }
+    world.run();
+    assert!(world.verifier.quarantined);
+    assert_eq!((world.caught.len(), world.banned()), (0, vec![]));
+}
+
+#[test]
+fn what_is_final_stays_so_when_a_witness_is_caught() {
+    let mut world = witnessed(4);
+    let liar = world.add(11, honest);
+    world.say(ME, 1, truth(1));
+    lies(&mut world, liar, 0);
+    world.say(ME, 0, truth(0));
+    world.say(id(1), 0, truth(0));
+    world.verifier.convict(world.now, 1, id(1), truth(1), &mut world.standings);
+    world.settle();
+    assert_eq!(world.verifier.state(0), State::Final);
+    world.run();
+    assert_eq!(world.history[&0].last(), Some(&State::Final));
+}
+
+#[test]
+fn witnesses_that_say_nothing_do_not_stop_the_job() {
+    let mut world = World::new(adaptive(), 3, true, 5);
+    for number in 1..=3 {
+        for _ in 0..200 {
+            world.standings.passed(world.now, id(number), None);
+        }
+        // It is there, and never computes anything.
+        world.enter(id(number), about(number));
+    }
+    let liar = world.add(11, honest);
+    lies(&mut world, liar, 0);
+    world.say(ME, 0, truth(0));
+    world.say(ME, 1, truth(1));
+    world.say(ME, 2, truth(2));
+    world.run();
+    assert_eq!(world.caught, [liar]);
+}
+
+#[test]
+fn referees_that_say_nothing_are_joined_by_others() {
+    let mut world = World::new(adaptive(), 1, false, 6);
+    for number in 1..=2 {
+        for _ in 0..200 {
+            world.standings.passed(world.now, id(number), None);
+        }
+        world.enter(id(number), about(number));
+    }
+    for number in 11..=14 {
+        world.add(number, honest);
+    }
+    world.say(id(11), 0, wrong(11, 0));
+    world.say(id(12), 0, truth(0));
+    world.run();
+    assert_eq!((world.errors(), world.verifier.state(0)), (0, State::Final));
+}
+
+#[test]
+fn where_everybody_has_a_vote_the_most_decide_after_a_while_and_a_tie_waits() {
+    let mut world = World::new(adaptive(), 2, false, 7);
+    for number in 1..=3 {
+        world.add(number, honest);
+    }
+    world.say(id(1), 0, truth(0));
+    world.say(id(2), 0, truth(0));
+    world.say(id(3), 0, wrong(3, 0));
+    assert_eq!(world.verifier.state(0), State::Disputed);
+    world.run();
+    let accepted = world.verifier.acceptance(0).expect("two agree");
+    assert_eq!((accepted.outcome, accepted.basis), (truth(0), Basis::Anyone));
+
+    let mut world = World::new(adaptive(), 1, false, 7);
+    world.add(1, honest);
+    world.add(2, honest);
+    world.say(id(1), 0, truth(0));
+    world.say(id(2), 0, wrong(2, 0));
+    for _ in 0..10 {
+        world.now = Timestamp(world.now.0 + 31_000_000);
+        world.verifier.tick(world.now, &mut world.standings);
+        world.settle();
+    }
+    assert_eq!(world.verifier.state(0), State::Disputed);
+    world.add(3, honest);
+    world.add(4, honest);
+    world.run();
+    assert_eq!(world.errors(), 0);
+}
+
+#[test]
+fn who_lost_too_many_disputes_is_out_after_a_restart_too() {
+    let mut world = World::new(adaptive(), 40, false, 8);
+    for number in 1..=6 {
+        world.known(number, 1000, honest);
+    }
+    let liar = world.add(7, |w, t, _, _| wrong(w, t));
+    while !world.excluded.contains(&liar) {
+        assert!(world.advance());
+    }
+    let restored = stored(&world);
+    assert!(restored.is_excluded(&liar));
+    assert!(!restored.is_excluded(&id(1)));
+}
