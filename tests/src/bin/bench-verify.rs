@@ -96,7 +96,10 @@ fn earn(client: &Client) -> anyhow::Result<()> {
         let known = least.len() >= PEERS;
         let least = least.into_iter().min().unwrap_or(0);
         if known && least >= RECORD {
-            println!("records of {least} and more earned with {tasks} tasks in {:?}", begun.elapsed());
+            println!(
+                "records of {least} and more earned with {tasks} tasks in {:?}",
+                begun.elapsed()
+            );
             return Ok(());
         }
         ensure!(begun.elapsed() < LIMIT, "after {tasks} tasks the least record is {least}");
