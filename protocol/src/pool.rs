@@ -481,6 +481,7 @@ impl Pool {
         let task = &mut self.tasks[index as usize];
         if task.need == 0 {
             if self.config.reopens && becomes == Some(Copy::Returned) {
+                task.returned += u32::from(task.copy_of(&peer) != becomes);
                 task.set_copy(peer, becomes);
             }
             return; // a finished task has no copies that are held

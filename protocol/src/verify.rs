@@ -208,19 +208,21 @@ impl Verifier {
     ) -> Taken {
         let own = vote.worker == self.me;
         self.members.heard(&vote.worker, now);
-        let task = self.tasks.entry(index).or_default();
-        if task.state == State::GivenUp {
+        // A vote that does not count leaves no trace: the job would take its task for begun.
+        let known = self.tasks.get(&index);
+        if known.is_some_and(|task| task.state == State::GivenUp) {
             return Taken::Late { agrees: true, checked: false };
         }
-        if task.ballot(&vote.worker).is_some()
+        if known.is_some_and(|task| task.ballot(&vote.worker).is_some())
             || self.members.is_excluded(&vote.worker)
             || standings.is_banned(now, &vote.worker)
         {
             return Taken::Ignored;
         }
-        if task.state == State::Final && task.probe.is_none() {
+        if known.is_some_and(|task| task.state == State::Final && task.probe.is_none()) {
             return self.late(now, index, &vote, standings);
         }
+        let task = self.tasks.entry(index).or_default();
         task.push(self.next_vote, &vote, own);
         if task.state == State::Open {
             self.busy.insert(index);

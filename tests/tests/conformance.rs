@@ -14,10 +14,14 @@ mod frames;
 mod identity;
 #[path = "../src/bin/vectors/notation.rs"]
 mod notation;
+#[path = "../src/bin/vectors/play.rs"]
+mod play;
 #[path = "conformance/results.rs"]
 mod results;
 #[path = "conformance/vector.rs"]
 mod vector;
+#[path = "conformance/verify.rs"]
+mod verify;
 #[path = "conformance/work.rs"]
 mod work;
 
@@ -29,7 +33,7 @@ use vector::{Case, specs};
 type Check = fn(&Case) -> Option<String>;
 
 /// Who reads what.
-const READERS: [(&str, Check); 16] = [
+const READERS: [(&str, Check); 22] = [
     ("evidence/files.json", evidence::file),
     ("evidence/verdicts.json", evidence::verdict),
     ("identity/ids.json", identity::id),
@@ -41,6 +45,12 @@ const READERS: [(&str, Check); 16] = [
     ("results/merkle.json", results::tree),
     ("results/output-commits.json", results::commitment),
     ("results/proofs.json", results::proof),
+    ("verify/draws.json", verify::drawn),
+    ("verify/networks.json", verify::network),
+    ("verify/policies.json", verify::policy),
+    ("verify/rates.json", verify::rate),
+    ("verify/scripts.json", verify::script),
+    ("verify/standings.json", verify::standings),
     ("wire/adverts.json", frames::advert),
     ("wire/cbor.json", frames::canonical),
     ("wire/frames.json", frames::frame),
@@ -78,7 +88,10 @@ fn every_kind_of_judgement_is_exercised() {
         let cases = vector::read(path);
         let (valid, invalid): (Vec<_>, Vec<_>) =
             cases.iter().partition(|case| case.error().is_none());
-        let one_sided = path.ends_with("/frames.json") || path.ends_with("/refused-frames.json");
+        // What a submitter computes for itself is right or not; only what people write is refused.
+        let computed = path.starts_with("verify/") && path != "verify/policies.json";
+        let one_sided =
+            computed || path.ends_with("/frames.json") || path.ends_with("/refused-frames.json");
         assert!(
             one_sided || !valid.is_empty() && !invalid.is_empty(),
             "{path} has one kind of case only"
@@ -110,14 +123,18 @@ fn every_vector_file_is_read_by_somebody() {
     let read: BTreeSet<String> =
         READERS.iter().map(|(path, _)| (*path).to_owned()).chain([TASK_IDS.to_owned()]).collect();
     let (guests, files): (BTreeSet<String>, BTreeSet<String>) =
-        vector::all_files().into_iter().partition(|path| path.starts_with("guest/"));
+        vector::all_files().into_iter().partition(|path| is_guests(path));
     assert_eq!(files, read, "files that are there and files that are read");
     let tests = citations::sources(&specs().join("../node/sandbox/tests"));
     for path in guests {
-        let name = path.trim_start_matches("guest/");
-        let named = tests.iter().any(|(_, text)| text.contains(&format!("\"{name}\"")));
+        let named = tests.iter().any(|(_, text)| text.contains(&format!("\"{path}\"")));
         assert!(named, "no test of node/sandbox names specs/vectors/{path}");
     }
+}
+
+/// Whether the file holds modules, with the shape that guest-abi.md describes.
+fn is_guests(path: &str) -> bool {
+    path.starts_with("guest/") || path.starts_with("packing/")
 }
 
 #[test]

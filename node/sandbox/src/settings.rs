@@ -139,6 +139,8 @@ fn config() -> Config {
         .cranelift_nan_canonicalization(false)
         .cranelift_opt_level(OptLevel::Speed)
         .parallel_compilation(false)
+        // Packing says which branches are rare; hints of the guest itself do not get here.
+        .wasm_branch_hinting(true)
         .relaxed_simd_deterministic(true)
         .wasm_features(WasmFeatures::all(), false)
         .wasm_features(FEATURES, true)

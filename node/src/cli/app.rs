@@ -136,9 +136,9 @@ fn packing_json(report: &Report) -> serde_json::Value {
         "functions": report.functions,
         "counted_frames": report.counted_functions,
         "largest_frame": report.largest_frame,
-        "charges": report.charges,
-        "refunds": report.refunds,
-        "canonicalised": report.canonicalised,
+        "charges": report.places.charges,
+        "refunds": report.places.refunds,
+        "canonicalised": report.places.canonicalised,
         "start_fuel": report.start_fuel,
         "memory_min": report.memory_bytes(),
         "memory_max": report.memory_max.map(|pages| pages.saturating_mul(PAGE)),
@@ -155,7 +155,7 @@ fn packing_words(report: &Report) -> Vec<String> {
         format!("bytes    {} as it is, {} packed ({growth:+.0}%)", report.size, report.packed_size),
         format!(
             "fuel     charged at {} places, part of it given back at {}; {} before the first instruction",
-            report.charges, report.refunds, report.start_fuel
+            report.places.charges, report.places.refunds, report.start_fuel
         ),
         format!(
             "stack    {} of {} functions are counted; the largest frame takes {} of {}",
@@ -164,7 +164,7 @@ fn packing_words(report: &Report) -> Vec<String> {
             text::bytes(report.largest_frame),
             text::bytes(STACK),
         ),
-        format!("NaNs     made canonical at {} places", report.canonicalised),
+        format!("NaNs     made canonical at {} places", report.places.canonicalised),
     ]
 }
 

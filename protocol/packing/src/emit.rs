@@ -1,19 +1,22 @@
 //! Writes a function anew, with its edits.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
-use wasm_encoder::{BlockType, Encode, Ieee32, Ieee64, InstructionSink, ValType};
+use wasm_encoder::{BlockType, BranchHint, Encode, Ieee32, Ieee64, InstructionSink, ValType};
 use wasmparser::FunctionBody;
 
 use crate::{
     cost::{self, MAX_CHARGE},
     float::Lanes,
     limits::{LEAF_FRAME, MAX_FUNCTION, MAX_LOCALS, MAX_TABLE_ELEMENTS},
+    meter::{Site, StretchId},
     pack::{Shape, Stop},
     refusal::Refusal,
     report::Report,
     scan::{Edit, EditKind, Look, Nest, Scan},
     types::TypeList,
+    unroll::Copying,
 };
 
 /// Locals that packing adds, each only where it is used. Their order is that of their declaration.
@@ -45,20 +48,48 @@ pub(crate) struct Emitter<'a> {
     pub(crate) shape: &'a Shape,
     pub(crate) types: &'a mut TypeList,
     pub(crate) report: &'a mut Report,
+    /// Bytes that copies of loops may still add to the module.
+    pub(crate) spare: &'a mut usize,
+}
+
+/// A function written anew.
+pub(crate) struct Written {
+    /// Its body, without its length.
+    pub(crate) body: Vec<u8>,
+    /// Which of its branches are usual and which are rare.
+    pub(crate) hints: Vec<BranchHint>,
 }
 
 impl Emitter<'_> {
-    /// The body of function `index`, without its length.
+    /// Writes function `index`.
     pub(crate) fn function(
         &mut self,
         index: u32,
         body: &FunctionBody<'_>,
         scan: &Scan,
-    ) -> Result<Vec<u8>, Refusal> {
+    ) -> Result<Written, Refusal> {
         if scan.locals > MAX_LOCALS {
             return Err(Refusal::Locals(index));
         }
-        let counted = scan.calls || scan.frame > LEAF_FRAME;
+        let (spare, places) = (*self.spare, self.report.places);
+        let mut written = self.written(body, scan)?;
+        if written.body.len() > MAX_FUNCTION && *self.spare < spare {
+            // What is let in may not depend on copies of loops.
+            self.report.places = places;
+            *self.spare = 0;
+            written = self.written(body, scan)?;
+            *self.spare = spare;
+        }
+        if written.body.len() > MAX_FUNCTION {
+            return Err(Refusal::Function(index));
+        }
+        self.report.functions += 1;
+        self.report.counted_functions += u32::from(counted(scan));
+        self.report.largest_frame = self.report.largest_frame.max(scan.frame);
+        Ok(written)
+    }
+
+    fn written(&mut self, body: &FunctionBody<'_>, scan: &Scan) -> Result<Written, Refusal> {
         let metered = scan.edits.iter().any(|edit| match edit.kind {
             EditKind::Charge { stretch, .. } => scan.meter.charge(stretch) > 0,
             EditKind::Branch { back, .. } | EditKind::BranchIf { back, .. } => back,
@@ -67,26 +98,29 @@ impl Emitter<'_> {
         let mut writer = Writer {
             emitter: self,
             scan,
-            counted,
+            counted: counted(scan),
             metered,
             code: Vec::new(),
             used: [None; 6],
             next: scan.locals,
+            hints: Vec::new(),
             unseen: 0,
             peaks: Vec::new(),
+            copying: None,
         };
         writer.body();
-        let Writer { code, used, .. } = writer;
+        let Writer { code, used, mut hints, .. } = writer;
         let locals = self.wasm.get(body.range().start..scan.start).unwrap_or_default();
-        let function = with_locals(locals, &used, &code)?;
-        if function.len() > MAX_FUNCTION {
-            return Err(Refusal::Function(index));
-        }
-        self.report.functions += 1;
-        self.report.counted_functions += u32::from(counted);
-        self.report.largest_frame = self.report.largest_frame.max(scan.frame);
-        Ok(function)
+        let body = with_locals(locals, &used, &code)?;
+        let before = (body.len() - code.len()) as u32;
+        hints.iter_mut().for_each(|hint| hint.branch_func_offset += before);
+        Ok(Written { body, hints })
     }
+}
+
+/// Whether a function's frame is counted.
+fn counted(scan: &Scan) -> bool {
+    scan.calls || scan.frame > LEAF_FRAME
 }
 
 /// Declarations of locals with those added, then the code.
@@ -111,21 +145,25 @@ fn with_locals(declared: &[u8], used: &[Option<u32>; 6], code: &[u8]) -> Result<
     Ok(out)
 }
 
-struct Writer<'w, 'e> {
-    emitter: &'w mut Emitter<'e>,
-    scan: &'w Scan,
+pub(crate) struct Writer<'w, 'e> {
+    pub(crate) emitter: &'w mut Emitter<'e>,
+    pub(crate) scan: &'w Scan,
     /// Whether the function's frame is counted.
     counted: bool,
     /// Whether it charges anything, and so holds the slice.
     metered: bool,
-    code: Vec<u8>,
+    pub(crate) code: Vec<u8>,
+    /// Hints to engines, with offsets into the code. They say nothing of what code does.
+    hints: Vec<BranchHint>,
     /// The index of each scratch local that is used.
     used: [Option<u32>; 6],
     next: u32,
     /// What may have been charged here since the meter was last looked at.
-    unseen: u32,
+    pub(crate) unseen: u32,
     /// The most that this was, in each open block.
     peaks: Vec<u32>,
+    /// Of a loop that is being copied: which copy this is.
+    pub(crate) copying: Option<Copying>,
 }
 
 impl Writer<'_, '_> {
@@ -140,18 +178,36 @@ impl Writer<'_, '_> {
             let block = self.emitter.types.results(&self.scan.results);
             self.sink().block(block);
         }
-        let mut at = self.scan.start;
-        for Edit { range, kind } in &self.scan.edits {
-            self.copy(at, range.start);
-            at = range.end;
-            self.edit(kind, range.start, range.end);
-        }
-        self.copy(at, self.scan.end);
+        self.span(0..self.scan.edits.len(), self.scan.start..self.scan.end);
         if self.wrapped() {
             self.sink().end();
             self.leave();
         }
         self.sink().end();
+    }
+
+    /// Writes the code at `offsets` with the edits that are made there.
+    pub(crate) fn span(&mut self, edits: Range<usize>, offsets: Range<usize>) {
+        let scan = self.scan;
+        let (mut next, mut at) = (edits.start, offsets.start);
+        while next < edits.end {
+            let Edit { range, kind } = &scan.edits[next];
+            self.copy(at, range.start);
+            (next, at) = match *kind {
+                EditKind::Loop { stretch, label, block } => {
+                    self.before_loop(stretch);
+                    match self.tight(next, label, block) {
+                        Some(tight) => self.unroll(&tight),
+                        None => (next + 1, range.start),
+                    }
+                }
+                _ => {
+                    self.edit(kind, range.start, range.end);
+                    (next + 1, range.end)
+                }
+            };
+        }
+        self.copy(at, offsets.end);
     }
 
     /// Whether every way out but a tail call leads through a block around the body, behind which the
@@ -162,21 +218,32 @@ impl Writer<'_, '_> {
 
     /// Takes the slice into a local, where a loop can count it down in a register.
     fn load(&mut self) {
-        let (slice, local) = (self.emitter.shape.slice, self.scratch(Scratch::Slice));
+        let (slice, local) = (self.emitter.shape.slice, self.slice());
         self.sink().global_get(slice).local_set(local);
     }
 
     fn save(&mut self) {
-        let (slice, local) = (self.emitter.shape.slice, self.scratch(Scratch::Slice));
+        let (slice, local) = (self.emitter.shape.slice, self.slice());
         self.sink().local_get(local).global_set(slice);
     }
 
-    fn copy(&mut self, from: usize, to: usize) {
+    pub(crate) fn copy(&mut self, from: usize, to: usize) {
         self.code.extend_from_slice(self.emitter.wasm.get(from..to).unwrap_or_default());
     }
 
-    fn sink(&mut self) -> InstructionSink<'_> {
+    pub(crate) fn sink(&mut self) -> InstructionSink<'_> {
         InstructionSink::new(&mut self.code)
+    }
+
+    /// Tells engines whether the condition of the branch that follows usually holds.
+    pub(crate) fn hint(&mut self, usual: bool) {
+        let branch_func_offset = self.code.len() as u32;
+        self.hints.push(BranchHint { branch_func_offset, branch_hint_value: u32::from(usual) });
+    }
+
+    /// The local that holds the slice.
+    pub(crate) fn slice(&mut self) -> u32 {
+        self.scratch(Scratch::Slice)
     }
 
     fn scratch(&mut self, which: Scratch) -> u32 {
@@ -192,51 +259,34 @@ impl Writer<'_, '_> {
             EditKind::Charge { stretch, look } => {
                 let fuel = self.scan.meter.charge(stretch);
                 if fuel > 0 {
-                    self.emitter.report.charges += 1;
+                    self.emitter.report.places.charges += 1;
                     self.charge(fuel, look);
-                } else if matches!(look, Look::Always) && self.metered {
-                    // Functions may call each other without end, each from inside a loop.
-                    let slice = self.scratch(Scratch::Slice);
-                    self.sink().local_get(slice);
-                    self.look();
-                }
-            }
-            EditKind::Nest(nest) => self.nest(nest),
-            EditKind::BeforeLoop(stretch) => {
-                if self.unseen + self.scan.meter.charge(stretch) > MAX_CHARGE {
-                    let slice = self.scratch(Scratch::Slice);
+                } else if self.looks(look) && self.metered {
+                    // Functions may call each other without end, each from inside a loop, and a
+                    // table may lead back to a loop that begins with another.
+                    let slice = self.slice();
                     self.sink().local_get(slice);
                     self.look();
                     self.unseen = 0;
                 }
             }
+            EditKind::Nest(nest) => self.nest(nest),
             EditKind::Refund(site) => self.refund(self.scan.meter.refund(site)),
             EditKind::Branch { site, depth, back } => {
-                self.refund(self.scan.meter.refund(site));
-                if back && !self.scan.meter.is_by_table(site.label()) {
+                let (depth, later) = self.target(depth);
+                self.refund(self.scan.meter.refund(site) + later.refund);
+                if back && later.looks && !self.scan.meter.is_by_table(site.label()) {
                     self.back(depth);
                 } else {
-                    self.copy(from, to);
+                    self.sink().br(depth);
                 }
             }
             EditKind::BranchIf { site, depth, block, back } => {
-                let fuel = self.scan.meter.refund(site);
-                let looks = back && !self.scan.meter.is_by_table(site.label());
-                if fuel == 0 && !looks {
-                    return self.copy(from, to);
-                }
-                let block = self.emitter.types.label(block, back);
-                self.sink().if_(block);
-                self.refund(fuel);
-                if looks {
-                    self.back(depth + 1);
-                } else {
-                    self.sink().br(depth + 1);
-                }
-                self.sink().end();
+                self.branch_if(site, depth, block, back);
             }
             EditKind::Return { site, depth } => {
-                self.refund(self.scan.meter.refund(site));
+                let (depth, later) = self.target(depth);
+                self.refund(self.scan.meter.refund(site) + later.refund);
                 if self.wrapped() {
                     self.sink().br(depth);
                 } else {
@@ -247,7 +297,7 @@ impl Writer<'_, '_> {
             EditKind::Save => self.save(),
             EditKind::Load => self.load(),
             EditKind::Canonical { lanes, negative, wanted: true } => {
-                self.emitter.report.canonicalised += 1;
+                self.emitter.report.places.canonicalised += 1;
                 self.canonicalise(lanes, negative);
             }
             EditKind::Bulk { shift } => {
@@ -257,13 +307,51 @@ impl Writer<'_, '_> {
             }
             EditKind::MemoryGrow => self.memory_grow(from, to),
             EditKind::TableGrow { table } => self.table_grow(table, from, to),
-            EditKind::Canonical { .. } | EditKind::Dead => {}
+            EditKind::Canonical { .. }
+            | EditKind::Dead
+            | EditKind::Table
+            | EditKind::Loop { .. } => {}
+        }
+    }
+
+    fn branch_if(&mut self, site: Site, depth: u32, block: wasmparser::BlockType, back: bool) {
+        let (depth, later) = self.target(depth);
+        let fuel = self.scan.meter.refund(site) + later.refund;
+        let looks = back && later.looks && !self.scan.meter.is_by_table(site.label());
+        if fuel == 0 && !looks {
+            self.sink().br_if(depth);
+            return;
+        }
+        let block = self.emitter.types.label(block, back);
+        if later.leaves {
+            self.hint(false);
+        }
+        self.sink().if_(block);
+        self.refund(fuel);
+        if looks {
+            self.back(depth + 1);
+        } else {
+            self.sink().br(depth + 1);
+        }
+        self.sink().end();
+    }
+
+    /// Looks at the meter before a loop if that is due.
+    fn before_loop(&mut self, stretch: StretchId) {
+        if self.unseen + self.scan.meter.charge(stretch) > MAX_CHARGE {
+            let slice = self.slice();
+            self.sink().local_get(slice);
+            self.look();
+            self.unseen = 0;
         }
     }
 
     /// Follows what may have been charged without a look: behind a block it is the most that it was
     /// anywhere inside, because a branch may come from there.
-    fn nest(&mut self, nest: Nest) {
+    pub(crate) fn nest(&mut self, nest: Nest) {
+        if let Some(copying) = &mut self.copying {
+            copying.nest(nest);
+        }
         let peak = match nest {
             Nest::Open => return self.peaks.push(self.unseen),
             Nest::Else => self.peaks.last().copied(),
@@ -277,22 +365,38 @@ impl Writer<'_, '_> {
 
     /// Takes `fuel` from the slice, and looks whether it is used up if that is due.
     fn charge(&mut self, fuel: u32, look: Look) {
-        // Adding a negative constant gives an engine one instruction that leaves the old value alone.
-        let local = self.scratch(Scratch::Slice);
-        self.sink().local_get(local).i64_const(-i64::from(fuel)).i64_add();
-        let look = match look {
-            Look::Always => true,
-            Look::Loop(label) => self.scan.meter.is_by_table(label),
-            Look::Due => self.unseen + fuel > MAX_CHARGE,
-        };
-        if look {
+        self.spend(fuel);
+        let due = matches!(look, Look::Due) && self.unseen + fuel > MAX_CHARGE;
+        let local = self.slice();
+        if due || self.looks(look) {
             self.sink().local_tee(local);
             self.look();
             self.unseen = 0;
         } else {
             self.sink().local_set(local);
-            self.unseen += fuel;
+            self.charged(fuel);
         }
+    }
+
+    /// Whether the meter is looked at whatever has been charged.
+    fn looks(&self, look: Look) -> bool {
+        match look {
+            Look::Always => true,
+            Look::Loop(label) => self.scan.meter.is_by_table(label),
+            Look::Due => false,
+        }
+    }
+
+    /// The slice less `fuel`, on top of the stack. Adding a negative constant gives an engine one
+    /// instruction that leaves the old value alone.
+    pub(crate) fn spend(&mut self, fuel: u32) {
+        let local = self.slice();
+        self.sink().local_get(local).i64_const(-i64::from(fuel)).i64_add();
+    }
+
+    /// Notes what has been charged without a look.
+    pub(crate) fn charged(&mut self, fuel: u32) {
+        self.unseen += fuel;
         if let Some(peak) = self.peaks.last_mut() {
             *peak = (*peak).max(self.unseen);
         }
@@ -300,34 +404,42 @@ impl Writer<'_, '_> {
 
     /// A branch to a loop `depth` labels out, with a look on the way. What is usual goes first.
     fn back(&mut self, depth: u32) {
-        let local = self.scratch(Scratch::Slice);
-        self.emitter.report.looks += 1;
-        self.sink().local_get(local).i64_const(0).i64_gt_s().br_if(depth);
+        let local = self.slice();
+        self.emitter.report.places.looks += 1;
+        self.sink().local_get(local).i64_const(0).i64_gt_s();
+        self.hint(true);
+        self.sink().br_if(depth);
         self.refill();
         self.sink().br(depth);
     }
 
     /// Takes the next slice if this one, on top of the stack, is used up.
-    fn look(&mut self) {
-        self.emitter.report.looks += 1;
-        self.sink().i64_const(0).i64_le_s().if_(BlockType::Empty);
+    pub(crate) fn look(&mut self) {
+        self.emitter.report.places.looks += 1;
+        self.sink().i64_const(0).i64_le_s();
+        self.hint(false);
+        self.sink().if_(BlockType::Empty);
         self.refill();
         self.sink().end();
     }
 
     /// Takes the next slice, or ends the attempt if there is no fuel left. The new slice is a
-    /// constant: an engine need not keep the old one alive for it.
+    /// constant: an engine need not keep the old one alive for it. Whether there was fuel is asked
+    /// last, so that nothing of this is on the usual way, whichever branches an engine takes for
+    /// usual.
     fn refill(&mut self) {
-        let (meter, local) = (self.emitter.shape.fuel, self.scratch(Scratch::Slice));
-        self.sink().global_get(meter).local_get(local).i64_add().local_tee(local);
-        self.end_at_zero();
+        let (meter, local) = (self.emitter.shape.fuel, self.slice());
         self.sink()
+            .global_get(meter)
             .local_get(local)
+            .i64_add()
             .i64_const(-cost::SLICE)
             .i64_add()
             .global_set(meter)
             .i64_const(cost::SLICE)
-            .local_set(local);
+            .local_set(local)
+            .global_get(meter);
+        self.end_at(-cost::SLICE);
     }
 
     /// Takes `unit` fuel for each `2^shift` of the size in local `size`.
@@ -340,28 +452,23 @@ impl Writer<'_, '_> {
         if unit > 1 {
             self.sink().i64_const(i64::from(unit)).i64_mul();
         }
-        let local = self.scratch(Scratch::Slice);
+        let local = self.slice();
         self.sink().i64_sub().global_set(meter).global_get(meter).local_get(local).i64_add();
-        self.end_at_zero();
+        self.end_at(0);
     }
 
-    /// Ends the attempt if the fuel left, on top of the stack, is none.
-    fn end_at_zero(&mut self) {
+    /// Ends the attempt if what is on top of the stack is `least` or less.
+    fn end_at(&mut self, least: i64) {
         let meter = self.emitter.shape.fuel;
-        self.sink()
-            .i64_const(0)
-            .i64_le_s()
-            .if_(BlockType::Empty)
-            .i64_const(0)
-            .global_set(meter)
-            .unreachable()
-            .end();
+        self.sink().i64_const(least).i64_le_s();
+        self.hint(false);
+        self.sink().if_(BlockType::Empty).i64_const(0).global_set(meter).unreachable().end();
     }
 
-    fn refund(&mut self, fuel: u32) {
+    pub(crate) fn refund(&mut self, fuel: u32) {
         if fuel > 0 {
-            let local = self.scratch(Scratch::Slice);
-            self.emitter.report.refunds += 1;
+            let local = self.slice();
+            self.emitter.report.places.refunds += 1;
             self.sink().local_get(local).i64_const(i64::from(fuel)).i64_add().local_set(local);
         }
     }
@@ -377,7 +484,9 @@ impl Writer<'_, '_> {
             .global_set(shape.stack)
             .global_get(shape.stack)
             .i32_const(0)
-            .i32_lt_s()
+            .i32_lt_s();
+        self.hint(false);
+        self.sink()
             .if_(BlockType::Empty)
             .i32_const(Stop::Stack as i32)
             .global_set(shape.stop)
@@ -408,6 +517,7 @@ impl Writer<'_, '_> {
                 let local = self.scratch(Scratch::F32);
                 let nan = Ieee32::new(if negative { 0xffc0_0000 } else { 0x7fc0_0000 });
                 self.sink().local_tee(local).local_get(local).f32_ge();
+                self.hint(true);
                 self.sink().if_(BlockType::Result(ValType::F32)).local_get(local);
                 self.sink().else_().f32_const(nan).end();
             }
@@ -415,6 +525,7 @@ impl Writer<'_, '_> {
                 let local = self.scratch(Scratch::F64);
                 let nan = Ieee64::new(if negative { 0xfff8 << 48 } else { 0x7ff8 << 48 });
                 self.sink().local_tee(local).local_get(local).f64_ge();
+                self.hint(true);
                 self.sink().if_(BlockType::Result(ValType::F64)).local_get(local);
                 self.sink().else_().f64_const(nan).end();
             }

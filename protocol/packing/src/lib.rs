@@ -16,6 +16,7 @@
 //! | `meter` | where a function is charged, and what branches give back |
 //! | `float` | which NaNs may be of an engine's making |
 //! | `emit` | one function, written anew with its edits |
+//! | `unroll` | tight loops, written several times over and metered once |
 //! | `start` | fuel of starting a module; segments that do not fit |
 #![no_std]
 
@@ -33,10 +34,11 @@ mod report;
 mod scan;
 mod start;
 mod types;
+mod unroll;
 
-pub use pack::{Packed, Stop, inspect, pack, pack_library};
+pub use pack::{Packed, Stop, inspect, pack, pack_library, pack_library_without_copies};
 pub use refusal::Refusal;
-pub use report::{Imported, Report};
+pub use report::{Imported, Places, Report};
 
 /// Names of what a packed module exports for its host.
 pub mod names {

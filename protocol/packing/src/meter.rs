@@ -170,6 +170,11 @@ impl Meter {
         self.labels[label as usize].by_table
     }
 
+    /// Whether anything but a table branches to `label`. Valid when the function has been passed.
+    pub(crate) fn is_branched_to(&self, label: LabelId) -> bool {
+        self.labels[label as usize].origin != Origin::None
+    }
+
     /// The end of a block. True if a new stretch begins behind it.
     pub(crate) fn end_block(&mut self, label: LabelId, dead: bool) -> bool {
         let origin = self.labels[label as usize].origin;

@@ -3,8 +3,8 @@
 use alloc::{string::ToString, vec::Vec};
 
 use wasm_encoder::{
-    BlockType, ConstExpr, DataCountSection, Encode, ExportKind, ExportSection, GlobalType,
-    InstructionSink, MemorySection, MemoryType, Module, RawSection, RefType, SectionId,
+    BlockType, BranchHints, ConstExpr, DataCountSection, Encode, ExportKind, ExportSection,
+    GlobalType, InstructionSink, MemorySection, MemoryType, Module, RawSection, RefType, SectionId,
     StartSection, TableSection, TableType, ValType,
 };
 use wasmparser::{
@@ -22,6 +22,7 @@ use crate::{
     scan::scan,
     start::Start,
     types::TypeList,
+    unroll,
 };
 
 /// A packed module.
@@ -71,6 +72,13 @@ pub fn pack_library(wasm: &[u8], fuel: i64) -> Result<Packed, Refusal> {
     packed(wasm, Kind::Library { fuel })
 }
 
+/// The same without copies of loops: what a packed module does may not depend on them.
+pub fn pack_library_without_copies(wasm: &[u8], fuel: i64) -> Result<Packed, Refusal> {
+    let mut packer = Packer::new(wasm, Kind::Library { fuel });
+    packer.spare = 0;
+    packer.packed()
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Command,
@@ -82,19 +90,14 @@ enum Kind {
 /// # Errors
 /// If there is no valid module to describe.
 pub fn inspect(wasm: &[u8]) -> Result<(Report, Vec<Refusal>), Refusal> {
-    let mut packer = Packer::read_all(wasm, Kind::Command)?;
+    let mut packer = Packer::new(wasm, Kind::Command);
+    packer.read_all()?;
     packer.check_exports();
     Ok((packer.report, packer.problems))
 }
 
 fn packed(wasm: &[u8], kind: Kind) -> Result<Packed, Refusal> {
-    let mut packer = Packer::read_all(wasm, kind)?;
-    packer.check_exports();
-    match packer.problems.as_slice() {
-        [] => Ok(packer.finish()),
-        [problem] => Err(problem.clone()),
-        problems => Err(Refusal::Several(problems.to_vec())),
-    }
+    Packer::new(wasm, kind).packed()
 }
 
 /// One section as it is: how many items, and their bytes.
@@ -124,6 +127,11 @@ struct Packer<'a> {
     elements: Items<'a>,
     data_count: Option<u32>,
     bodies: Vec<Vec<u8>>,
+    hints: BranchHints,
+    /// Whether there are any.
+    hinted: bool,
+    /// Bytes that copies of loops may still add.
+    spare: usize,
     data: Items<'a>,
     functions_in_all: u32,
     added_functions: Vec<u8>,
@@ -132,7 +140,18 @@ struct Packer<'a> {
 }
 
 impl<'a> Packer<'a> {
-    fn read_all(wasm: &'a [u8], kind: Kind) -> Result<Self, Refusal> {
+    fn packed(mut self) -> Result<Packed, Refusal> {
+        self.read_all()?;
+        self.check_exports();
+        match self.problems.as_slice() {
+            [] => Ok(self.finish()),
+            [problem] => Err(problem.clone()),
+            problems => Err(Refusal::Several(problems.to_vec())),
+        }
+    }
+
+    fn read_all(&mut self) -> Result<(), Refusal> {
+        let wasm = self.wasm;
         if wasm.len() > MAX_MODULE {
             return Err(Refusal::TooLarge(wasm.len()));
         }
@@ -142,9 +161,7 @@ impl<'a> Packer<'a> {
         if !Parser::is_core_wasm(wasm) {
             return Err(Refusal::NotWasm);
         }
-        let mut packer = Self::new(wasm, kind);
-        packer.read().map_err(|refusal| proposals::named(wasm, refusal))?;
-        Ok(packer)
+        self.read().map_err(|refusal| proposals::named(wasm, refusal))
     }
 
     fn new(wasm: &'a [u8], kind: Kind) -> Self {
@@ -168,6 +185,9 @@ impl<'a> Packer<'a> {
             elements: Items::default(),
             data_count: None,
             bodies: Vec::new(),
+            hints: BranchHints::new(),
+            hinted: false,
+            spare: unroll::spare(wasm.len()),
             data: Items::default(),
             functions_in_all: 0,
             added_functions: Vec::new(),
@@ -202,8 +222,14 @@ impl<'a> Packer<'a> {
                         shape: &self.shape,
                         types: &mut self.types,
                         report: &mut self.report,
+                        spare: &mut self.spare,
                     };
-                    self.bodies.push(emitter.function(function.index, &body, &scan)?);
+                    let written = emitter.function(function.index, &body, &scan)?;
+                    if !written.hints.is_empty() {
+                        self.hints.function_hints(function.index, written.hints);
+                        self.hinted = true;
+                    }
+                    self.bodies.push(written.body);
                 }
                 ValidPayload::End(types) => self.place(types.as_ref()),
                 _ => {
@@ -403,6 +429,9 @@ impl<'a> Packer<'a> {
         section(&mut module, SectionId::Element, self.elements, 0, &[]);
         if let Some(count) = self.data_count {
             module.section(&DataCountSection { count });
+        }
+        if self.hinted {
+            module.section(&self.hints);
         }
         let mut code = Vec::new();
         for body in &self.bodies {

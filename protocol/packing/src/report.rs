@@ -18,6 +18,20 @@ impl fmt::Display for Imported {
     }
 }
 
+/// Places in packed functions where something was put in; those in a loop that is copied count once
+/// for each copy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Places where fuel is charged.
+    pub charges: u64,
+    /// Of these, places where the meter is looked at.
+    pub looks: u64,
+    /// Places where fuel is given back.
+    pub refunds: u64,
+    /// Places where a NaN is made canonical.
+    pub canonicalised: u64,
+}
+
 /// What packing found in a module, and did to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
@@ -39,14 +53,8 @@ pub struct Report {
     pub counted_functions: u32,
     /// Bytes that the largest frame is taken to need.
     pub largest_frame: u64,
-    /// Places where fuel is charged.
-    pub charges: u64,
-    /// Of these, places where the meter is looked at.
-    pub looks: u64,
-    /// Places where fuel is given back.
-    pub refunds: u64,
-    /// Places where a NaN is made canonical.
-    pub canonicalised: u64,
+    /// What was put into its functions.
+    pub places: Places,
     /// Fuel of starting the module, before its first instruction.
     pub start_fuel: u64,
 }

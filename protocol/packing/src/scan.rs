@@ -36,8 +36,15 @@ pub(crate) enum EditKind {
         stretch: StretchId,
         look: Look,
     },
-    /// A loop follows, whose first stretch is this one.
-    BeforeLoop(StretchId),
+    /// The start of a loop of type `block`, which begins stretch `stretch`. Behind it stand its
+    /// [`EditKind::Nest`] and its [`EditKind::Charge`].
+    Loop {
+        stretch: StretchId,
+        label: LabelId,
+        block: BlockType,
+    },
+    /// A branch through a table.
+    Table,
     /// A block is entered or left; see [`Nest`].
     Nest(Nest),
     /// A tail call, whose stretch gives back what is left of it.
@@ -293,10 +300,10 @@ impl Scanner {
                 self.scan.meter.cut();
                 let stretch = self.scan.meter.current();
                 let label = self.scan.meter.label();
-                self.edit(range.start..range.start, EditKind::BeforeLoop(stretch));
-                self.edit(range.end..range.end, EditKind::Nest(Nest::Open));
-                let look = Look::Loop(label);
-                self.edit(range.end..range.end, EditKind::Charge { stretch, look });
+                let end = range.end;
+                self.edit(range, EditKind::Loop { stretch, label, block: blockty });
+                self.edit(end..end, EditKind::Nest(Nest::Open));
+                self.edit(end..end, EditKind::Charge { stretch, look: Look::Loop(label) });
                 self.open(FrameKind::Loop, blockty, pops, label);
             }
             Operator::If { blockty } => {
@@ -353,6 +360,7 @@ impl Scanner {
                     self.scan.meter.branch(label);
                     self.scan.meter.by_table(label);
                 }
+                self.edit(range.start..range.start, EditKind::Table);
                 self.dead = Some((range.end, 0));
             }
             Operator::Return => {

@@ -247,25 +247,32 @@ impl Pool {
         candidates.into_values().collect()
     }
 
-    /// Tasks on the ring that `peer` failed to conclude and that no other worker could take.
+    /// Tasks that `peer` failed to conclude and that no other worker could take: from the ring, and
+    /// those that are wanted of it by name.
     fn retries<'a>(
         &'a self,
         peer: &'a PeerId,
         but: &'a [TaskIndex],
     ) -> impl Iterator<Item = TaskIndex> + 'a {
         let others = move |task: &Task| {
-            self.workers
-                .iter()
-                .any(|(id, w)| id != peer && w.is_active() && task.copy_of(id).is_none())
+            self.workers.iter().any(|(id, worker)| {
+                let kept = worker.reserved && task.among.is_none();
+                id != peer && worker.is_active() && !kept && task.may_take(id)
+            })
         };
+        let reserved = self.workers.get(peer).is_some_and(|worker| worker.reserved);
         let stuck = move |index: &TaskIndex| {
             let task = &self.tasks[*index as usize];
             task.copy_of(peer) == Some(Copy::Failed)
+                && task.is_wanted_of(peer)
+                && !(reserved && task.among.is_none())
                 && task.held() == 0
                 && !others(task)
                 && !but.contains(index)
         };
-        self.ring.from(0).map(|(_, index)| index).take(MAX_LEASE_TASKS).filter(stuck)
+        let ring = self.ring.from(0).map(|(_, index)| index).take(MAX_LEASE_TASKS);
+        let named = self.named.iter().copied().take(MAX_LEASE_TASKS);
+        ring.chain(named).filter(stuck)
     }
 
     fn lease(&mut self, now: Timestamp, peer: PeerId, batch: Vec<TaskIndex>) {

@@ -29,7 +29,11 @@ fn want(task: TaskIndex, need: u32) -> Vec<Want> {
 }
 
 fn pool(count: u32, need: u32, most: u32, seed: u8) -> Pool {
-    let config = Config { target: Duration::from_millis(500), lease: LEASE, most, reopens: false };
+    pool_that(false, count, need, most, seed)
+}
+
+fn pool_that(reopens: bool, count: u32, need: u32, most: u32, seed: u8) -> Pool {
+    let config = Config { target: Duration::from_millis(500), lease: LEASE, most, reopens };
     Pool::new(config, count, need, Entropy::new(&[seed; 32]))
 }
 
@@ -39,6 +43,8 @@ enum Op {
     Join {
         worker: u8,
         slots: u32,
+        /// The source's own slots only: they take what is wanted of them by name.
+        reserved: bool,
     },
     Leave {
         worker: u8,
@@ -63,6 +69,12 @@ enum Op {
     Renew {
         worker: u8,
     },
+    /// The verifier wants something else of a task, perhaps of some workers only.
+    Want {
+        pick: usize,
+        need: u32,
+        among: Option<u8>,
+    },
     Pass {
         millis: u64,
     },
@@ -73,7 +85,8 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let worker = 0..WORKERS;
     prop_oneof![
-        3 => (worker.clone(), 1..4_u32).prop_map(|(worker, slots)| Op::Join { worker, slots }),
+        3 => (worker.clone(), 1..4_u32, any::<bool>())
+            .prop_map(|(worker, slots, reserved)| Op::Join { worker, slots, reserved }),
         1 => worker.clone().prop_map(|worker| Op::Leave { worker }),
         4 => (worker.clone(), 0..12_u32).prop_map(|(worker, tasks)| Op::Credit { worker, tasks }),
         8 => (any::<usize>(), prop::bool::weighted(0.8), prop::bool::weighted(0.2))
@@ -81,6 +94,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<usize>().prop_map(|pick| Op::Inconclusive { pick }),
         1 => any::<usize>().prop_map(|pick| Op::Lose { pick }),
         1 => worker.prop_map(|worker| Op::Renew { worker }),
+        3 => (any::<usize>(), 0..3_u32, prop::option::weighted(0.8, 0..1_u8 << WORKERS))
+            .prop_map(|(pick, need, among)| Op::Want { pick, need, among }),
         2 => (1..20_000_u64).prop_map(|millis| Op::Pass { millis }),
         1 => Just(Op::Crash),
     ]
@@ -89,23 +104,45 @@ fn op() -> impl Strategy<Value = Op> {
 #[derive(Debug, Default, Clone)]
 struct Node {
     connected: bool,
+    reserved: bool,
     slots: u32,
     window: u32,
+}
+
+impl Node {
+    fn is_active(&self) -> bool {
+        self.connected && self.window > 0
+    }
 }
 
 #[derive(Debug, Default, Clone)]
 struct Unit {
     need: u32,
+    /// Of whom, if not of anyone: a bit for each worker.
+    among: Option<u8>,
     finished: u32,
     returned: BTreeSet<u8>,
     failed: BTreeSet<u8>,
     held: BTreeMap<u8, LeaseId>,
 }
 
+impl Unit {
+    fn is_wanted_of(&self, worker: u8) -> bool {
+        self.among.is_none_or(|among| among >> worker & 1 == 1)
+    }
+
+    fn want(&self, task: TaskIndex) -> Want {
+        let named = |worker: &u8| self.is_wanted_of(*worker);
+        let among = || (0..WORKERS).filter(named).map(peer).collect();
+        Want { task, need: self.need, among: self.among.map(|_| among()) }
+    }
+}
+
 /// The pool, the world around it, and what the world knows must be so.
 struct World {
     pool: Pool,
     now: Timestamp,
+    reopens: bool,
     need: u32,
     most: u32,
     nodes: Vec<Node>,
@@ -117,10 +154,11 @@ struct World {
 }
 
 impl World {
-    fn new(count: u32, need: u32, most: u32) -> Self {
+    fn new(reopens: bool, count: u32, need: u32, most: u32) -> Self {
         Self {
-            pool: pool(count, need, most, 0),
+            pool: pool_that(reopens, count, need, most, 0),
             now: Timestamp(1_000_000),
+            reopens,
             need,
             most,
             nodes: vec![Node::default(); WORKERS.into()],
@@ -163,6 +201,8 @@ impl World {
         for task in &tasks {
             let unit = &mut self.units[*task as usize];
             assert!(unit.need > 0, "task {task} was finished");
+            assert!(unit.is_wanted_of(worker), "task {task} is not wanted of {worker}");
+            assert!(!node.reserved || unit.among.is_some(), "{worker} is kept for other things");
             assert!(
                 !unit.returned.contains(&worker),
                 "task {task} was returned by {worker} already"
@@ -198,8 +238,10 @@ impl World {
             }
             for (task, unit) in self.units.iter().enumerate().filter(|(_, unit)| unit.need > 0) {
                 let none = |set: &BTreeSet<u8>| !set.contains(&worker);
-                let eligible =
-                    !unit.held.contains_key(&worker) && none(&unit.returned) && none(&unit.failed);
+                let eligible = self.may_take(worker, unit)
+                    && !unit.held.contains_key(&worker)
+                    && none(&unit.returned)
+                    && none(&unit.failed);
                 assert!(!eligible, "task {task} waits although {worker} is idle");
                 assert!(
                     !self.only_hope(worker, unit),
@@ -218,32 +260,45 @@ impl World {
             .map(|(_, lease)| lease.2)
             .min();
         assert_eq!(self.pool.next_wake().map(|(at, _)| at), wake);
-        let starved = self
-            .units
-            .iter()
-            .position(|unit| unit.need > 0 && self.eligible(unit) < unit.need as usize);
+        let starved = |named: bool| {
+            self.units.iter().position(|unit| {
+                let few = unit.need > 0 && self.eligible(unit) < unit.need as usize;
+                few && unit.among.is_some() == named
+            })
+        };
+        let starved = starved(true).or_else(|| starved(false));
         assert_eq!(self.pool.first_starved().map(|task| task as usize), starved);
+    }
+
+    /// Whether a worker is one of those that a task is wanted of.
+    fn may_take(&self, worker: u8, unit: &Unit) -> bool {
+        let kept = self.nodes[usize::from(worker)].reserved && unit.among.is_none();
+        unit.is_wanted_of(worker) && !kept
     }
 
     /// Whether `worker` failed at the task, nobody holds it, and nobody else could take it.
     fn only_hope(&self, worker: u8, unit: &Unit) -> bool {
         let could = |other: u8| {
-            let node = &self.nodes[usize::from(other)];
             other != worker
-                && node.connected
-                && node.window > 0
+                && self.nodes[usize::from(other)].is_active()
+                && self.may_take(other, unit)
                 && !unit.returned.contains(&other)
                 && !unit.failed.contains(&other)
         };
-        unit.held.is_empty() && unit.failed.contains(&worker) && !(0..WORKERS).any(could)
+        unit.held.is_empty()
+            && unit.failed.contains(&worker)
+            && self.may_take(worker, unit)
+            && !(0..WORKERS).any(could)
     }
 
     fn eligible(&self, unit: &Unit) -> usize {
         let can = |worker: &u8| {
-            let node = &self.nodes[usize::from(*worker)];
-            node.connected && node.window > 0 && !unit.returned.contains(worker)
+            self.nodes[usize::from(*worker)].is_active()
+                && !unit.returned.contains(worker)
+                && unit.is_wanted_of(*worker)
+                && (*worker != OWN || unit.among.is_some())
         };
-        (0..WORKERS).filter(|worker| *worker != OWN).filter(can).count()
+        (0..WORKERS).filter(can).count()
     }
 
     fn is_open(&self, id: &LeaseId, (worker, tasks, _): &(u8, Vec<TaskIndex>, Timestamp)) -> bool {
@@ -252,7 +307,9 @@ impl World {
 
     fn apply(&mut self, op: &Op) {
         match *op {
-            Op::Join { worker, slots } => self.join(worker, slots),
+            Op::Join { worker, slots, reserved } => {
+                self.join(worker, slots, reserved && worker == OWN);
+            }
             Op::Leave { worker } => {
                 self.nodes[usize::from(worker)] = Node::default();
                 for unit in &mut self.units {
@@ -279,25 +336,54 @@ impl World {
                         unit.held.remove(&worker);
                         unit.failed.insert(worker);
                     }
+                    self.forgive(task);
                     self.step(Input::Inconclusive { worker: peer(worker), task });
                 }
             }
             Op::Lose { pick } => drop(self.pick(pick, false)),
             Op::Renew { worker } => self.renew(worker),
+            Op::Want { pick, need, among } if self.reopens => self.want(pick, need, among),
+            Op::Want { .. } => {}
             Op::Pass { millis } => self.pass(millis),
             Op::Crash => self.crash(),
         }
     }
 
-    fn join(&mut self, worker: u8, slots: u32) {
+    fn join(&mut self, worker: u8, slots: u32, reserved: bool) {
         let node = &mut self.nodes[usize::from(worker)];
-        (node.connected, node.slots) = (true, slots);
-        self.step(Input::Joined {
-            worker: peer(worker),
-            slots,
-            own: worker == OWN,
-            reserved: false,
-        });
+        (node.connected, node.slots, node.reserved) = (true, slots, reserved);
+        let own = worker == OWN;
+        self.step(Input::Joined { worker: peer(worker), slots, own, reserved });
+    }
+
+    /// The verifier changes its mind about a task, or opens it again.
+    fn want(&mut self, pick: usize, need: u32, among: Option<u8>) {
+        let task = pick % self.units.len();
+        let unit = &mut self.units[task];
+        if unit.need > 0 || need > 0 {
+            unit.finished += u32::from(need == 0);
+            (unit.need, unit.among) = (need, among.filter(|_| need > 0));
+            if need == 0 {
+                unit.failed.clear();
+            }
+        }
+        let task = TaskIndex::try_from(task).unwrap();
+        let among = unit.want(task).among;
+        self.step(Input::Wanted(vec![Want { task, need, among }]));
+    }
+
+    /// Where all that a task is wanted of have failed, all may try again.
+    fn forgive(&mut self, task: TaskIndex) {
+        let unit = &self.units[task as usize];
+        let fresh = |worker: u8| {
+            unit.is_wanted_of(worker)
+                && self.nodes[usize::from(worker)].is_active()
+                && !unit.failed.contains(&worker)
+                && !unit.returned.contains(&worker)
+        };
+        if unit.among.is_some() && !(0..WORKERS).any(fresh) {
+            self.units[task as usize].failed.clear();
+        }
     }
 
     fn pick(&mut self, pick: usize, again: bool) -> Option<(u8, TaskIndex)> {
@@ -310,12 +396,10 @@ impl World {
     fn result(&mut self, worker: u8, task: TaskIndex, agrees: bool) {
         let unit = &mut self.units[task as usize];
         if unit.need == 0 {
-            let need = 0;
-            return self.step(Input::Returned {
-                worker: peer(worker),
-                task,
-                wants: want(task, need),
-            });
+            if self.reopens {
+                unit.returned.insert(worker);
+            }
+            return self.step(Input::Returned { worker: peer(worker), task, wants: want(task, 0) });
         }
         unit.held.remove(&worker);
         unit.failed.remove(&worker);
@@ -324,8 +408,12 @@ impl World {
             unit.need = if worker == OWN { 0 } else { unit.need - 1 };
             unit.finished += u32::from(unit.need == 0);
         }
-        let need = unit.need;
-        self.step(Input::Returned { worker: peer(worker), task, wants: want(task, need) });
+        if unit.need == 0 {
+            unit.among = None;
+            unit.failed.clear();
+        }
+        let wants = vec![unit.want(task)];
+        self.step(Input::Returned { worker: peer(worker), task, wants });
     }
 
     fn renew(&mut self, worker: u8) {
@@ -356,8 +444,8 @@ impl World {
 
     fn crash(&mut self) {
         self.crashes += 1;
-        self.pool =
-            pool(u32::try_from(self.units.len()).unwrap(), self.need, self.most, self.crashes);
+        let count = u32::try_from(self.units.len()).unwrap();
+        self.pool = pool_that(self.reopens, count, self.need, self.most, self.crashes);
         self.nodes.fill(Node::default());
         for unit in &mut self.units {
             unit.held.clear();
@@ -369,12 +457,10 @@ impl World {
         let mut inputs: Vec<Input> = self.leases.iter().map(restored).collect();
         for (task, unit) in (0..).zip(&self.units) {
             for worker in &unit.returned {
-                inputs.push(Input::Returned {
-                    worker: peer(*worker),
-                    task,
-                    wants: want(task, unit.need),
-                });
+                let wants = vec![unit.want(task)];
+                inputs.push(Input::Returned { worker: peer(*worker), task, wants });
             }
+            inputs.push(Input::Wanted(vec![unit.want(task)]));
         }
         for input in inputs {
             assert_eq!(self.pool.step(self.now, input), [], "nobody is there");
@@ -387,8 +473,14 @@ impl World {
 
     /// No faults any more: everyone is there and answers; the job must end.
     fn finish(&mut self) {
+        for task in 0..self.units.len() {
+            // Whoever may have been wanted: now it is anyone, as many as there can be.
+            let unit = &self.units[task];
+            let most = u32::from(WORKERS) - u32::try_from(unit.returned.len()).unwrap();
+            self.want(task, unit.need.min(most), None);
+        }
         for worker in 0..WORKERS {
-            self.join(worker, 2);
+            self.join(worker, 2, false);
             self.nodes[usize::from(worker)].window = 4;
             self.step(Input::Credit { worker: peer(worker), tasks: 4 });
         }
@@ -405,7 +497,8 @@ impl World {
             assert!(steps <= self.units.len() * usize::from(WORKERS), "no end in sight");
         }
         for (task, unit) in self.units.iter().enumerate() {
-            assert_eq!(unit.finished, 1, "task {task} was finished {} times", unit.finished);
+            let once = unit.finished == 1 || (self.reopens && unit.finished > 1);
+            assert!(once, "task {task} was finished {} times", unit.finished);
         }
     }
 }
@@ -425,7 +518,22 @@ proptest! {
         most in 1..9_u32,
         ops in prop::collection::vec(op(), 0..150),
     ) {
-        let mut world = World::new(count, need, most);
+        let mut world = World::new(false, count, need, most);
+        for op in &ops {
+            world.apply(op);
+        }
+        world.finish();
+    }
+
+    /// Tasks that are wanted of certain workers only, and opened again.
+    #[test]
+    fn what_is_wanted_by_name_reaches_those_named_and_nobody_else(
+        count in 1..12_u32,
+        need in 1..3_u32,
+        most in 1..9_u32,
+        ops in prop::collection::vec(op(), 0..150),
+    ) {
+        let mut world = World::new(true, count, need, most);
         for op in &ops {
             world.apply(op);
         }

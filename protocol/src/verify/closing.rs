@@ -19,7 +19,7 @@ use crate::{
 /// Silence of all that were asked for a check after which others are asked as well.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Rungs of the ladder.
-const RUNGS: u8 = 4;
+pub(super) const RUNGS: u8 = 4;
 
 impl Verifier {
     /// A worker takes part (again).
@@ -81,7 +81,8 @@ impl Verifier {
         for index in self.wanting.clone() {
             let Some(task) = self.tasks.get(&index) else { continue };
             let Some(wanted) = &task.wanted else { continue };
-            let open = task.state == State::Open;
+            // Where somebody was silent, whoever comes may be the one that is not.
+            let open = task.state == State::Open || wanted.widened > 0;
             if open || !self.members.can_answer(wanted, task) {
                 self.staff(now, index, standings);
             }

@@ -7,7 +7,11 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
-use super::{Basis, Effect, Policy, State, Verifier, task::Probe};
+use super::{
+    Basis, Effect, Policy, State, Verifier,
+    closing::RUNGS,
+    task::{Probe, Wanted},
+};
 use crate::{
     id::PeerId,
     limits::MAX_REDUNDANCY,
@@ -128,12 +132,15 @@ impl Verifier {
         }
     }
 
-    /// Nobody is left to referee a dispute: the most votes decide, if there is a most. That is no more
-    /// than what agreement with anyone is worth, so nobody loses anything by it.
+    /// Nobody is left to referee a dispute or to look again at a result, or only who never says
+    /// anything: the most votes decide, if there is a most. That is no more than what agreement with
+    /// anyone is worth, so nobody loses anything by it.
     pub(super) fn settle_by_votes(&mut self, index: TaskIndex) {
         let Some(task) = self.tasks.get_mut(&index) else { return };
-        let asked = task.wanted.as_ref().is_some_and(|one| self.members.can_answer(one, task));
-        if task.state != State::Disputed || self.config.policy == Policy::Boinc || asked {
+        let waits = |one: &Wanted| one.widened < RUNGS && self.members.can_answer(one, task);
+        let asked = task.wanted.as_ref().is_some_and(waits);
+        let open = matches!(task.state, State::Disputed | State::Checking);
+        if !open || self.config.policy == Policy::Boinc || asked {
             return;
         }
         let mut votes: BTreeMap<Outcome, u32> = BTreeMap::new();

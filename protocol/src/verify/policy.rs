@@ -150,7 +150,9 @@ impl FromStr for Policy {
             ("boinc", None) => Self::Boinc,
             ("adaptive", None) => Self::default(),
             ("vote", Some(m)) => {
-                let m = m.parse().map_err(|_| bad("not a number of peers"))?;
+                // Digits alone: the standard library takes a sign as well.
+                let m = m.bytes().all(|byte| byte.is_ascii_digit()).then(|| m.parse().ok());
+                let m = m.flatten().ok_or_else(|| bad("not a number of peers"))?;
                 Self::redundancy(m).ok_or_else(|| bad("not that many peers"))?
             }
             ("vote", None) => return Err(bad("how many peers must agree is missing")),
@@ -165,8 +167,11 @@ impl FromStr for Policy {
     }
 }
 
-/// A share in decimal, as parts of a million.
+/// A share in decimal, as parts of a million: digits and a point, neither signs nor exponents.
 pub fn parse_share(text: &str) -> Option<u32> {
+    if !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return None;
+    }
     let value: f64 = text.parse().ok()?;
     let parts = libm::round(value * f64::from(MILLION));
     (parts >= 1.0 && parts <= f64::from(MILLION)).then_some(parts as u32)
@@ -208,6 +213,9 @@ mod tests {
             "spot:0",
             "spot:1.5",
             "spot:nan",
+            "spot:1e-1",
+            "spot:+0.1",
+            "vote:+2",
             "credibility:1",
             "credibility:-1",
             "none:1",

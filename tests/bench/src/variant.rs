@@ -73,7 +73,7 @@ impl Variant {
     /// `dir` under `name`.
     pub fn wasm(wasm: &[u8], mode: Mode, dir: &Path, name: &str) -> anyhow::Result<Self> {
         let mut config = Config::new();
-        config.cranelift_opt_level(OptLevel::Speed);
+        config.cranelift_opt_level(OptLevel::Speed).wasm_branch_hinting(true);
         let bytes = match mode {
             Mode::Packed => {
                 let packed = pack_library(wasm, FUEL).context("packing")?.wasm;

@@ -37,6 +37,8 @@ fn base() -> Config {
         .wasm_extended_const(false)
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false)
+        // As nodes have it; packing says which branches are rare.
+        .wasm_branch_hinting(true)
         .parallel_compilation(false)
         .cranelift_nan_canonicalization(false)
         .consume_fuel(false);

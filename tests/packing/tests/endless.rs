@@ -17,6 +17,11 @@ const ENDLESS: &[&str] = &[
     r#"(func (export "f") (loop (br 0)))"#,
     r#"(func (export "f") (loop (br_if 0 (i32.const 1))))"#,
     r#"(func (export "f") (loop (br_table 0 0 (i32.const 7))))"#,
+    // Found by fuzzing: the loop that the table leads back to begins with another, and costs nothing.
+    r#"(func (export "f") (loop (loop) (br_table 0 0 (i32.const 7))))"#,
+    r#"(func (export "f") (loop (loop (result i32) (i32.const 7)) (br_table 0 0)))"#,
+    r#"(func (export "f") (loop (loop (loop)) (block (br_table 1 1 (i32.const 7)))))"#,
+    r#"(func (export "f") (loop (loop) (if (i32.const 1) (then (br_table 1 (i32.const 0))))))"#,
     r#"(func (export "f") (loop (if (i32.const 1) (then (br 1)) (else (br 1)))))"#,
     r#"(func (export "f") (loop (block (br_if 0 (i32.const 1)) (unreachable)) (br 0)))"#,
     r#"(func (export "f") (loop (loop (br 1))))"#,

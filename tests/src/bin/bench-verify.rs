@@ -5,10 +5,7 @@
 //! 10,000 tasks under `adaptive`: executions per final result, all copies, closing checks and
 //! referees included, and the bytes that the verifier holds for a task that is not final.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use bayan::{
@@ -27,7 +24,7 @@ use bayan_protocol::{
     time::Timestamp,
     verify::{About, Config, Policy, Verifier, Vote},
 };
-use bayan_tests::{native, peers::Node, program::until};
+use bayan_tests::{guests, peers::Node, program::until};
 
 /// Honest peers.
 const PEERS: usize = 11;
@@ -36,9 +33,8 @@ const RECORD: u32 = 5000;
 /// Tasks of the measured job, and of each that records are earned with.
 const TASKS: i64 = 10_000;
 const EARNING: i64 = 40_000;
-/// The largest prime of 64 bits: 10,000 packets of the size below stay under its root.
-const NUMBER: &str = "18446744073709551557";
-const PACKET: &str = "429000";
+/// Turns of an empty loop in each task of the measured job.
+const STEPS: u64 = 30_000_000;
 /// A job that takes longer than this has failed.
 const LIMIT: Duration = Duration::from_secs(1200);
 
@@ -53,7 +49,7 @@ fn main() -> anyhow::Result<()> {
     submitter.meets(PEERS)?;
     let client = submitter.client()?;
     earn(&client)?;
-    measure(&client, &native::module("factor"))
+    measure(&client)
 }
 
 /// Bytes held for a task that is not final, in the middle of a job like the measured one.
@@ -110,11 +106,10 @@ fn earn(client: &Client) -> anyhow::Result<()> {
     }
 }
 
-fn measure(client: &Client, module: &Path) -> anyhow::Result<()> {
-    let module = client.upload(&std::fs::read(module)?)?.hash;
+fn measure(client: &Client) -> anyhow::Result<()> {
+    let module = client.upload(&wat::parse_str(guests::slow_echo(STEPS))?)?.hash;
     let inputs = InputsRequest::Range { from: 0, to: TASKS };
-    let args = ["--number", NUMBER, "--packet", PACKET].map(str::to_owned).to_vec();
-    let view = end_of(client, &JobRequest { args, ..JobRequest::new("measured", module, inputs) })?;
+    let view = end_of(client, &JobRequest::new("measured", module, inputs))?;
     ensure!(view.failed == 0, "{} tasks failed", view.failed);
     let attempts: u64 = view.workers.iter().map(|one| one.returned + one.inconclusive).sum();
     let micros: u64 = view.workers.iter().map(|one| one.micros).sum();

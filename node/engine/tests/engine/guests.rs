@@ -159,3 +159,48 @@ fn walls_stand_around_the_real_engine() {
     let probe = engines.probe(None).unwrap();
     assert!(!cfg!(target_os = "linux") || probe.is_tight(), "{probe:?}");
 }
+
+/// A small module whose code cannot be compiled in little: each of many loops around each other
+/// carries each of many locals.
+fn bomb() -> Vec<u8> {
+    let (loops, locals) = (1_500, 30_000);
+    let changes: String = (0..locals)
+        .map(|local| format!("(local.set {local} (i64.add (local.get {local}) (i64.const 1)))"))
+        .collect();
+    let open = "(loop ".repeat(loops);
+    let close = "(br_if 0 (i64.eqz (local.get 0))))".repeat(loops);
+    wat::parse_str(format!(
+        r#"(module (memory (export "memory") 1)
+            (func (export "_start") (local {}) {open}{changes}{close}))"#,
+        "i64 ".repeat(locals)
+    ))
+    .unwrap()
+}
+
+#[test]
+fn a_compile_bomb_ends_alone() {
+    let launcher = Launcher::at(env!("CARGO_BIN_EXE_bayan-engine-process"), []);
+    let options = Options {
+        launcher,
+        compile_time: std::time::Duration::from_secs(4),
+        compile_memory: 1 << 30,
+        ..Options::new(1)
+    };
+    let engines = Reports::default().engines(options);
+    let echo = command(&engines, ECHO);
+    let bomb = bomb();
+    assert!(bomb.len() < 1 << 20, "{} bytes", bomb.len());
+    let (error, meanwhile) = std::thread::scope(|scope| {
+        let compiling = scope.spawn(|| engines.prepare(&bomb).map(drop).unwrap_err());
+        let mut meanwhile = 0;
+        while !compiling.is_finished() {
+            assert_eq!(engines.run(&echo, task(&[], b"x")).output, b"x");
+            meanwhile += 1;
+        }
+        (compiling.join().unwrap(), meanwhile)
+    });
+    println!("{meanwhile} attempts meanwhile; {error}");
+    assert!(error.to_string().starts_with("compiling took more than"), "{error}");
+    assert!(meanwhile > 10, "only {meanwhile} attempts went on meanwhile");
+    assert_eq!(engines.run(&echo, task(&[], b"y")).output, b"y");
+}

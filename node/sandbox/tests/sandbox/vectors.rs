@@ -1,4 +1,4 @@
-//! Conformance of packing and the engine with the vectors of spec GUEST.
+//! Conformance of packing and the engine with the vectors of specs GUEST and PACK.
 //!
 //! With `BAYAN_WRITE_VECTORS=1` the modules (`wasm`) are assembled anew from their text (`wat`).
 //! Expected results are worked out from the spec. Only after a change of the costs themselves,
@@ -54,13 +54,16 @@ struct Program {
 #[serde(deny_unknown_fields)]
 struct Refused {
     name: String,
+    /// The rule that it breaks, where the file is about several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
     wat: Vec<String>,
     wasm: String,
     error: String,
 }
 
 fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../specs/vectors/guest").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../specs/vectors").join(name)
 }
 
 fn read<V: DeserializeOwned>(name: &str) -> File<V> {
@@ -128,10 +131,19 @@ impl Program {
 
 #[test]
 fn programs_give_the_specified_results() {
+    programs("guest/programs.json");
+}
+
+#[test]
+fn packed_programs_give_the_specified_results() {
+    programs("packing/programs.json");
+}
+
+fn programs(file: &str) {
     let engine = Engine::new().unwrap();
     let mut wrong = Vec::new();
     let mut measured = Vec::new();
-    for vector in read_modules("programs.json", |v: &mut Program| (&v.wat, &mut v.wasm)) {
+    for vector in read_modules(file, |v: &mut Program| (&v.wat, &mut v.wasm)) {
         let packed = match bayan_packing::pack(&bytes(&vector.wasm)) {
             Ok(packed) => packed.wasm,
             Err(refusal) => {
@@ -152,19 +164,28 @@ fn programs_give_the_specified_results() {
         measured.push(if other_fuel { got.2 } else { expected.2 });
     }
     if std::env::var_os("BAYAN_WRITE_FUEL").is_some() {
-        let mut file = read::<Program>("programs.json");
-        for (vector, fuel) in file.vectors.iter_mut().zip(measured) {
+        let mut written = read::<Program>(file);
+        for (vector, fuel) in written.vectors.iter_mut().zip(measured) {
             vector.fuel = fuel;
         }
-        write("programs.json", &file);
+        write(file, &written);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn refused_modules_are_refused_for_the_specified_reason() {
+    refusals("guest/refused.json");
+}
+
+#[test]
+fn modules_that_break_a_rule_of_packing_are_refused() {
+    refusals("packing/refused.json");
+}
+
+fn refusals(file: &str) {
     let mut wrong = Vec::new();
-    for vector in read_modules("refused.json", |v: &mut Refused| (&v.wat, &mut v.wasm)) {
+    for vector in read_modules(file, |v: &mut Refused| (&v.wat, &mut v.wasm)) {
         let (name, expected) = (&vector.name, &vector.error);
         match bayan_packing::pack(&bytes(&vector.wasm)) {
             Ok(_) => wrong.push(format!("{name}: not refused")),
@@ -178,11 +199,11 @@ fn refused_modules_are_refused_for_the_specified_reason() {
 #[test]
 fn random_streams_are_the_specified_ones() {
     let engine = Engine::new().unwrap();
-    let programs = read::<Program>("programs.json").vectors;
+    let programs = read::<Program>("guest/programs.json").vectors;
     let program = programs.iter().find(|program| program.name == "random").expect("it is a vector");
     // From the text, because the bytes may be being written by the test above.
     let module = load(&engine, &crate::guests::assemble(&program.wat.join("\n")));
-    for vector in read::<Stream>("random_get.json").vectors {
+    for vector in read::<Stream>("guest/random_get.json").vectors {
         let task = Task { id: vector.task, ..program.task() };
         assert_eq!(hex::encode(attempt(&engine, &module, &task).output), vector.first);
     }

@@ -154,3 +154,64 @@ fn who_lost_too_many_disputes_is_out_after_a_restart_too() {
     assert!(restored.is_excluded(&liar));
     assert!(!restored.is_excluded(&id(1)));
 }
+
+#[test]
+fn a_vote_that_does_not_count_begins_no_task() {
+    let mut world = World::new(Policy::Spot { checked: 1_000_000 }, 2, true, 9);
+    world.add(1, honest);
+    let liar = world.add(2, honest);
+    world.say(liar, 0, wrong(2, 0));
+    world.say(ME, 0, truth(0));
+    assert!(world.excluded.contains(&liar));
+    assert_eq!(world.say(liar, 1, wrong(2, 1)), Taken::Ignored);
+    assert!(!world.verifier.is_over(), "nobody has computed the other task");
+    world.run();
+    assert_eq!(world.verifier.counts()[State::Final as usize], 2);
+}
+
+#[test]
+fn a_tie_is_broken_by_whoever_comes_although_somebody_is_silent() {
+    for votes in [1, 2] {
+        let mut world = World::new(adaptive(), 2, false, 10);
+        for number in 1..=3 {
+            world.add(number, honest);
+        }
+        // It could answer, and does not.
+        world.enter(id(9), about(9));
+        world.say(id(1), 0, truth(0));
+        if votes == 2 {
+            world.say(id(2), 0, truth(0));
+        } else {
+            world.workers.remove(&id(2));
+        }
+        world.say(id(3), 0, wrong(3, 0));
+        world.workers.remove(&id(1));
+        for _ in 0..10 {
+            world.now = Timestamp(world.now.0 + 31_000_000);
+            world.verifier.tick(world.now, &mut world.standings);
+            world.settle();
+        }
+        let state = world.verifier.state(0);
+        assert_eq!(state, if votes == 2 { State::Confirmed } else { State::Disputed });
+        world.add(4, honest);
+        world.add(5, honest);
+        world.run();
+        assert_eq!(world.errors(), 0);
+    }
+}
+
+#[test]
+fn a_result_that_all_others_signed_too_is_believed_when_one_of_them_is_out() {
+    let mut world = World::new(adaptive(), 2, false, 11);
+    for number in 1..=3 {
+        world.add(number, honest);
+    }
+    for number in 1..=3 {
+        world.say(id(number), 0, truth(0));
+    }
+    world.verifier.equivocated(world.now, id(3), &mut world.standings);
+    world.settle();
+    assert_eq!(world.verifier.state(0), State::Checking, "it is looked at again");
+    world.run();
+    assert_eq!(world.verifier.acceptance(0).map(|one| one.basis), Some(Basis::Anyone));
+}

@@ -245,7 +245,9 @@ impl<'a> Body<'a> {
         }
         let counter = self.params + LOCALS * TYPES.len() as u32 + self.counters;
         self.counters += 1;
-        let turns = 2 + self.chance.below(8) as i32;
+        let tight = self.chance.percent(40);
+        let many = tight && self.chance.percent(20);
+        let turns = 2 + self.chance.below(if many { 3000 } else { 8 }) as i32;
         self.put(I::I32Const(turns));
         self.put(I::LocalSet(counter));
         let count = [I::LocalGet(counter), I::I32Const(1), I::I32Sub, I::LocalTee(counter)];
@@ -256,7 +258,7 @@ impl<'a> Body<'a> {
                 body.scope(Vec::new(), true, |body| {
                     body.code.extend(count);
                     body.code.extend([I::I32Eqz, I::BrIf(1)]);
-                    body.statements(depth + 1);
+                    body.turn(depth + 1, tight);
                     body.put(I::Br(0));
                 });
                 body.put(I::End);
@@ -264,13 +266,49 @@ impl<'a> Body<'a> {
         } else {
             self.put(I::Loop(BlockType::Empty));
             self.scope(Vec::new(), false, |body| {
-                body.statements(depth + 1);
+                body.turn(depth + 1, tight);
                 body.code.extend(count);
                 body.put(I::BrIf(0));
             });
         }
         self.put(I::End);
         self.counters -= 1;
+    }
+
+    /// What a loop does in a turn; little if it is tight.
+    fn turn(&mut self, depth: usize, tight: bool) {
+        if !tight {
+            return self.statements(depth);
+        }
+        self.statement(5);
+        match self.chance.below(5) {
+            0 => {
+                self.value(ValType::I32, 5);
+                self.put(I::If(BlockType::Empty));
+                self.scope(Vec::new(), true, |body| {
+                    body.statement(5);
+                    if body.chance.percent(50) {
+                        body.branch(5);
+                    }
+                });
+                if self.chance.percent(50) {
+                    self.put(I::Else);
+                    self.scope(Vec::new(), true, |body| body.statement(5));
+                }
+                self.put(I::End);
+            }
+            1 => self.branch(5),
+            2 => {
+                self.put(I::Block(BlockType::Empty));
+                self.scope(Vec::new(), true, |body| {
+                    body.branch(5);
+                    body.statement(5);
+                });
+                self.put(I::End);
+            }
+            3 => self.statement(5),
+            _ => {}
+        }
     }
 
     /// A branch that may be taken.

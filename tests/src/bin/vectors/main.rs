@@ -10,9 +10,11 @@ mod file;
 mod frames;
 mod identity;
 mod notation;
+mod play;
 mod refused;
 mod results;
 mod tasks;
+mod verify;
 
 fn main() -> anyhow::Result<()> {
     let files = [
@@ -22,6 +24,7 @@ fn main() -> anyhow::Result<()> {
         tasks::files(),
         results::files(),
         evidence::files(),
+        verify::files(),
     ];
     let writing = std::env::var_os("BAYAN_WRITE_VECTORS").is_some_and(|value| value == "1");
     for file in files.into_iter().flatten() {
