@@ -75,7 +75,12 @@ impl Verifier {
                 let valid = member.map_or(0, |member| member.valid);
                 if valid < BOINC_TRUSTED { Share::ONE } else { Share::of(1, valid.into()) }
             }
-            Policy::Adaptive(adaptive) => adaptive.rate(standings.k(worker)),
+            Policy::Adaptive(adaptive) => {
+                let standing = standings.get(worker);
+                // What a job tolerates of strangers it does not tolerate of those who were caught.
+                let caught = standing.is_some_and(|one| one.failed > 0 && one.k() < adaptive.k);
+                if caught { Share::ONE } else { adaptive.rate(standings.k(worker)) }
+            }
         }
     }
 
