@@ -47,7 +47,7 @@ fn setting(name: &str, default: u64) -> u64 {
 struct Network {
     submitter: Node,
     honest: Vec<Node>,
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl Network {
@@ -60,7 +60,7 @@ impl Network {
             honest.push(Node::join(&at, &submitter, &[])?);
         }
         submitter.meets(count)?;
-        Ok(Self { submitter, honest, dir })
+        Ok(Self { submitter, honest, _dir: dir })
     }
 
     fn honest_ids(&self) -> anyhow::Result<BTreeSet<PeerId>> {
@@ -410,7 +410,7 @@ fn a_fresh_network_of_three_peers_on_one_lan() -> anyhow::Result<()> {
         honest.push(Node::start_on(&dir.path().join(format!("{host}")), &at(host), &args)?);
     }
     submitter.meets(2)?;
-    let mut network = Network { submitter, honest, dir };
+    let mut network = Network { submitter, honest, _dir: dir };
     let request = JobRequest { local: Local::Always, ..network.job(60, STEPS, "adaptive")? };
     let (view, results) = network.run(&request, 60)?;
     ensure!(wrong(&results)? == 0, "wrong results");

@@ -7,7 +7,7 @@ fn always(worker: u8, task: TaskIndex, _: u64, _: u64) -> Outcome {
 }
 
 fn sometimes(worker: u8, task: TaskIndex, _: u64, random: u64) -> Outcome {
-    if random % 10 == 0 { wrong(worker, task) } else { truth(task) }
+    if random.is_multiple_of(10) { wrong(worker, task) } else { truth(task) }
 }
 
 fn ring(_: u8, task: TaskIndex, _: u64, _: u64) -> Outcome {
@@ -101,7 +101,7 @@ fn a_burner_takes_its_confirmers_along() {
     }
     // Wrong only where the burner was.
     fn confirmer(_: u8, task: TaskIndex, _: u64, _: u64) -> Outcome {
-        if task % 7 == 0 { agreed(task) } else { truth(task) }
+        if task.is_multiple_of(7) { agreed(task) } else { truth(task) }
     }
     for seed in 0..5 {
         let mut world = World::new(adaptive(), 700, true, seed);

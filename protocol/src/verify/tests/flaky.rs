@@ -6,7 +6,7 @@ use super::*;
 
 /// Wrong once in 500 results, each time in a way of its own.
 fn flaky(worker: u8, task: TaskIndex, _: u64, random: u64) -> Outcome {
-    if random % 500 == 0 { wrong(worker, task) } else { truth(task) }
+    if random.is_multiple_of(500) { wrong(worker, task) } else { truth(task) }
 }
 
 const WORKERS: u8 = 20;

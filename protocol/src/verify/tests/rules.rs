@@ -225,7 +225,7 @@ fn whoever_is_gone_at_the_end_has_its_unconfirmed_results_done_again() {
     let bases = world.verifier.bases();
     assert!(world.verifier.tally().closing > 0);
     assert_eq!(world.errors(), 0);
-    assert!(bases.get(&Basis::Word).is_none(), "{bases:?}");
+    assert!(!bases.contains_key(&Basis::Word), "{bases:?}");
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn nothing_final_ever_changes() {
     let mut world = World::new(adaptive(), 500, true, 12);
     for number in 1..=6 {
         let claim: Claim = if number > 4 {
-            |w, t, _, random| if random % 5 == 0 { wrong(w, t) } else { truth(t) }
+            |w, t, _, random| if random.is_multiple_of(5) { wrong(w, t) } else { truth(t) }
         } else {
             honest
         };
