@@ -25,6 +25,9 @@ use bayan_protocol::{
 };
 use serde_bytes::ByteBuf;
 
+/// A state and outcome that were stored for a task.
+pub type Stored = (State, Option<Outcome>);
+
 /// A peer by its number.
 pub type Number = usize;
 
@@ -93,7 +96,7 @@ pub struct World {
     /// How often each settled task was stored, by host and key; the judge wants one of each.
     pub settled: BTreeMap<(Number, Vec<u8>), Vec<Record>>,
     /// Every state of a task that was stored after it was final, by host and key, with its outcome.
-    pub after_final: BTreeMap<(Number, Vec<u8>), BTreeSet<(State, Option<Outcome>)>>,
+    pub after_final: BTreeMap<(Number, Vec<u8>), BTreeSet<Stored>>,
     /// Chance in 1000 that a host crashes between storing and acting.
     pub crash_per_mille: u64,
 }

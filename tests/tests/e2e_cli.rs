@@ -284,7 +284,9 @@ fn every_command_speaks_json_and_nothing_else() -> anyhow::Result<()> {
     let finished = events.last().context("an end")?;
     assert_eq!((&finished["job"]["settled"], &finished["job"]["failed"]), (&2.into(), &1.into()));
     ensure!(finished["failures"].to_string().contains("trapped"), "{finished}");
-    let job = events[0]["job"].as_str().context("a job")?;
+    assert_eq!(events[0]["event"], "plan", "what it will cost comes first");
+    let submitted = events.iter().find(|event| event["event"] == "submitted").context("a job")?;
+    let job = submitted["job"].as_str().context("a job's id")?;
 
     assert_eq!(here(&["jobs"], 0)?[0]["job"], job);
     assert_eq!(here(&["status", job], 0)?[0]["state"], "done");
@@ -293,6 +295,13 @@ fn every_command_speaks_json_and_nothing_else() -> anyhow::Result<()> {
     assert_eq!(here(&["pause"], 0)?[0]["event"], "paused");
     assert_eq!(here(&["resume"], 0)?[0]["event"], "resumed");
     assert_eq!(here(&["cancel", "--forget", job], 0)?[0]["outcome"], "forgotten");
+    let friend = "0a".repeat(32);
+    assert_eq!(here(&["trust", "add", &friend], 0)?[0]["event"], "trusted");
+    assert_eq!(here(&["trust", "list"], 0)?[0]["peer"], friend.as_str());
+    assert_eq!(here(&["trust", "remove", &friend], 0)?[0]["event"], "distrusted");
+    assert_eq!(here(&["trust", "list"], 0)?.len(), 0);
+    assert_eq!(here(&["evidence", "list"], 0)?.len(), 0);
+    assert_eq!(here(&["run", &app, "--range", "0..5", "--plan"], 0)?[0]["tasks"], 5);
     here(&["app", "list"], 0)?;
     here(&["app", "check", &app], 0)?;
     let error = here(&["status", "zz"], 1)?.pop().context("an error")?;

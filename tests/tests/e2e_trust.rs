@@ -346,8 +346,16 @@ fn evidence_of_a_confidential_job_carries_nothing_of_it() -> anyhow::Result<()> 
     let liar = until("the liar to be known", LIMIT, || {
         Ok(node.client()?.peer()?.view.neighbours.first().map(|one| one.peer.to_string()))
     })?;
-    let (done, _) = among_liars(&place, &node, &["--peers", &liar, "--confidential"])?;
-    ensure!(done.stderr.contains("which is confidential"), "{}", done.stderr);
+    let secret = ["--peers", &liar, "--confidential", "--json"];
+    let (done, _) = among_liars(&place, &node, &secret)?;
+    let events = done.json()?;
+    let back = events.iter().find(|event| event["event"] == "taken_back").context("a take-back")?;
+    ensure!(word(&back["result"], "verified")?.starts_with("taken back: "), "{back}");
+    ensure!(back["result"]["basis"].is_null() && back["result"]["places"].is_array(), "{back}");
+    let finished = events.last().context("an end")?;
+    let account = finished["account"].to_string();
+    ensure!(account.contains("which is confidential"), "{account}");
+    assert_eq!(finished["caught"][0]["peer"], liar.as_str());
     let here = |args: &[&str]| run(&node.dir, args, LIMIT);
     let kept = here(&["evidence", "list", "--json"])?.code(0)?.json()?;
     ensure!(!kept.is_empty(), "no evidence is kept");

@@ -11,13 +11,14 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use bayan::api::types::{InputsRequest, JobRequest, TaskResult};
+use bayan::api::types::{InputsRequest, JobRequest, PlanRequest, TaskResult};
 use bayan_protocol::{
     id::PeerId,
-    job::Local,
+    job::{Audience, Local},
     record::{JobState, Key, Record},
     source::{JobView, WorkerView},
     standing::Standings,
+    task::Limits,
     time::Timestamp,
     verify::State,
 };
@@ -46,7 +47,7 @@ fn setting(name: &str, default: u64) -> u64 {
 struct Network {
     submitter: Node,
     honest: Vec<Node>,
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl Network {
@@ -59,7 +60,7 @@ impl Network {
             honest.push(Node::join(&at, &submitter, &[])?);
         }
         submitter.meets(count)?;
-        Ok(Self { submitter, honest, dir })
+        Ok(Self { submitter, honest, _dir: dir })
     }
 
     fn honest_ids(&self) -> anyhow::Result<BTreeSet<PeerId>> {
@@ -147,7 +148,11 @@ fn wrong(results: &[TaskResult]) -> anyhow::Result<usize> {
     for result in results {
         let bytes = hex::decode(result.inline.as_deref().context("outputs are short")?)?;
         let place = result.places.first().context("a result answers an input")?;
-        wrong += usize::from(bytes != format!("{place}\n").into_bytes());
+        if bytes != format!("{place}\n").into_bytes() {
+            wrong += 1;
+            let by = result.by.iter().map(|vote| (vote.peer.short(), vote.agrees));
+            eprintln!("wrong: {place} by {:?}, {:?}", by.collect::<Vec<_>>(), result.basis);
+        }
     }
     Ok(wrong)
 }
@@ -183,29 +188,39 @@ fn strangers_of_whom_a_third_cheat_give_only_right_results() -> anyhow::Result<(
     Ok(())
 }
 
-fn sleepers(seed: u64) -> anyhow::Result<()> {
+/// Wrong results that are final, and how many the plan said there would be on average.
+fn sleepers(seed: u64) -> anyhow::Result<(usize, f64)> {
     let steps = setting("BAYAN_TRUST_STEPS", STEPS);
     let network = Network::start(HONEST)?;
     // The same identities, awake and asleep: a member's key follows from seed and number.
     let roles = ["after:100", "after:300:0.2", "ring:pair:0.1", "ring:pair:0.1"];
-    let ids: Vec<PeerId> = (0..roles.len() as u32)
-        .map(|member| {
-            let secret = bayan_cast::behaviour::identity(seed, member, 0);
-            bayan_protocol::crypto::Keypair::from_seed(&secret).peer_id()
-        })
-        .collect();
+    let ids = members(seed, roles.len());
     let honest = network.honest_ids()?;
     let everyone: Vec<PeerId> = honest.iter().chain(&ids).copied().collect();
     let mut network = network.knows(5000, &everyone)?;
     let cast = Cast::join(&network.submitter, seed, &roles)?;
+    let plan = network.submitter.client()?.plan(&PlanRequest {
+        tasks: LONG,
+        trust: "adaptive".to_owned(),
+        tolerance: None,
+        assume_faulty: Some("0.4".to_owned()),
+        provisional: false,
+        audience: Audience::Anyone,
+        local: Local::Always,
+    })?;
     let (view, results) = network.run(&network.job(LONG, steps, "adaptive")?, LONG)?;
     let members = cast.end()?;
-    judge(&view, &results, &members, &honest, wrong(&results)?, seed)?;
+    let wrong = wrong(&results)?;
+    judge(&view, &results, &members, &honest, wrong, seed)?;
+    let promised = plan.bound.map(|bound| bound * LONG as f64);
+    eprintln!("seed {seed}: promised {promised:?} wrong on average, {:?}", plan.no_bound);
+
     let dir = network.submitter.dir.clone();
     network.submitter.end()?;
     ensure!(banned(&dir, honest)?.is_empty(), "seed {seed}: an honest peer is banned");
-    drop(network.dir);
-    Ok(())
+    let promised =
+        promised.context("a job of this size among known peers is promised something")?;
+    Ok((wrong, promised))
 }
 
 fn judge(
@@ -243,18 +258,116 @@ fn judge(
             );
         }
     }
-    // An identity that is checked with rate .1 gets through (1 - .1) / .1 wrong results on average
-    // before it is caught; what is not final by then is taken back, so the bound is loose.
-    let bound = 30 * members.len();
-    ensure!(wrong <= bound, "seed {seed}: {wrong} wrong results are final, {bound} are promised");
     Ok(())
 }
 
 #[test]
 fn sleepers_with_long_records_are_caught_and_honest_ones_are_cheap() -> anyhow::Result<()> {
-    for seed in 0..setting("BAYAN_TRUST_SEEDS", 1) {
-        sleepers(100 + seed)?;
+    let first = setting("BAYAN_TRUST_FIRST", 0);
+    // One identity gets away with (1 - rate) / rate wrong results on average before it is caught, and
+    // with thrice as many now and then: what is promised is promised on average.
+    let (mut wrong, mut promised) = (0, 0.0);
+    for seed in first..first + setting("BAYAN_TRUST_SEEDS", 10) {
+        let (found, most) = sleepers(100 + seed)?;
+        (wrong, promised) = (wrong + found, promised + most);
     }
+    eprintln!("{wrong} wrong results are final, {promised:.0} were promised");
+    ensure!(wrong as f64 <= promised, "{wrong} wrong results, {promised:.0} were promised");
+    Ok(())
+}
+
+/// The ids of the members that a cast of this seed has at first.
+fn members(seed: u64, count: usize) -> Vec<PeerId> {
+    let id = |member| {
+        let secret = bayan_cast::identity(seed, member, 0);
+        bayan_protocol::crypto::Keypair::from_seed(&secret).peer_id()
+    };
+    (0..count as u32).map(id).collect()
+}
+
+/// Members of these roles beside honest peers, everybody with a record of so many checks: every
+/// result is right, and whoever is banned deserves it. What the job came to, and who is banned.
+fn plays(
+    seed: u64,
+    roles: &[&str],
+    k: u32,
+    harmless: &[PeerId],
+) -> anyhow::Result<(JobView, BTreeSet<PeerId>)> {
+    let network = Network::start(5)?;
+    let honest = network.honest_ids()?;
+    let ids = members(seed, roles.len());
+    let everyone: Vec<PeerId> = honest.iter().chain(&ids).copied().collect();
+    let mut network = network.knows(k, &everyone)?;
+    let cast = Cast::join(&network.submitter, seed, roles)?;
+    let (view, results) = network.run(&network.job(STRANGERS, STEPS, "adaptive")?, STRANGERS)?;
+    let members = cast.end()?;
+    let mut all: BTreeSet<PeerId> = honest.iter().copied().collect();
+    all.extend(members.iter().flat_map(|member| member.identities.iter().copied()));
+    // Where the app differs by machine, nobody can say which results are the right ones.
+    let exact = wrong(&results)? == 0 || view.quarantined;
+    ensure!(exact, "{roles:?}: wrong results are final: {view:?}");
+    let dir = network.submitter.dir.clone();
+    network.submitter.end()?;
+    let banned = banned(&dir, all)?;
+    eprintln!(
+        "{roles:?}: {:.2} executions a result, {} banned, {:?}",
+        executions(&view),
+        banned.len(),
+        members.iter().map(|one| (one.results, one.wrong)).collect::<Vec<_>>()
+    );
+    for peer in honest.iter().chain(harmless) {
+        ensure!(!banned.contains(peer), "{roles:?}: an honest peer is banned");
+    }
+    Ok((view, banned))
+}
+
+#[test]
+fn rings_burners_and_breakers_take_each_other_along() -> anyhow::Result<()> {
+    let (_, banned) = plays(21, &["burner:b", "confirmer:b", "confirmer:b"], 1000, &[])?;
+    ensure!(banned.contains(&members(21, 1)[0]), "the burner is not banned");
+    let (view, banned) = plays(22, &["breaker:t", "breaker:t", "breaker:t"], 1000, &[])?;
+    ensure!(!view.quarantined, "a ring of three made the app look as if it differed by machine");
+    ensure!(banned.len() == 3, "{} of three are banned", banned.len());
+    Ok(())
+}
+
+#[test]
+fn cheats_of_every_other_kind_get_nothing_wrong_accepted() -> anyhow::Result<()> {
+    let (_, banned) = plays(23, &["fuel:100", "data", "lazy", "equivocate"], 1000, &[])?;
+    ensure!(banned.len() >= 3, "{} of four are banned", banned.len());
+    plays(24, &["whitewash:20", "vanish:5", "silent", "commit-only", "other-reveal"], 0, &[])?;
+    Ok(())
+}
+
+#[test]
+fn machines_on_which_an_app_differs_are_nobodys_fault() -> anyhow::Result<()> {
+    let honest = members(25, 4);
+    let (view, banned) = plays(25, &["engine:arm"; 4], 1000, &honest)?;
+    ensure!(view.quarantined, "it was not noticed that the app differs by machine");
+    ensure!(banned.is_empty(), "{} are banned", banned.len());
+    Ok(())
+}
+
+#[test]
+fn tasks_that_poison_are_no_workers_fault() -> anyhow::Result<()> {
+    let mut network = Network::start(4)?;
+    let client = network.submitter.client()?;
+    let guest = client.upload(&wat::parse_str(guests::moody())?)?;
+    let lines = ["x1", "t1", "l1", "o1", "m1", "e1", "x2", "t2"].map(|line| format!("{line}\n"));
+    let lines = client.upload(lines.concat().as_bytes())?.hash;
+    let limits = Limits { memory: 8 << 20, fuel: 50_000_000, output: 1 << 16, wall_ms: 20_000 };
+    let request =
+        JobRequest { limits, ..JobRequest::new("moody", guest.hash, InputsRequest::Lines(lines)) };
+    let job = client.submit(&request)?;
+    let view = until("the job's end", LIMIT, || {
+        let view = client.job(job)?;
+        Ok((view.state == JobState::Done).then_some(view))
+    })?;
+    ensure!(view.settled == 8 && view.failed == 6, "{view:?}");
+    let honest = network.honest_ids()?;
+    let dir = network.submitter.dir.clone();
+    network.submitter.end()?;
+    ensure!(banned(&dir, honest)?.is_empty(), "a worker is banned for what a task does");
     Ok(())
 }
 
@@ -297,7 +410,7 @@ fn a_fresh_network_of_three_peers_on_one_lan() -> anyhow::Result<()> {
         honest.push(Node::start_on(&dir.path().join(format!("{host}")), &at(host), &args)?);
     }
     submitter.meets(2)?;
-    let mut network = Network { submitter, honest, dir };
+    let mut network = Network { submitter, honest, _dir: dir };
     let request = JobRequest { local: Local::Always, ..network.job(60, STEPS, "adaptive")? };
     let (view, results) = network.run(&request, 60)?;
     ensure!(wrong(&results)? == 0, "wrong results");

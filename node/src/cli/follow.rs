@@ -353,3 +353,103 @@ fn failure(result: &TaskResult) -> String {
 pub(super) fn is_gone(error: &anyhow::Error) -> bool {
     error.downcast_ref::<ClientError>().is_some_and(ClientError::is_gone)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use bayan_protocol::{id::Hash, task::Status, verify::Basis};
+
+    use super::*;
+
+    /// Writes down what it is told.
+    #[derive(Default)]
+    struct Told(Vec<&'static str>);
+
+    impl Sink for Told {
+        fn show(&mut self, _: &TaskResult, _: &Client) -> anyhow::Result<()> {
+            self.0.push("show");
+            Ok(())
+        }
+
+        fn take_back(&mut self, _: &TaskResult) -> anyhow::Result<()> {
+            self.0.push("take back");
+            Ok(())
+        }
+
+        fn put(&mut self, _: &TaskResult, _: &Client) -> anyhow::Result<()> {
+            self.0.push("put");
+            Ok(())
+        }
+
+        fn flush(&mut self) -> anyhow::Result<()> {
+            Ok(())
+        }
+
+        fn finish(&mut self) -> anyhow::Result<()> {
+            Ok(())
+        }
+
+        fn place(&self) -> Option<PathBuf> {
+            None
+        }
+    }
+
+    fn follower() -> Follower {
+        let (sender, updates) = mpsc::sync_channel(QUEUE);
+        Follower {
+            updates,
+            interrupts: Interrupts { flag: Arc::default(), sender },
+            watchers: 0,
+            failures: Vec::new(),
+            unsettled_failures: 0,
+            shown: HashSet::new(),
+            put: HashSet::new(),
+        }
+    }
+
+    fn result(state: State, status: Option<Status>) -> TaskResult {
+        TaskResult {
+            places: vec![3],
+            task: TaskId([1; 32]),
+            state,
+            basis: Some(Basis::Word),
+            status,
+            fuel: 1,
+            output: Some(Hash([2; 32])),
+            output_len: 1,
+            inline: None,
+            verified: "taken back: two peers differ".to_owned(),
+            by: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_change_reaches_the_sink_and_only_what_was_seen_is_said_to_be_taken_back() {
+        let (mut follower, mut sink) = (follower(), Told::default());
+        let screen = Screen::new(false, true);
+        let client = Client::new(([127, 0, 0, 1], 1).into(), "");
+        let well = Some(Status::Exited(0));
+        let mut take = |state, status| {
+            follower.take(&result(state, status), &client, &mut sink, &screen).unwrap()
+        };
+        assert!(!take(State::Open, None), "nobody saw anything of it");
+        assert!(!take(State::Provisional, well));
+        assert!(take(State::Disputed, None));
+        assert!(!take(State::Open, None), "it was said before");
+        assert!(!take(State::Confirmed, well));
+        assert!(!take(State::Final, Some(Status::Exited(1))));
+        assert!(!take(State::Final, Some(Status::Exited(1))), "the same page again");
+        assert_eq!(sink.0, ["take back", "show", "take back", "take back", "show", "put"]);
+        assert_eq!(follower.failures(), ["input 3: exit code 1"]);
+    }
+
+    #[test]
+    fn what_is_taken_back_is_named_by_its_input() {
+        let words = taken_back(&result(State::Disputed, None));
+        assert_eq!(words, "input 3: taken back: two peers differ");
+        let bare = shown(&result(State::Final, None), true);
+        assert!(bare.get("by").is_none() && bare["state"] == "final", "{bare}");
+        assert!(shown(&result(State::Final, None), false).get("by").is_some());
+    }
+}

@@ -153,6 +153,8 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> anyhow::Result<Code> {
         trust,
     };
     if args.detach {
+        // Programs are told in one line that the job is submitted; --plan tells them what it will cost.
+        let screen = Screen::new(false, args.quiet || context.json);
         return submit_and_leave(context, &args.peer, &order, &screen);
     }
     carry_out(context, &order, &args.peer, config, screen)

@@ -117,7 +117,7 @@ fn peers(list: &str) -> anyhow::Result<Vec<PeerId>> {
 /// Reads a peer's id, which stands at `place`.
 fn peer(text: &str, place: &str) -> Result<PeerId, Misuse> {
     text.parse().map_err(|error| {
-        Misuse(format!("{place}: '{text}' is no peer: {error}; `bayan peers` shows them"))
+        Misuse(format!("{place}: '{text}' is no peer: {error}; `bayan peers --json` shows them"))
     })
 }
 
@@ -132,7 +132,7 @@ mod tests {
         let (one, two) = ("01".repeat(32), "02".repeat(32));
         let mut file = tempfile::NamedTempFile::new().unwrap();
         writeln!(file, "# friends\n{two}  # the second\n\n{one}").unwrap();
-        let path = file.path().display();
+        let path = file.path().display().to_string();
         let both = vec![PeerId([1; 32]), PeerId([2; 32])];
         assert_eq!(peers(&format!("{one}, {two}")).unwrap(), both);
         assert_eq!(peers(&format!("{one},@{path}")).unwrap(), both);

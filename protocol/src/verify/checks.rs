@@ -64,7 +64,7 @@ impl Verifier {
     /// How likely a result of `worker` is checked.
     pub(super) fn rate(&self, worker: &PeerId, standings: &Standings) -> Share {
         let member = self.members.get(worker);
-        if member.is_some_and(|member| member.lost > 0) {
+        if member.is_some_and(|member| member.lost > 0) || self.members.is_suspected(worker) {
             return Share::ONE;
         }
         match self.policy() {
@@ -75,7 +75,12 @@ impl Verifier {
                 let valid = member.map_or(0, |member| member.valid);
                 if valid < BOINC_TRUSTED { Share::ONE } else { Share::of(1, valid.into()) }
             }
-            Policy::Adaptive(adaptive) => adaptive.rate(standings.k(worker)),
+            Policy::Adaptive(adaptive) => {
+                let standing = standings.get(worker);
+                // What a job tolerates of strangers it does not tolerate of those who were caught.
+                let caught = standing.is_some_and(|one| one.failed > 0 && one.k() < adaptive.k);
+                if caught { Share::ONE } else { adaptive.rate(standings.k(worker)) }
+            }
         }
     }
 
@@ -227,9 +232,11 @@ impl Verifier {
             return;
         }
         member.confirmed.push_back(index);
+        let stands = member.confirmed.len() > HORIZON;
         if bounded
-            && member.confirmed.len() > HORIZON
-            && let Some(oldest) = member.confirmed.pop_front()
+            && stands
+            && !self.members.is_suspected(&worker)
+            && let Some(oldest) = self.members.entry(worker).confirmed.pop_front()
         {
             self.finish(oldest);
         }
@@ -238,6 +245,9 @@ impl Verifier {
     /// What `worker` returned before its vote `number` is confirmed by the check that it passed there.
     pub(super) fn vouch(&mut self, worker: PeerId, number: u64) {
         let Some(member) = self.members.get(&worker) else { return };
+        if self.members.is_suspected(&worker) {
+            return;
+        }
         let earlier: alloc::vec::Vec<(u64, TaskIndex)> =
             member.provisional.range(..number).map(|(vote, task)| (*vote, *task)).collect();
         for (_, index) in earlier {

@@ -235,6 +235,7 @@ impl Verifier {
             return;
         }
         if self.probing > 0 {
+            accused.iter().for_each(|(worker, _)| self.members.suspect(*worker));
             return self.suspended.push((index, accused));
         }
         let names: Vec<PeerId> = accused.iter().map(|(worker, _)| *worker).collect();
@@ -248,6 +249,7 @@ impl Verifier {
         let reputed = names.iter().any(|name| standings.is_established(name));
         for name in names {
             self.members.entry(name).probed = true;
+            self.members.suspect(name);
         }
         let (since, ask) = (self.next_vote, ASKED[usize::from(reputed)]);
         let Some(task) = self.tasks.get_mut(&index) else { return };
@@ -332,6 +334,7 @@ impl Verifier {
         self.quarantined = true;
         self.probing = 0;
         self.suspended.clear();
+        self.members.clear_all();
         let probing = self.tasks.iter().filter(|(_, task)| task.probe.is_some());
         for index in probing.map(|(index, _)| *index).collect::<Vec<TaskIndex>>() {
             if let Some(task) = self.tasks.get_mut(&index) {
@@ -355,6 +358,7 @@ impl Verifier {
         let Some(right) = self.acceptance(index).map(|acceptance| acceptance.outcome) else {
             return;
         };
+        accused.iter().for_each(|(worker, _)| self.members.clear(worker));
         for (worker, outcome) in accused {
             let same = accused.iter().filter(|(_, other)| other == outcome).count();
             if same > 1 {

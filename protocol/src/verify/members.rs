@@ -66,6 +66,8 @@ pub(super) struct Member {
     pub(super) lost: u32,
     /// Whether established workers were asked about it already.
     pub(super) probed: bool,
+    /// Whether it is accused and nothing has come of that yet.
+    suspected: bool,
     /// Consecutive valid results in this job (BOINC's policy).
     pub(super) valid: u32,
     /// Checks passed in this job (credibility).
@@ -125,6 +127,33 @@ impl Members {
     pub(super) fn exclude(&mut self, peer: PeerId) {
         self.entry(peer).excluded = true;
         self.regroup();
+    }
+
+    /// It is accused: until that is decided nothing more is believed on its word, nor does its word
+    /// confirm another's.
+    pub(super) fn suspect(&mut self, peer: PeerId) {
+        self.entry(peer).suspected = true;
+        self.regroup();
+    }
+
+    /// An accusation has been decided.
+    pub(super) fn clear(&mut self, peer: &PeerId) {
+        if let Some(member) = self.map.get_mut(peer) {
+            member.suspected = false;
+            self.regroup();
+        }
+    }
+
+    /// No accusation stands.
+    pub(super) fn clear_all(&mut self) {
+        for member in self.map.values_mut() {
+            member.suspected = false;
+        }
+        self.regroup();
+    }
+
+    pub(super) fn is_suspected(&self, peer: &PeerId) -> bool {
+        self.map.get(peer).is_some_and(|member| member.suspected)
     }
 
     pub(super) fn is_excluded(&self, peer: &PeerId) -> bool {
@@ -197,7 +226,8 @@ impl Members {
         if self.map.get(other).is_some_and(Member::is_own) {
             return Basis::Own;
         }
-        match (self.related(one, other, standings), standings.is_established(other)) {
+        let known = standings.is_established(other) && !self.is_suspected(other);
+        match (self.related(one, other, standings), known) {
             (false, true) => Basis::Established,
             (false, false) => Basis::Elsewhere,
             (true, _) => Basis::Anyone,

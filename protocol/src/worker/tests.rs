@@ -560,3 +560,26 @@ fn results_outlast_the_work_of_a_source_that_is_away() {
     bench.pass(Duration::from_secs(24 * 3600));
     assert_eq!(stored(&bench), (0, 0));
 }
+
+#[test]
+fn a_source_that_acknowledges_nothing_gets_no_more_than_the_bound_and_others_are_served() {
+    let mut bench = Bench::ready(1, 2);
+    bench.lease(lease(1, 1, 1, 0..512));
+    bench.lease(lease(2, 2, 2, 0..20));
+    let mut rounds = 0;
+    while !bench.running.is_empty() {
+        bench.pass(BATCH_CLOSE);
+        bench.execute();
+        rounds += 1;
+        assert!(rounds <= 600, "the worker goes on for a source that gives nothing back");
+    }
+    let of = |number: u8| {
+        let submitter = source(number);
+        let kept = bench.disk.values().filter(
+            |record| matches!(record, Record::Batch { source, .. } if *source == submitter),
+        );
+        kept.count()
+    };
+    assert!((MAX_UNACKED_BATCHES..MAX_UNACKED_BATCHES + 2).contains(&of(1)), "{}", of(1));
+    assert_eq!(bench.runs.len() - of(1), 20, "the other source's tasks are all computed");
+}

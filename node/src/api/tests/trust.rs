@@ -40,7 +40,11 @@ fn a_plan_is_told_in_numbers_and_words() {
 fn standings_have_bans_in_force_and_trust_is_given_and_taken() {
     let fixture = Fixture::new(true);
     let ban = |until| Some(Ban { until, reason: BanReason::Failures });
-    let known = |ban| Standing { k: 7, passed: 9, failed: 2, ban, ..Standing::default() };
+    let known = |ban| {
+        let mut standing = Standing::default();
+        (standing.k, standing.passed, standing.failed, standing.ban) = (7, 9, 2, ban);
+        standing
+    };
     fixture.script().standings = vec![
         (PeerId([3; 32]), known(None)),
         (PeerId([4; 32]), known(ban(now() + BAN))),

@@ -358,11 +358,41 @@ fn whoever_comes_late_is_not_asked_again() {
 }
 
 #[test]
+fn nothing_more_is_believed_of_whom_witnesses_are_asked_about() {
+    let mut world = World::new(adaptive(), 600, true, 15);
+    for number in 1..=6 {
+        world.known(number, 5000, honest);
+    }
+    let sleeper = world.known(9, 5000, honest);
+    for task in 0..100 {
+        world.say(sleeper, task, truth(task));
+    }
+    world.say(sleeper, 100, wrong(9, 100));
+    world.say(ME, 100, truth(100));
+    assert!(world.caught.is_empty(), "witnesses are asked first");
+    let believed = |world: &World| world.verifier.counts()[State::Confirmed as usize];
+    let before = believed(&world);
+    for task in 200..300 {
+        world.say(sleeper, task, truth(task));
+        assert_eq!(world.verifier.state(task), State::Checking, "everything is checked");
+    }
+    world.say(id(1), 200, truth(200));
+    let confirmed = believed(&world);
+    assert!(confirmed <= before + 1, "a passed check vouches for nothing else: {confirmed}");
+    // Whoever is accused is no established worker to others for the time being.
+    world.say(id(2), 400, truth(400));
+    if world.verifier.state(400) == State::Checking {
+        let asked = world.wants[&400].among.clone().expect("a check is asked for by name");
+        assert!(!asked.contains(&sleeper));
+    }
+}
+
+#[test]
 fn nothing_final_ever_changes() {
     let mut world = World::new(adaptive(), 500, true, 12);
     for number in 1..=6 {
         let claim: Claim = if number > 4 {
-            |w, t, _, random| if random % 5 == 0 { wrong(w, t) } else { truth(t) }
+            |w, t, _, random| if random.is_multiple_of(5) { wrong(w, t) } else { truth(t) }
         } else {
             honest
         };
