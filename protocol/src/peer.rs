@@ -277,6 +277,7 @@ impl Peer {
                 Record::Caught { job, task, worker, right, .. } => {
                     let ban = None;
                     self.out.effects.push(Effect::Caught { job, task, worker, right, ban });
+                    jobs.entry(job).or_default().push(record);
                 }
             }
         }

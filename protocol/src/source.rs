@@ -319,6 +319,7 @@ impl Source {
         let mut source = Self::build(key, job, manifest_hash, manifest, config, now, &mut entropy);
         let mut decisions: BTreeMap<TaskIndex, Decision> = BTreeMap::new();
         let mut votes: BTreeMap<TaskIndex, Vec<Vote>> = BTreeMap::new();
+        let mut caught = BTreeSet::new();
         for record in records {
             match record {
                 Record::Job { submitted, ended, state, quarantined, .. } => {
@@ -335,6 +336,10 @@ impl Source {
                 Record::Decided { task, decision, .. } => {
                     decisions.insert(task, decision);
                 }
+                Record::Caught { task, worker, .. } => {
+                    source.workers.entry(worker).or_default().wrong += 1;
+                    caught.insert((task, worker));
+                }
                 Record::Vote { task, proof, micros, .. } => {
                     let worker = proof.leaf.worker;
                     let stats = source.workers.entry(worker).or_default();
@@ -347,7 +352,7 @@ impl Source {
                 _ => {}
             }
         }
-        source.restore_tasks(now, votes, decisions, standings);
+        source.restore_tasks(now, votes, decisions, &caught, standings);
         source.out = Batch::default();
         source
     }
@@ -357,6 +362,7 @@ impl Source {
         now: Timestamp,
         mut votes: BTreeMap<TaskIndex, Vec<Vote>>,
         mut decisions: BTreeMap<TaskIndex, Decision>,
+        caught: &BTreeSet<(TaskIndex, PeerId)>,
         standings: &mut Standings,
     ) {
         let touched: BTreeSet<TaskIndex> = votes.keys().chain(decisions.keys()).copied().collect();
@@ -371,6 +377,7 @@ impl Source {
         }
         self.verifier.resume(now, self.is_running());
         if self.is_running() {
+            self.verifier.accuse_again(now, caught);
             self.verifier.advance(now, standings);
         }
         for effect in self.verifier.take_effects() {

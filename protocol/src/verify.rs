@@ -159,6 +159,8 @@ pub struct Verifier {
     probing: u32,
     /// Accusations that wait for the answers.
     suspended: Vec<(TaskIndex, Vec<(PeerId, Outcome)>)>,
+    /// When it was taken back from the store: whoever is to be asked needs time to come back.
+    resumed: Timestamp,
     quarantined: bool,
     over: bool,
     tally: Tally,
@@ -180,6 +182,7 @@ impl Verifier {
             wanting: BTreeSet::new(),
             probing: 0,
             suspended: Vec::new(),
+            resumed: Timestamp(0),
             quarantined: config.quarantined,
             over: false,
             tally: Tally::default(),

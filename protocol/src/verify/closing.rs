@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Silence of all that were asked for a check after which others are asked as well.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Rungs of the ladder.
 pub(super) const RUNGS: u8 = 4;
 
@@ -73,7 +73,8 @@ impl Verifier {
 
     /// When a tick may make a difference, if anything is waited for.
     pub fn next_wake(&self, now: Timestamp) -> Option<(Timestamp, &'static str)> {
-        (!self.wanting.is_empty()).then(|| (now + PATIENCE, "patience with silent replicas"))
+        let waits = !self.wanting.is_empty() || !self.suspended.is_empty();
+        waits.then(|| (now + PATIENCE, "patience with silent replicas"))
     }
 
     /// Looks for others where nobody of those asked can answer.
@@ -132,8 +133,12 @@ impl Verifier {
     /// Brings the job to its end once every task has a result: one more check of each worker with
     /// results that no check has confirmed, everything of a worker that is gone (spec VERIFY-16).
     pub fn advance(&mut self, now: Timestamp, standings: &mut Standings) {
+        if self.over {
+            return;
+        }
+        self.take_up(now, standings);
         let complete = self.tasks.len() >= self.config.tasks as usize;
-        if self.over || !complete {
+        if !complete || !self.suspended.is_empty() {
             return;
         }
         let busy = |index: &TaskIndex| {

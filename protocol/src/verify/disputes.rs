@@ -5,11 +5,14 @@
 //! the observer believes its own machine against a worker's, it asks established workers of other
 //! networks, for an app may give different results on different honest machines (spec VERIFY-18).
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use super::{
     Basis, Effect, Policy, State, Verifier,
-    closing::RUNGS,
+    closing::{PATIENCE, RUNGS},
     task::{Probe, Wanted},
 };
 use crate::{
@@ -80,7 +83,12 @@ impl Verifier {
             Some((outcome, count)) if count >= REFEREES => {
                 self.settle_by_referees(now, index, outcome, standings);
             }
-            _ if task.ballots.len() >= MAX_REDUNDANCY as usize => self.give_up(index),
+            _ if task.ballots.len() >= MAX_REDUNDANCY as usize => {
+                self.settle_by_votes(index);
+                if self.state(index) == State::Disputed {
+                    self.give_up(index);
+                }
+            }
             best => {
                 let need = REFEREES - best.map_or(0, |(_, count)| count.min(REFEREES - 1));
                 let from = if by_count {
@@ -137,10 +145,11 @@ impl Verifier {
     /// anyone is worth, so nobody loses anything by it.
     pub(super) fn settle_by_votes(&mut self, index: TaskIndex) {
         let Some(task) = self.tasks.get_mut(&index) else { return };
+        let full = task.ballots.len() >= MAX_REDUNDANCY as usize;
         let waits = |one: &Wanted| one.widened < RUNGS && self.members.can_answer(one, task);
         let asked = task.wanted.as_ref().is_some_and(waits);
         let open = matches!(task.state, State::Disputed | State::Checking);
-        if !open || self.config.policy == Policy::Boinc || asked {
+        if !open || self.config.policy == Policy::Boinc || (asked && !full) {
             return;
         }
         let mut votes: BTreeMap<Outcome, u32> = BTreeMap::new();
@@ -256,6 +265,41 @@ impl Verifier {
         task.probe = Some(Probe { accused, since, ask, left: ask });
         self.probing += 1;
         self.ask_witnesses(now, index, witnesses);
+    }
+
+    /// Accusations from before a restart that nothing has come of: own execution contradicts a vote whose
+    /// worker was not caught with it. They are taken up as soon as witnesses have had time to come.
+    pub fn accuse_again(&mut self, now: Timestamp, caught: &BTreeSet<(TaskIndex, PeerId)>) {
+        self.resumed = now;
+        if !self.policy().checks() || self.quarantined {
+            return;
+        }
+        for (index, task) in &self.tasks {
+            let Some(accepted) = task.acceptance.as_ref().filter(|one| one.is_own()) else {
+                continue;
+            };
+            let accused: Vec<(PeerId, Outcome)> = task
+                .ballots
+                .iter()
+                .filter(|one| !one.own && one.outcome != accepted.outcome)
+                .filter(|one| !caught.contains(&(*index, one.worker)))
+                .map(|one| (one.worker, one.outcome))
+                .collect();
+            if !accused.is_empty() {
+                accused.iter().for_each(|(worker, _)| self.members.suspect(*worker));
+                self.suspended.push((*index, accused));
+            }
+        }
+    }
+
+    /// Takes up accusations that wait for nobody any more.
+    pub(super) fn take_up(&mut self, now: Timestamp, standings: &mut Standings) {
+        if self.probing > 0 || now < self.resumed + PATIENCE {
+            return;
+        }
+        for (index, accused) in core::mem::take(&mut self.suspended) {
+            self.accuse(now, index, accused, standings);
+        }
     }
 
     fn ask_witnesses(&mut self, now: Timestamp, index: TaskIndex, witnesses: Vec<PeerId>) {

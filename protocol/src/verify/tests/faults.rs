@@ -215,3 +215,46 @@ fn a_result_that_all_others_signed_too_is_believed_when_one_of_them_is_out() {
     world.run();
     assert_eq!(world.verifier.acceptance(0).map(|one| one.basis), Some(Basis::Anyone));
 }
+
+#[test]
+fn an_accusation_survives_a_restart() {
+    let mut world = witnessed(3);
+    let (liar, mate) = (world.add(11, honest), world.add(12, honest));
+    lies(&mut world, liar, 1);
+    lies(&mut world, liar, 0);
+    lies(&mut world, mate, 0);
+    world.say(ME, 0, truth(0));
+    assert_eq!((world.caught.len(), world.verifier.probing), (0, 1), "witnesses are asked first");
+    let mut restored = stored(&world);
+    restored.resume(world.now, true);
+    restored.accuse_again(world.now, &BTreeSet::new());
+    world.verifier = restored;
+    world.wants.retain(|task, _| !world.verifier.tasks.contains_key(task));
+    world.settle();
+    world.enter(ME, About { prefix: Prefix::default(), slots: 2, own: true, reserved: true });
+    for number in 1..=3 {
+        world.enter(id(number), about(9 - number));
+    }
+    world.run();
+    assert_eq!((world.errors(), world.banned()), (0, vec![11, 12]));
+    // What had come of it already is not counted again.
+    let mut again = stored(&world);
+    again.resume(world.now, true);
+    again.accuse_again(world.now, &[(0, liar), (0, mate), (1, liar)].into());
+    assert_eq!(again.suspended, []);
+}
+
+#[test]
+fn names_that_come_and_go_do_not_have_a_task_given_up() {
+    let mut world = World::new(adaptive(), 2, false, 12);
+    for number in 1..=20 {
+        world.add(number, honest);
+    }
+    world.say(id(1), 0, truth(0));
+    for number in 3..=15 {
+        world.say(id(number), 0, wrong(number, 0));
+    }
+    assert_eq!(world.verifier.state(0), State::Disputed);
+    world.say(id(2), 0, truth(0));
+    assert_eq!(world.verifier.state(0), State::Confirmed, "two have said one thing, and no others");
+}
