@@ -676,6 +676,7 @@ impl Peer {
                     self.out.effects.push(Effect::Caught { job, task, worker, right, ban });
                     self.caught(now, worker);
                 }
+                source::Effect::Excluded(worker) => self.caught(now, worker),
                 source::Effect::Quarantined => self.quarantine(now, job),
                 source::Effect::Changed => {
                     let changed = Effect::Changed(job);

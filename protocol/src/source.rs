@@ -87,6 +87,13 @@ pub enum Input {
     },
     /// The submitter ends the job.
     Cancel,
+    /// A worker was banned, by this job or by another.
+    Banned {
+        /// Who.
+        worker: PeerId,
+    },
+    /// The job's app was found to differ by machine, by another job.
+    Quarantine,
     /// Time passed.
     Tick,
 }
@@ -120,6 +127,8 @@ pub enum Effect {
         /// The ban that it is under.
         ban: Option<Ban>,
     },
+    /// Nothing more is leased to this worker for this job.
+    Excluded(PeerId),
     /// The job's app gives different results on different honest machines.
     Quarantined,
 }
@@ -248,7 +257,7 @@ impl Source {
             order.push(index);
         }
         if manifest.policy.checks() {
-            shuffle(&mut tasks, &mut by_id, &mut order);
+            shuffle(&manifest_hash, &mut tasks, &mut by_id, &mut order);
         } else if order.len() == tasks.len() {
             order = Vec::new();
         }
@@ -310,12 +319,14 @@ impl Source {
         job: JobId,
         manifest_hash: Hash,
         manifest: Manifest,
-        config: Config,
+        mut config: Config,
         now: Timestamp,
         mut entropy: Entropy,
         records: Vec<Record>,
         standings: &mut Standings,
     ) -> Self {
+        config.quarantined |=
+            records.iter().any(|one| matches!(one, Record::Job { quarantined: true, .. }));
         let mut source = Self::build(key, job, manifest_hash, manifest, config, now, &mut entropy);
         let mut decisions: BTreeMap<TaskIndex, Decision> = BTreeMap::new();
         let mut votes: BTreeMap<TaskIndex, Vec<Vote>> = BTreeMap::new();
@@ -366,6 +377,9 @@ impl Source {
         standings: &mut Standings,
     ) {
         let touched: BTreeSet<TaskIndex> = votes.keys().chain(decisions.keys()).copied().collect();
+        // What was confirmed first is final first, after a restart too.
+        let mut touched: Vec<TaskIndex> = touched.into_iter().collect();
+        touched.sort_by_key(|task| decisions.get(task).map(|decision| decision.place));
         for task in touched {
             let cast = votes.remove(&task).unwrap_or_default();
             self.verifier.restore(task, decisions.remove(&task), &cast);
@@ -410,12 +424,18 @@ impl Source {
             Input::Credit { worker, tasks } => self.credit(now, worker, tasks),
             Input::Results { worker, batch } => self.results(now, worker, &batch, standings),
             Input::Renew { worker, leases } => {
+                self.verifier.renewed(now, &worker);
                 for lease in leases {
                     self.pool(now, pool::Input::Renewed { worker, lease });
                 }
             }
             Input::Blob { hash, here } => self.blob(now, &hash, here, standings),
             Input::Cancel => self.end(now, JobState::Cancelled),
+            Input::Banned { worker } => self.banned(now, worker, standings),
+            Input::Quarantine => {
+                self.verifier.quarantine();
+                self.verified(now, standings);
+            }
             Input::Tick => self.tick(now, standings),
         }
         if self.may_supply() {
@@ -668,6 +688,11 @@ impl Source {
             let (task, place) = *self.tasks.get(*index as usize)?;
             Some(LeasedTask { task, input: self.manifest.inputs.get(place)? })
         };
+        let mut leased: Vec<LeasedTask> = tasks.iter().filter_map(leased).collect();
+        if self.manifest.policy.checks() {
+            // Their places say nothing of which are checks.
+            leased.sort_unstable_by_key(|one| one.task);
+        }
         Frame::Lease(Lease {
             lease,
             job: self.job,
@@ -675,7 +700,7 @@ impl Source {
             program: self.manifest.program.clone(),
             lasts_ms: u64::try_from(self.config.pool.lease.as_millis()).unwrap_or(u64::MAX),
             path: Vec::from([self.me]),
-            tasks: tasks.iter().filter_map(leased).collect(),
+            tasks: leased,
         })
     }
 
@@ -724,21 +749,23 @@ impl Source {
     }
 }
 
-/// Puts tasks in the order of their ids. Ids are salted, so the order says nothing to anyone: a task
-/// that is computed again to check its first result is not told apart by coming out of turn.
+/// Puts tasks in an order that follows from what no worker knows, the digest of the manifest. A task
+/// that is computed again to check its first result is then not told apart by coming out of turn.
 fn shuffle(
+    key: &Hash,
     tasks: &mut [(TaskId, u64)],
     by_id: &mut BTreeMap<TaskId, TaskIndex>,
     order: &mut [TaskIndex],
 ) {
+    let rank = |id: &TaskId| *blake3::keyed_hash(&key.0, &id.0).as_bytes();
+    let mut ranked: Vec<([u8; 32], TaskIndex)> =
+        by_id.iter().map(|(id, from)| (rank(id), *from)).collect();
+    ranked.sort_unstable();
     let mut moved = alloc::vec![0; tasks.len()];
-    for (to, from) in by_id.values_mut().enumerate() {
-        let to = TaskIndex::try_from(to).unwrap_or(TaskIndex::MAX);
-        moved[*from as usize] = to;
-        *from = to;
+    for (to, (_, from)) in ranked.into_iter().enumerate() {
+        moved[from as usize] = TaskIndex::try_from(to).unwrap_or(TaskIndex::MAX);
     }
-    tasks.sort_unstable();
-    for index in order {
-        *index = moved[*index as usize];
-    }
+    by_id.values_mut().for_each(|index| *index = moved[*index as usize]);
+    tasks.sort_by_cached_key(|(id, _)| rank(id));
+    order.iter_mut().for_each(|index| *index = moved[*index as usize]);
 }

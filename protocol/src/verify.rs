@@ -210,7 +210,6 @@ impl Verifier {
         standings: &mut Standings,
     ) -> Taken {
         let own = vote.worker == self.me;
-        self.members.heard(&vote.worker, now);
         // A vote that does not count leaves no trace: the job would take its task for begun.
         let known = self.tasks.get(&index);
         if known.is_some_and(|task| task.state == State::GivenUp) {
@@ -226,6 +225,7 @@ impl Verifier {
             return self.late(now, index, &vote, standings);
         }
         let task = self.tasks.entry(index).or_default();
+        self.members.heard(&vote.worker, now);
         task.push(self.next_vote, &vote, own);
         if task.state == State::Open {
             self.busy.insert(index);

@@ -89,6 +89,15 @@ impl Peer {
         };
         let (module, profile, until) = (program.module, program.profile.clone(), now + QUARANTINE);
         self.quarantines.insert((module, profile.clone()), until);
+        let same = |source: &&source::Source| {
+            let program = &source.manifest().program;
+            source.is_running() && program.module == module && program.profile == profile
+        };
+        let jobs: alloc::vec::Vec<JobId> =
+            self.sources.values().filter(same).map(|one| one.id()).collect();
+        for other in jobs.into_iter().filter(|other| *other != job) {
+            self.source(now, other, source::Input::Quarantine);
+        }
         self.out.records.push(Change::Put(Record::Quarantine { module, profile, until }));
     }
 
@@ -98,8 +107,9 @@ impl Peer {
             return;
         }
         for job in self.job_ids() {
-            if self.sources.get(&job).is_some_and(|source| source.works_with(&worker)) {
-                self.source(now, job, source::Input::Leave { worker });
+            let concerned = |one: &source::Source| one.is_running() && one.knows(&worker);
+            if self.sources.get(&job).is_some_and(concerned) {
+                self.source(now, job, source::Input::Banned { worker });
             }
         }
     }

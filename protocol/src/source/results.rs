@@ -120,7 +120,7 @@ impl Source {
             return None;
         }
         if self.has_voted(now, worker, &pending, standings)
-            || (!running && !self.verifier.is_settled(task))
+            || (!running && !self.may_come_late(&worker, &pending))
         {
             return None;
         }
@@ -137,6 +137,12 @@ impl Source {
                 None
             }
         }
+    }
+
+    /// Whether a result for a job that is over is still of use: as a copy that was handed out in time.
+    fn may_come_late(&self, worker: &PeerId, pending: &Pending) -> bool {
+        let lease = &pending.opened.leaf.lease;
+        self.verifier.is_settled(pending.task) && self.pool.was_leased(worker, lease, pending.task)
     }
 
     /// Whether the worker's word on the task is known already: what it said first stands, here and in

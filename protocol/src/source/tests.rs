@@ -142,7 +142,7 @@ impl Bench {
                 Effect::Send(..) | Effect::Changed => {}
                 Effect::Fetch { hash, from, .. } => self.fetches.push((hash, from)),
                 Effect::Violation(peer, what) => self.violations.push((peer, what)),
-                Effect::Caught { .. } | Effect::Quarantined => {}
+                Effect::Caught { .. } | Effect::Excluded(_) | Effect::Quarantined => {}
             }
         }
     }

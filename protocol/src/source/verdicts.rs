@@ -40,7 +40,10 @@ impl Source {
                         self.workers.entry(worker).or_default().wrong += 1;
                         self.out.effects.push(Effect::Caught { worker, task, right, ban });
                     }
-                    verify::Effect::Exclude(worker) => self.exclude(now, &worker, standings),
+                    verify::Effect::Exclude(worker) => {
+                        self.exclude(now, &worker, standings);
+                        self.out.effects.push(Effect::Excluded(worker));
+                    }
                     verify::Effect::Quarantined => {
                         self.quarantined = true;
                         self.save_job();
@@ -70,6 +73,16 @@ impl Source {
         }
         for peer in acceptance.outvoted {
             self.workers.entry(peer).or_default().outvoted += 1;
+        }
+    }
+
+    /// A ban ends a worker's part in every job, and what is believed of it.
+    pub(super) fn banned(&mut self, now: Timestamp, worker: PeerId, standings: &mut Standings) {
+        if self.manifest.policy.checks() {
+            self.verifier.banned(now, worker, standings);
+            self.verified(now, standings);
+        } else if self.workers.get(&worker).is_some_and(|stats| stats.joined) {
+            self.leave(now, &worker, standings);
         }
     }
 

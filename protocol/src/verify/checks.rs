@@ -100,8 +100,11 @@ impl Verifier {
         let drawn = self.is_drawn(vote, standings);
         let Some(task) = self.tasks.get_mut(&index) else { return };
         task.believe(vote.outcome, Basis::Word);
-        let number = task.latest_vote();
-        self.members.entry(vote.worker).provisional.insert(number, index);
+        // One that was discredited together with others may have said the same before.
+        let Some((first, number)) = task.primary().map(|one| (one.worker, one.vote)) else {
+            return;
+        };
+        self.members.entry(first).provisional.insert(number, index);
         if drawn {
             self.want_check(now, index, standings);
         } else if self.policy() == Policy::Boinc {
@@ -162,12 +165,24 @@ impl Verifier {
         let worth = self.members.worth(&worker, &replica, standings);
         // One that was made before anything was drawn serves as well as the one that was asked for, if
         // it is worth as much.
-        let wanted = task.wanted.as_ref().map(|wanted| wanted.from.rung);
+        let adaptive = matches!(self.config.policy, Policy::Adaptive(_));
+        let wanted = match (&task.wanted, task.state) {
+            (Some(wanted), _) => Some(wanted.from.rung),
+            (None, State::Provisional) if adaptive => {
+                let tasks = self.config.tasks;
+                Some(self.members.circle(&worker, task, tasks, 0, standings).rung)
+            }
+            (None, _) => None,
+        };
         let serves = wanted.is_none_or(|wanted| worth <= wanted);
         let closing = task.closing;
         let other = self.members.worth(&replica, &worker, standings);
-        self.pass(now, index, worker, (worth, replica), standings);
-        self.pass(now, index, replica, (other, worker), standings);
+        // Under the credibility policy only spot-checks make anyone credible.
+        let asked = serves && wanted.is_some();
+        if asked || !matches!(self.config.policy, Policy::Credibility { .. }) {
+            self.pass(now, index, worker, (worth, replica), standings);
+            self.pass(now, index, replica, (other, worker), standings);
+        }
         if !serves {
             return;
         }
@@ -178,7 +193,7 @@ impl Verifier {
             }
         }
         self.confirm(index);
-        self.vouch(worker, if closing { u64::MAX } else { number });
+        self.vouch(worker, closing.unwrap_or(number));
     }
 
     /// Counts a passed check of `worker`, once for each of its results.
@@ -219,7 +234,7 @@ impl Verifier {
         }
         self.unwant_if_wanted(index);
         let Some(task) = self.tasks.get_mut(&index) else { return };
-        task.closing = false;
+        task.closing = None;
         let Some((worker, number)) = task.primary().map(|one| (one.worker, one.vote)) else {
             return;
         };

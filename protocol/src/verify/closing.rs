@@ -42,13 +42,21 @@ impl Verifier {
         worker: &PeerId,
         standings: &mut Standings,
     ) {
-        if *worker == self.me
-            && let Some(task) = self.tasks.get_mut(&index)
-            && let Some(wanted) = &mut task.wanted
+        let own = *worker == self.me;
+        let Some(task) = self.tasks.get_mut(&index) else { return };
+        task.own_unable |= own;
+        if let Some(wanted) = &mut task.wanted
+            && wanted.from.among.contains(worker)
         {
-            wanted.widened = wanted.widened.max(1);
+            // Whoever cannot is no reason not to ask others.
+            wanted.widened = (wanted.widened + 1).min(RUNGS - 1);
             self.staff(now, index, standings);
         }
+    }
+
+    /// A worker says that it still works on what it holds.
+    pub fn renewed(&mut self, now: Timestamp, worker: &PeerId) {
+        self.members.renewed(worker, now);
     }
 
     /// Time passed: where everyone that was asked is silent, others are asked too.
@@ -57,8 +65,7 @@ impl Verifier {
             let Some(task) = self.tasks.get_mut(&index) else { continue };
             let Some(wanted) = &mut task.wanted else { continue };
             let due = wanted.since + PATIENCE * (u32::from(wanted.widened) + 1);
-            let quiet = now - PATIENCE;
-            if now < due || wanted.widened >= RUNGS || !self.members.are_silent(wanted, quiet) {
+            if now < due || wanted.widened >= RUNGS || !self.members.are_silent(wanted, now) {
                 continue;
             }
             wanted.widened += 1;
@@ -96,8 +103,11 @@ impl Verifier {
         let Some(wanted) = task.wanted.clone() else { return };
         let tasks = self.config.tasks;
         let from = if let Some(probe) = &task.probe {
-            let accused: Vec<PeerId> = probe.accused.iter().map(|(peer, _)| *peer).collect();
-            let witnesses = self.members.witnesses(&accused, task, standings);
+            // A network that has had its say is not asked again.
+            let heard = task.ballots.iter().filter(|one| one.vote >= probe.since && one.referee);
+            let accused = probe.accused.iter().map(|(peer, _)| *peer);
+            let known: Vec<PeerId> = accused.chain(heard.map(|one| one.worker)).collect();
+            let witnesses = self.members.witnesses(&known, task, standings);
             if witnesses.is_empty() {
                 return self.conclude(now, index, standings);
             }
@@ -177,6 +187,7 @@ impl Verifier {
 
     /// The tasks whose check ends the job.
     fn closing_checks(&mut self) -> Vec<TaskIndex> {
+        let before = self.next_vote;
         let mut closing = Vec::new();
         for (peer, member) in self.members.iter() {
             let Some(count) = core::num::NonZeroU64::new(member.provisional.len() as u64) else {
@@ -195,7 +206,7 @@ impl Verifier {
         }
         for index in &closing {
             if let Some(task) = self.tasks.get_mut(index) {
-                task.closing = true;
+                task.closing = Some(before);
             }
         }
         closing
@@ -204,10 +215,19 @@ impl Verifier {
 
 /// Of whom the settling of a dispute is wanted.
 fn disputed(members: &Members, task: &Task, widened: u8, standings: &Standings) -> members::From {
-    let own = members.own_slots().filter(|own| !has_voted(task, own));
+    let own = members.own_slots().filter(|own| !task.own_unable && !has_voted(task, own));
     match (own, widened) {
         (Some(own), 0) => own,
-        (own, _) => members.referees(task, widened - u8::from(own.is_some()), standings),
+        (None, _) => members.referees(task, widened, standings),
+        // Own slots that are slow are asked on, beside the others.
+        (Some(own), _) => {
+            let referees = members.referees(task, widened - 1, standings);
+            let mut among: Vec<PeerId> =
+                referees.among.iter().chain(own.among.iter()).copied().collect();
+            among.sort_unstable();
+            among.dedup();
+            members::From { rung: super::Basis::Referees, among: among.into() }
+        }
     }
 }
 

@@ -56,7 +56,7 @@ impl Verifier {
     fn take_back(&mut self, index: TaskIndex) {
         let Some(task) = self.tasks.get_mut(&index) else { return };
         let workers = task.workers();
-        task.closing = false;
+        task.closing = None;
         if task.acceptance.take().is_some() {
             self.tally.taken_back += 1;
         }
@@ -73,7 +73,7 @@ impl Verifier {
         let Some(task) = self.tasks.get(&index) else { return };
         let heard = |ballot: &&super::task::Ballot| ballot.referee || by_count;
         let mut votes: BTreeMap<Outcome, u32> = BTreeMap::new();
-        for ballot in task.ballots.iter().filter(heard) {
+        for ballot in task.valid().filter(heard) {
             *votes.entry(ballot.outcome).or_default() += 1;
         }
         let best = votes.into_iter().max_by_key(|(_, count)| *count);
@@ -184,6 +184,13 @@ impl Verifier {
         }
     }
 
+    /// A worker was banned by another job of the observer's.
+    pub fn banned(&mut self, now: Timestamp, worker: PeerId, standings: &mut Standings) {
+        if self.policy().checks() && !self.members.is_excluded(&worker) && worker != self.me {
+            self.exclude(now, worker, standings);
+        }
+    }
+
     /// Gives a worker nothing more of this job and believes nothing of it that is not final.
     fn exclude(&mut self, now: Timestamp, worker: PeerId, standings: &mut Standings) {
         self.members.exclude(worker);
@@ -223,7 +230,7 @@ impl Verifier {
         }
         self.finish(index);
         if let Some((worker, number)) = first {
-            self.vouch(worker, if closing { u64::MAX } else { number });
+            self.vouch(worker, closing.unwrap_or(number));
         }
         if !wrong.is_empty() {
             self.accuse(now, index, wrong, standings);
@@ -271,6 +278,9 @@ impl Verifier {
     /// worker was not caught with it. They are taken up as soon as witnesses have had time to come.
     pub fn accuse_again(&mut self, now: Timestamp, caught: &BTreeSet<(TaskIndex, PeerId)>) {
         self.resumed = now;
+        if matches!(self.policy(), Policy::Spot { .. } | Policy::Credibility { .. }) {
+            caught.iter().for_each(|(_, worker)| self.members.exclude(*worker));
+        }
         if !self.policy().checks() || self.quarantined {
             return;
         }
@@ -314,6 +324,7 @@ impl Verifier {
     /// A witness has answered.
     pub(super) fn testify(&mut self, now: Timestamp, index: TaskIndex, standings: &mut Standings) {
         let Some(task) = self.tasks.get_mut(&index) else { return };
+        let right = task.acceptance.as_ref().map(|acceptance| acceptance.outcome);
         let Some(probe) = &mut task.probe else { return };
         let answers: Vec<(PeerId, Outcome)> = task
             .ballots
@@ -321,10 +332,12 @@ impl Verifier {
             .filter(|ballot| ballot.vote >= probe.since && ballot.referee)
             .map(|ballot| (ballot.worker, ballot.outcome))
             .collect();
-        let reproduce = |(_, outcome): &&(PeerId, Outcome)| {
-            probe.accused.iter().any(|(_, claimed)| claimed == outcome)
-        };
-        let same = answers.iter().filter(reproduce).count();
+        // Most witnesses that agree on something else than the observer, whatever the accused says: then
+        // it is the observer's machine that is the odd one.
+        let other = |outcome: &Outcome| Some(*outcome) != right;
+        let alike = |outcome: &Outcome| answers.iter().filter(|(_, one)| one == outcome).count();
+        let against = answers.iter().map(|(_, outcome)| outcome).filter(|one| other(one));
+        let same = against.map(alike).max().unwrap_or(0);
         let given = u32::try_from(answers.len()).unwrap_or(u32::MAX);
         // A network has one say, however many established workers it has.
         let heard = answers.iter().map(|(worker, _)| *worker);
@@ -374,7 +387,10 @@ impl Verifier {
     }
 
     /// The app differs by machine: from now on nobody is punished over it here.
-    fn quarantine(&mut self) {
+    pub fn quarantine(&mut self) {
+        if self.quarantined {
+            return;
+        }
         self.quarantined = true;
         self.probing = 0;
         self.suspended.clear();

@@ -11,6 +11,7 @@ use alloc::{
 
 use super::{
     Basis,
+    closing::PATIENCE,
     task::{State, Task, Wanted},
 };
 use crate::{
@@ -25,6 +26,8 @@ use crate::{
 const OWN_PART: u64 = 4;
 /// Checks that wait for the submitter's own slots at most, for each slot.
 const OWN_QUEUE: u32 = 2;
+/// Times the patience with silence that those are waited for who say that they are at work.
+const MOST_PATIENCE: u32 = 20;
 
 /// What is known of a member before it has done anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub(super) struct Member {
     excluded: bool,
     /// When it last returned a result.
     heard: Timestamp,
+    /// When it last said that it still works on what it holds.
+    renewed: Timestamp,
     /// Tasks believed on its word alone, by the vote.
     pub(super) provisional: BTreeMap<u64, TaskIndex>,
     /// Tasks that are not final and that it has a vote in that counts.
@@ -326,9 +331,10 @@ impl Members {
             .collect();
         let unrelated =
             |peer: &&PeerId| voters.iter().all(|voter| !self.related(voter, peer, standings));
-        let established = |peer: &&PeerId| standings.is_established(peer);
+        let established =
+            |peer: &&PeerId| standings.is_established(peer) && !self.is_suspected(peer);
         let circles: [Vec<PeerId>; 4] = [
-            free.iter().filter(unrelated).filter(established).copied().collect(),
+            self.one_a_network(free.iter().filter(unrelated).filter(established), standings),
             free.iter().filter(established).copied().collect(),
             free.iter().filter(unrelated).copied().collect(),
             free,
@@ -336,6 +342,29 @@ impl Members {
         let enough = circles.iter().skip(widened.into()).find(|circle| circle.len() >= 2);
         let among = enough.or(circles.last()).map(|circle| Among::from(circle.as_slice()));
         From { rung: Basis::Referees, among: among.unwrap_or_default() }
+    }
+
+    /// The best known of each network, by id.
+    fn one_a_network<'a>(
+        &self,
+        peers: impl Iterator<Item = &'a PeerId>,
+        standings: &Standings,
+    ) -> Vec<PeerId> {
+        let mut best: BTreeMap<Option<Prefix>, PeerId> = BTreeMap::new();
+        let mut all = Vec::new();
+        for peer in peers {
+            if standings.is_trusted(peer) {
+                all.push(*peer); // of another network than everyone
+                continue;
+            }
+            let known = best.entry(self.prefix(peer)).or_insert(*peer);
+            if standings.k(peer) > standings.k(known) {
+                *known = *peer;
+            }
+        }
+        all.extend(best.into_values());
+        all.sort_unstable();
+        all
     }
 
     /// Established workers in networks of their own that are not among `accused` and have not voted,
@@ -365,10 +394,20 @@ impl Members {
         witnesses
     }
 
-    /// Whether none of those asked has returned anything since `since`.
-    pub(super) fn are_silent(&self, wanted: &Wanted, since: Timestamp) -> bool {
-        let heard = |peer: &PeerId| self.map.get(peer).is_some_and(|member| member.heard > since);
-        !wanted.from.among.iter().any(heard)
+    /// Whether none of those asked has returned anything lately, or said that it is at work.
+    pub(super) fn are_silent(&self, wanted: &Wanted, now: Timestamp) -> bool {
+        let (quiet, fresh) = (now - PATIENCE, now < wanted.since + PATIENCE * MOST_PATIENCE);
+        let alive = |peer: &PeerId| {
+            self.map.get(peer).is_some_and(|member| member.heard.max(member.renewed) > quiet)
+        };
+        // One that says again and again that it is at it is not waited for without end either.
+        !(fresh && wanted.from.among.iter().any(alive))
+    }
+
+    pub(super) fn renewed(&mut self, peer: &PeerId, now: Timestamp) {
+        if let Some(member) = self.map.get_mut(peer) {
+            member.renewed = now;
+        }
     }
 
     /// Whether somebody of those asked can answer.

@@ -166,8 +166,10 @@ pub(super) struct Task {
     pub(super) ballots: Vec<Ballot>,
     pub(super) wanted: Option<Wanted>,
     pub(super) probe: Option<Probe>,
-    /// Passing this check confirms everything of its worker.
-    pub(super) closing: bool,
+    /// Passing this check confirms everything that its worker had returned before this vote.
+    pub(super) closing: Option<u64>,
+    /// The submitter's own slots have tried it and could not come to a result.
+    pub(super) own_unable: bool,
 }
 
 impl Task {
@@ -183,10 +185,9 @@ impl Task {
             own,
             discredited: false,
             passed: false,
-            referee: match (&self.probe, &self.wanted) {
-                (Some(_), Some(wanted)) => wanted.from.among.contains(&cast.worker),
-                _ => self.state == State::Disputed,
-            },
+            // Who was not asked may be anyone's mate.
+            referee: (self.probe.is_some() || self.state == State::Disputed)
+                && self.wanted.as_ref().is_some_and(|one| one.from.among.contains(&cast.worker)),
         });
     }
 
