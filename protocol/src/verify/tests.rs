@@ -3,6 +3,7 @@
 mod attacks;
 mod faults;
 mod flaky;
+mod reviewed;
 mod rules;
 
 use alloc::{
