@@ -91,3 +91,31 @@ fn loops_store_the_nans_of_the_rule() {
     let thread = std::thread::Builder::new().stack_size(THREAD_STACK).spawn(run);
     thread.expect("threads can be started").join().unwrap();
 }
+
+/// A loop that makes NaNs until it leaves the memory.
+const TRAPPING: &str = r#"(module (memory (export "memory") 1 1)
+    (func (export "run") (local $i i32) (local $n i32)
+      (local.set $i (i32.const 65512))
+      (local.set $n (i32.const 20))
+      (loop $turn
+        (f64.store offset=8 (local.get $i) (f64.div (f64.load (local.get $i)) (f64.load (local.get $i))))
+        (local.set $i (i32.add (local.get $i) (i32.const 8)))
+        (br_if $turn (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))))"#;
+
+#[test]
+fn memory_of_libraries_is_right_after_a_trap() {
+    let module = wat::parse_str(TRAPPING).expect("the text is valid");
+    let bundle = Bundle::each(&module).expect("the module is valid");
+    let cranelift = Native::packed(engines::cranelift());
+    let run = |pack: fn(&[u8], i64) -> Result<bayan_packing::Packed, bayan_packing::Refusal>| {
+        let packed = pack(&module, FUEL).expect("packing takes it").wasm;
+        cranelift.run(&bundle.with_guest(packed)).expect("Cranelift runs it")
+    };
+    let (plain, library, guest) =
+        (run(pack_library_without_copies), run(pack_library), run(pack_library_as_guest));
+    assert_eq!(plain, library);
+    let ends = |trace: &Trace| trace.0.iter().map(|step| (step.end, step.fuel)).collect::<Vec<_>>();
+    assert_eq!(ends(&plain), ends(&guest));
+    // Otherwise this could not fail.
+    assert_ne!(plain, guest, "nothing was left for later when the guest trapped");
+}
