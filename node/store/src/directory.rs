@@ -195,10 +195,10 @@ impl Directory {
         lock::peek(path.as_ref())
     }
 
-    /// The damaged databases that were set aside in `path`, oldest first. Nothing removes them but
-    /// their owner.
+    /// The damaged files that were set aside in `path`: databases, which nothing removes but their
+    /// owner, oldest first, and the last few journals.
     pub fn set_aside(path: impl AsRef<Path>) -> Vec<PathBuf> {
-        records::damaged(&path.as_ref().join(records::DATABASE_FILE))
+        records::set_aside(path.as_ref())
     }
 
     /// Tells other processes where this one's local API listens; see [`Self::peek_holder`].

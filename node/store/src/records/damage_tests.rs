@@ -9,7 +9,7 @@ use std::{
 
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::{Change, DATABASE_FILE, INVENTORY_FILE, Recovery, damaged};
+use super::{Change, DATABASE_FILE, INVENTORY_FILE, Recovery, salvage::damaged};
 use crate::directory::{Directory, OpenError, Options};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;

@@ -28,6 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use self::inventory::Terms;
 pub use self::{
     change::{Change, MAX_BATCH, MAX_KEY},
     replay::{Damage, Recovery},
@@ -39,7 +40,6 @@ use self::{
     journal::{FRAME, MAX_JOURNAL, Writer},
     replay::{Place, Replayed, Taker},
 };
-pub(crate) use self::{inventory::Terms, salvage::damaged};
 use crate::{
     directory::{OpenError, Sync},
     disk::{self, guard},
@@ -235,6 +235,13 @@ impl Records {
         self.handle.stop();
         self.handle.shared.flush()
     }
+}
+
+/// The damaged files kept in `directory`.
+pub(crate) fn set_aside(directory: &Path) -> Vec<PathBuf> {
+    let mut files = salvage::damaged(&directory.join(DATABASE_FILE));
+    files.extend(replay::damaged(&directory.join(JOURNAL_DIR)));
+    files
 }
 
 /// Tells the operator what was found, in the log.

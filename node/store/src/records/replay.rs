@@ -356,19 +356,23 @@ fn set_aside(journals: &Path, file: &Path) -> PathBuf {
         tracing::warn!(%error, path = %file.display(), "could not keep a copy of the damaged journal");
         return file.to_path_buf();
     }
-    let mut kept_files: Vec<PathBuf> = fs::read_dir(journals)
-        .into_iter()
-        .flatten()
+    for old in damaged(journals).iter().rev().skip(MAX_SET_ASIDE) {
+        let _ = disk::remove_if_there(old);
+    }
+    kept
+}
+
+/// The damaged journals that are kept, oldest first.
+pub(crate) fn damaged(journals: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(journals).into_iter().flatten();
+    let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
             path.file_name().unwrap_or_default().to_string_lossy().starts_with(SET_ASIDE)
         })
         .collect();
-    kept_files.sort();
-    for old in kept_files.iter().rev().skip(MAX_SET_ASIDE) {
-        let _ = disk::remove_if_there(old);
-    }
-    kept
+    files.sort();
+    files
 }
 
 fn open_error(path: &Path, error: redb::Error) -> OpenError {
