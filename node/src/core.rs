@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashSet,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -23,7 +24,7 @@ use bayan_protocol::{
     verify::{Acceptance, State},
     wire::Frame,
 };
-use bayan_store::{Blobs, Change, Records, WriteError};
+use bayan_store::{Blobs, Change, ReadError, Records, WriteError};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::{archive::Archive, blobs::BlobService, engine::Engines};
@@ -154,6 +155,15 @@ pub enum Command {
 /// A job that changed; clients ask for its view.
 pub type Changes = broadcast::Sender<JobId>;
 
+/// The stored past.
+pub(crate) struct Past {
+    pub(crate) records: Records,
+    /// Whether some of it is known to be lost.
+    pub(crate) has_holes: bool,
+    /// How many records are there and cannot be read; set once the past is taken back.
+    pub(crate) unreadable: Arc<OnceLock<u64>>,
+}
+
 /// What the core works with.
 pub(crate) struct Core {
     pub(crate) peer: Peer,
@@ -173,6 +183,8 @@ pub(crate) struct Core {
     last: Timestamp,
     stop: Option<oneshot::Sender<()>>,
     fetching: HashSet<Hash>,
+    has_holes: bool,
+    unreadable: Arc<OnceLock<u64>>,
 }
 
 /// Why the core ended.
@@ -181,6 +193,9 @@ pub enum CoreError {
     /// Records could not be written; nothing was acknowledged that is not stored.
     #[error("cannot go on: {0}")]
     Write(#[from] WriteError),
+    /// What was stored could not be read.
+    #[error("cannot take back what was stored: {0}")]
+    Read(#[from] ReadError),
 }
 
 /// The time as the machines count it.
@@ -192,13 +207,14 @@ pub fn now() -> Timestamp {
 impl Core {
     pub(crate) fn new(
         peer: Peer,
-        records: Records,
+        past: Past,
         net: Handle,
         engines: Engines,
         (blobs, archive): (BlobService, Archive),
         changes: Changes,
         inbox: mpsc::Receiver<Message>,
     ) -> Self {
+        let Past { records, has_holes, unreadable } = past;
         Self {
             peer,
             records,
@@ -216,6 +232,8 @@ impl Core {
             last: Timestamp(0),
             stop: None,
             fetching: HashSet::new(),
+            has_holes,
+            unreadable,
         }
     }
 
@@ -266,27 +284,32 @@ impl Core {
     }
 
     fn restore(&mut self) -> Result<(), CoreError> {
-        let mut records = Vec::new();
-        match self.records.load() {
-            Ok(live) => {
-                for (key, value) in live.flatten() {
-                    match Record::decode(&value) {
-                        Ok(record) => records.push(record),
-                        Err(error) => {
-                            tracing::error!(key = hex::encode(key), %error, "a record is unreadable")
-                        }
-                    }
+        let (mut records, mut unreadable) = (Vec::new(), 0);
+        for stored in self.records.load()? {
+            let (key, value) = stored?;
+            match Record::decode(&value) {
+                Ok(record) => records.push(record),
+                Err(error) => {
+                    // It stays where it is: another version may know what to do with it.
+                    tracing::debug!(key = hex::encode(key), %error, "a record is unreadable");
+                    unreadable += 1;
                 }
             }
-            Err(error) => tracing::error!(%error, "stored records cannot be read"),
         }
+        if unreadable > 0 {
+            tracing::warn!(unreadable, "stored records of an unknown form are kept and not used");
+        }
+        let _ = self.unreadable.set(unreadable);
         let now = self.clock();
         let blobs = self.blobs.store().clone();
         let manifest = |hash: &Hash| {
             let bytes = blobs.get(hash).ok()?;
             bayan_protocol::cbor::decode::<Manifest>(&bytes).ok()
         };
-        drop_unused(&blobs, &records, manifest);
+        // What is missing from the records may have needed any of them.
+        if !self.has_holes && unreadable == 0 {
+            drop_unused(&blobs, &records, manifest);
+        }
         let batch = self.peer.restore(now, records, manifest);
         self.queue(batch);
         self.commit()

@@ -13,6 +13,7 @@
 //! | [`archive`] | the files of evidence that this peer keeps |
 //! | [`evidence`] | accusations: made from what is stored, tried by running the task again |
 //! | [`config`] | settings and their defaults |
+//! | [`mending`] | what was damaged in the data directory, in words |
 //!
 //! The network is the crate `bayan-net`, the disk `bayan-store`, the wasm engine `bayan-sandbox`:
 //! types of libp2p, redb and wasmtime stay inside them.
@@ -27,4 +28,5 @@ pub mod core;
 pub mod demo;
 pub mod engine;
 pub mod evidence;
+pub mod mending;
 pub mod node;

@@ -4,7 +4,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
@@ -15,6 +15,7 @@ use bayan_protocol::{
     id::PeerId,
     offer::Lending,
     peer::{self, Peer},
+    record::Key,
     source,
     task::PROFILE_V1,
 };
@@ -27,8 +28,9 @@ use crate::{
     archive::Archive,
     blobs::BlobService,
     config::Config,
-    core::{self, Command, Core, CoreError, Message},
+    core::{self, Command, Core, CoreError, Message, Past},
     engine::Engines,
+    mending,
 };
 
 /// Where compiled modules are kept in the data directory.
@@ -49,6 +51,7 @@ pub struct Node {
     net: bayan_net::Handle,
     /// Holds the directory's lock for as long as the peer runs.
     directory: Option<Directory>,
+    unreadable: Arc<OnceLock<u64>>,
 }
 
 /// Stops a peer from anywhere.
@@ -80,7 +83,8 @@ impl Node {
             );
         }
         let sync = if config.sync_always { Sync::Always } else { Sync::Interval };
-        let options = Options { sync, blob_quota: config.disk.saturating_mul(1 << 20) };
+        let blob_quota = config.disk.saturating_mul(1 << 20);
+        let options = Options { sync, blob_quota, copied: Key::PRECIOUS };
         let directory = Directory::open(data_dir, options)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -112,9 +116,13 @@ impl Node {
                 .context("cannot start the engines")?;
         let key = Keypair::from_seed(&directory.identity());
         let peer = machines(&key, &config)?;
+        let recovery = directory.recovery();
+        let has_holes = recovery.salvage.is_some() || recovery.damage.is_some();
+        let unreadable = Arc::new(OnceLock::new());
+        let past = Past { records: directory.records(), has_holes, unreadable: unreadable.clone() };
         let core = Core::new(
             peer,
-            directory.records(),
+            past,
             net.clone(),
             engines.clone(),
             (service, archive.clone()),
@@ -151,12 +159,21 @@ impl Node {
             shutdown,
             net,
             directory: Some(directory),
+            unreadable,
         })
     }
 
     /// This peer.
     pub fn peer_id(&self) -> PeerId {
         self.peer
+    }
+
+    /// What was found damaged when its directory was opened, a line each; complete once the peer has
+    /// answered anything.
+    pub fn mended(&self) -> Vec<String> {
+        let unreadable = self.unreadable.get().copied().unwrap_or_default();
+        let directory = self.directory.as_ref();
+        directory.map_or_else(Vec::new, |one| mending::in_words(one.recovery(), unreadable))
     }
 
     /// Where the local API is.

@@ -152,6 +152,28 @@ pub enum Change {
 }
 
 impl Key {
+    /// Prefixes of the keys of what nobody can be asked for again, and is small: jobs, standings, what
+    /// was caught, quarantines; and of what makes an honest worker's results look like those of a
+    /// stranger if it is lost: leases given, and what was heard. A store does well to keep these twice.
+    pub const PRECIOUS: &[&[u8]] = &[b"j", b"k", b"c", b"q", b"l", b"h"];
+
+    /// What the records are called whose keys begin with `kind`.
+    pub fn kind_in_words(kind: u8) -> &'static str {
+        match kind {
+            b'j' => "jobs",
+            b'l' => "leases given",
+            b'v' => "votes",
+            b's' => "decisions about tasks",
+            b'k' => "standings of peers",
+            b'c' => "wrong results caught",
+            b'q' => "apps in quarantine",
+            b'h' => "notes of what workers sent",
+            b'w' => "leases held",
+            b'b' => "results to deliver",
+            _ => "others",
+        }
+    }
+
     fn new(kind: u8, parts: &[&[u8]]) -> Self {
         let mut bytes = Vec::from([kind]);
         for part in parts {

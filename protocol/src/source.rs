@@ -382,7 +382,14 @@ impl Source {
         touched.sort_by_key(|task| decisions.get(task).map(|decision| decision.place));
         for task in touched {
             let cast = votes.remove(&task).unwrap_or_default();
-            self.verifier.restore(task, decisions.remove(&task), &cast);
+            let is_there = |peer: &PeerId| cast.iter().any(|vote| vote.worker == *peer);
+            let decision = decisions.remove(&task).filter(|decision| {
+                // Without any of the votes for it, which damage of the store may have taken, the output
+                // is gone: the task is done again.
+                let accepted = decision.acceptance.as_ref().filter(|_| self.is_running());
+                accepted.is_none_or(|one| one.agreed.is_empty() || one.agreed.iter().any(is_there))
+            });
+            self.verifier.restore(task, decision, &cast);
             for vote in &cast {
                 let returned =
                     pool::Input::Returned { worker: vote.worker, task, wants: Vec::new() };

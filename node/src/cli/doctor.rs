@@ -1,7 +1,11 @@
-//! `bayan doctor`: which walls stand around guests on this machine, tried from inside.
+//! `bayan doctor`: which walls stand around guests on this machine, tried from inside, and which
+//! damaged files the peer has set aside.
+
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use bayan_engine::{Engines, Options, Probe, Walls};
+use bayan_store::Directory;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -13,7 +17,8 @@ const KEY: &str = "identity";
 /// Check what protects this machine from the guests it runs
 ///
 /// Starts an engine process as for a guest, and lets it try what a guest that broke out of its sandbox would
-/// try. Ends with 1 if anything of it was possible.
+/// try. Ends with 1 if anything of it was possible. Names the damaged files that were set aside in the
+/// data directory, if there are any.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {}
 
@@ -24,10 +29,17 @@ pub(super) fn run(context: &Context, _args: &DoctorArgs) -> anyhow::Result<Code>
     let probe = engines.probe(key.is_file().then_some(key.as_path())).context(
         "the walls around guests could not be tried, so this machine should lend no cores",
     )?;
+    let aside = Directory::set_aside(&context.data_dir);
     if context.json {
-        text::json(&as_json(&probe))?;
+        text::json(&as_json(&probe, &aside))?;
     } else {
         text::put(in_words(&probe).as_bytes())?;
+        for path in aside {
+            text::line(&format!(
+                "set aside: {} was damaged; the peer goes on without it, and it may be deleted",
+                path.display()
+            ))?;
+        }
     }
     Ok(if probe.is_tight() { Code::Done } else { Code::Error })
 }
@@ -86,7 +98,7 @@ fn in_words(probe: &Probe) -> String {
     format!("{}\n{}\n{verdict}\n", text::table(&rows), text::table(&tried))
 }
 
-fn as_json(probe: &Probe) -> Value {
+fn as_json(probe: &Probe, aside: &[PathBuf]) -> Value {
     let walls: Vec<Value> = walls(&probe.walls)
         .into_iter()
         .map(|(name, stands, purpose)| json!({ "name": name, "stands": stands, "for": purpose }))
@@ -96,5 +108,5 @@ fn as_json(probe: &Probe) -> Value {
         .iter()
         .map(|tried| json!({ "tried": tried.what, "errno": tried.refused }))
         .collect();
-    json!({ "tight": probe.is_tight(), "walls": walls, "tries": tries })
+    json!({ "tight": probe.is_tight(), "walls": walls, "tries": tries, "set_aside": aside })
 }

@@ -107,6 +107,13 @@ pub(super) fn run(context: &Context, args: &NodeArgs) -> anyhow::Result<Code> {
             return Err(error);
         }
     };
+    for line in node.mended() {
+        if context.json {
+            text::json(&json!({ "event": "mended", "what": line }))?;
+        } else {
+            text::line(&format!("mended     {line}"))?;
+        }
+    }
     if context.json {
         text::json(&json!({
             "event": "ready",

@@ -10,13 +10,16 @@ use crate::{
     blobs::Blobs,
     disk::{self, Existing},
     lock::{self, Holder, Lock, LockError},
-    records::{self, Records, Recovery, WriteError},
+    records::{self, Records, Recovery, Terms, WriteError},
     secrets,
     unsynced::Unsynced,
 };
 
 /// The version of the layout that this build reads and writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+
+/// The one before, without an inventory of the records.
+const UNLISTED_FORMAT: u32 = 1;
 
 const FORMAT_FILE: &str = "format";
 const BLOBS_DIR: &str = "blobs";
@@ -39,12 +42,16 @@ pub struct Options {
     pub sync: Sync,
     /// Bytes of disk that blobs, whole or partial, may take.
     pub blob_quota: u64,
+    /// Prefixes of the keys of records that are kept twice, so that they survive the loss of either
+    /// file: small and precious ones.
+    pub copied: &'static [&'static [u8]],
 }
 
 impl Default for Options {
-    /// A sync a second, and 10 GiB of blobs: what a laptop lends without its user noticing.
+    /// A sync a second, and 10 GiB of blobs: what a laptop lends without its user noticing. No record
+    /// is kept twice.
     fn default() -> Self {
-        Self { sync: Sync::Interval, blob_quota: 10 << 30 }
+        Self { sync: Sync::Interval, blob_quota: 10 << 30, copied: &[] }
     }
 }
 
@@ -159,7 +166,8 @@ impl Directory {
             LockError::Io(source) => OpenError::from_io(&path, source),
         })?;
         let lock = Arc::new(lock);
-        let fresh = format_of(&path)? == Layout::Fresh;
+        let layout = format_of(&path)?;
+        let fresh = layout == Layout::Fresh;
         disk::make_private(&path).map_err(|source| OpenError::from_io(&path, source))?;
         remove_temporaries(&path).map_err(|source| OpenError::from_io(&path, source))?;
 
@@ -167,23 +175,30 @@ impl Directory {
         let api_token = secrets::api_token(&path, fresh)?;
         if fresh {
             // Last: from here on a missing identity is a loss, not a beginning.
-            disk::write_atomic(
-                &path,
-                FORMAT_FILE,
-                format!("{FORMAT}\n").as_bytes(),
-                Existing::Keep,
-            )
-            .map_err(|source| OpenError::from_io(&path.join(FORMAT_FILE), source))?;
+            write_format(&path, Existing::Keep)?;
         }
         let unsynced = Arc::new(Unsynced::default());
         let blobs = Blobs::open(&path.join(BLOBS_DIR), options, unsynced.clone(), lock.clone())?;
-        let (records, recovery) = Records::open(&path, options.sync, unsynced, lock.clone())?;
+        let terms = Terms::new(&identity, options.copied);
+        // An older program keeps no inventory up to date.
+        let listed = layout != Layout::Unlisted;
+        let (records, recovery) =
+            Records::open(&path, options.sync, &terms, listed, unsynced, lock.clone())?;
+        if !listed {
+            write_format(&path, Existing::Replace)?;
+        }
         Ok(Self { path, identity, api_token, lock, records, blobs, recovery })
     }
 
     /// Who has `path` open at this moment, if anybody.
     pub fn peek_holder(path: impl AsRef<Path>) -> Option<Holder> {
         lock::peek(path.as_ref())
+    }
+
+    /// The damaged files that were set aside in `path`: databases, which nothing removes but their
+    /// owner, oldest first, and the last few journals.
+    pub fn set_aside(path: impl AsRef<Path>) -> Vec<PathBuf> {
+        records::set_aside(path.as_ref())
     }
 
     /// Tells other processes where this one's local API listens; see [`Self::peek_holder`].
@@ -233,6 +248,8 @@ impl Directory {
 enum Layout {
     /// Nothing that has to be kept as it is.
     Fresh,
+    /// A directory of the version before this program's, which becomes one of its own.
+    Unlisted,
     /// A directory of this program's version.
     Current,
 }
@@ -244,6 +261,7 @@ fn format_of(path: &Path) -> Result<Layout, OpenError> {
             let text = String::from_utf8_lossy(&bytes);
             match text.trim_end().parse::<u32>() {
                 Ok(FORMAT) => Ok(Layout::Current),
+                Ok(UNLISTED_FORMAT) => Ok(Layout::Unlisted),
                 Ok(found) if found > FORMAT => Err(OpenError::NewerVersion {
                     path: path.to_path_buf(),
                     found,
@@ -260,6 +278,11 @@ fn format_of(path: &Path) -> Result<Layout, OpenError> {
     }
 }
 
+fn write_format(path: &Path, existing: Existing) -> Result<(), OpenError> {
+    disk::write_atomic(path, FORMAT_FILE, format!("{FORMAT}\n").as_bytes(), existing)
+        .map_err(|source| OpenError::from_io(&path.join(FORMAT_FILE), source))
+}
+
 /// A directory without a format: nothing at all, or a first start that was cut short, or not ours.
 fn fresh_or_foreign(path: &Path) -> Result<Layout, OpenError> {
     // What an operator may prepare before the first start, and `lost+found`, which an empty file
@@ -269,7 +292,8 @@ fn fresh_or_foreign(path: &Path) -> Result<Layout, OpenError> {
     for entry in fs::read_dir(path).map_err(|source| OpenError::from_io(path, source))? {
         let name = entry.map_err(|source| OpenError::from_io(path, source))?.file_name();
         let name = name.to_string_lossy();
-        if name == records::DATABASE_FILE || name == records::JOURNAL_DIR {
+        let of_records = [records::DATABASE_FILE, records::INVENTORY_FILE, records::JOURNAL_DIR];
+        if of_records.contains(&&*name) {
             return Err(OpenError::Corrupt {
                 path: path.join(FORMAT_FILE),
                 what: "is missing".to_owned(),

@@ -1,13 +1,14 @@
 //! What a peer keeps on disk: one directory, held by one process at a time.
 //!
 //! ```text
-//! identity       Ed25519 secret seed, 0600            secrets
-//! api_token      what local clients show, 0600        secrets
-//! format         version of this layout               directory
-//! lock, holder   who has the directory open           lock
-//! journal/       changes not yet in the database      records::journal
-//! records.redb   every live record                    records::database
-//! blobs/         content by BLAKE3, with outboards    blobs
+//! identity           Ed25519 secret seed, 0600                   secrets
+//! api_token          what local clients show, 0600               secrets
+//! format             version of this layout                      directory
+//! lock, holder       who has the directory open                  lock
+//! journal/           changes not yet in the database             records::journal
+//! records.redb       every live record                           records::database
+//! records.inventory  what that should hold, and copies of some   records::inventory
+//! blobs/             content by BLAKE3, with outboards           blobs
 //! ```
 //!
 //! [`Directory::open`] is the door. [`Records`] keeps what the protocol's machines must find again
@@ -27,6 +28,6 @@ pub use blobs::{BlobError, Blobs, DecodeError, GROUP, MAX_BLOB, Receiving, Usage
 pub use directory::{Directory, FORMAT, OpenError, Options, Sync};
 pub use lock::Holder;
 pub use records::{
-    Change, Damage, MAX_BATCH, MAX_KEY, ReadError, Record, Records, RecordsIter, Recovery,
+    Change, Damage, MAX_BATCH, MAX_KEY, ReadError, Record, Records, RecordsIter, Recovery, Salvage,
     WriteError,
 };

@@ -134,10 +134,10 @@ fn other_versions_are_told_apart() {
     let place = tempfile::tempdir().unwrap();
     open(place.path()).unwrap().close().unwrap();
     let path = place.path().join("format");
-    fs::write(&path, "2\n").unwrap();
+    fs::write(&path, "3\n").unwrap();
     assert!(matches!(
         open(place.path()),
-        Err(OpenError::NewerVersion { found: 2, supported: 1, .. })
+        Err(OpenError::NewerVersion { found: 3, supported: 2, .. })
     ));
     for bad in ["", "0\n", "one", "-1", "99999999999999"] {
         fs::write(&path, bad).unwrap();
@@ -165,7 +165,7 @@ fn a_first_start_cut_short_is_begun_again() {
     open(place.path()).unwrap().close().unwrap();
     let identity = fs::read(place.path().join("identity")).unwrap();
     // What is there when the process dies before the format is written.
-    for name in ["format", "api_token", "records.redb"] {
+    for name in ["format", "api_token", "records.redb", "records.inventory"] {
         fs::remove_file(place.path().join(name)).unwrap();
     }
     fs::remove_dir_all(place.path().join("journal")).unwrap();
@@ -177,16 +177,19 @@ fn a_first_start_cut_short_is_begun_again() {
 }
 
 #[test]
-fn a_lost_or_foreign_database_is_an_error() {
+fn a_foreign_database_is_set_aside_and_a_lost_one_is_an_error() {
     let place = tempfile::tempdir().unwrap();
     open(place.path()).unwrap().close().unwrap();
     let path = place.path().join("records.redb");
     let len = fs::metadata(&path).unwrap().len() as usize;
     for bad in [vec![0x5A; len], b"short".to_vec()] {
         fs::write(&path, &bad).unwrap();
-        assert!(matches!(open(place.path()), Err(OpenError::Corrupt { .. })));
-        assert!(fs::read(&path).unwrap() == bad, "the evidence is left alone");
+        let directory = open(place.path()).unwrap();
+        let salvage = directory.recovery().salvage.as_ref().unwrap();
+        assert!(fs::read(&salvage.path).unwrap() == bad, "the evidence is kept");
+        directory.close().unwrap();
     }
+    assert_eq!(Directory::set_aside(place.path()).len(), 2);
     fs::remove_file(&path).unwrap();
     assert!(matches!(open(place.path()), Err(OpenError::Corrupt { .. })));
     assert!(!path.exists());

@@ -18,6 +18,7 @@ use crate::{
     wire::{Credit, Lease, Offer, Renew},
 };
 
+mod holes;
 mod trust;
 
 fn key(number: u8) -> Keypair {

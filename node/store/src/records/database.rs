@@ -1,13 +1,14 @@
 //! The redb file: every live record, and how much of the journal is in it.
 
 use std::{
-    fs, io,
+    fs::{self, OpenOptions},
+    io,
     path::{Path, PathBuf},
 };
 
 use redb::{Builder, ReadOnlyTable, ReadableDatabase, TableDefinition, WriteTransaction};
 
-use super::change::ChangeRef;
+use super::{backend::Approval, change::ChangeRef};
 use crate::disk;
 
 const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
@@ -34,6 +35,31 @@ pub(crate) struct Database {
     inner: redb::Database,
 }
 
+/// A database that has been opened and found whole, and has not been written to.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    database: Database,
+    approval: Approval,
+    pub(crate) mark: Mark,
+}
+
+impl Opened {
+    /// Takes the database as it is.
+    pub(crate) fn accept(self) -> io::Result<Database> {
+        self.approval.accept()?;
+        Ok(self.database)
+    }
+}
+
+/// Why a database was not opened.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The operating system refused.
+    Io(io::Error),
+    /// The file is not as it was left: how, as the end of a sentence.
+    Damaged(String),
+}
+
 /// Opening a database that must exist, or making one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Create {
@@ -42,13 +68,36 @@ pub(crate) enum Create {
 }
 
 impl Database {
-    /// Opens the file at `path`, every page of it checked.
-    pub(crate) fn open(path: &Path, create: Create) -> Result<Self, redb::Error> {
-        if create == Create::Yes && !path.exists() {
-            create_file(path)?;
-        }
-        let inner = builder().open(path)?;
-        Ok(Self { inner })
+    /// Opens the file at `path`, every page of it checked, and leaves it as it is until it is accepted.
+    pub(crate) fn open(path: &Path, create: Create) -> Result<Opened, Refused> {
+        let opened = || -> Result<Opened, redb::Error> {
+            if create == Create::Yes && !path.exists() {
+                create_file(path)?;
+            }
+            let file = OpenOptions::new().read(true).write(true).open(path)?;
+            if file.metadata()?.len() == 0 {
+                // redb would begin a new database in it.
+                return Err(redb::Error::Corrupted("it is empty".to_owned()));
+            }
+            let approval = Approval::new(file)?;
+            let inner = builder().create_with_backend(approval.clone())?;
+            let database = Self { inner };
+            let mark = database.mark()?;
+            // Without its table, a database of this program it is not.
+            database.records()?;
+            Ok(Opened { database, approval, mark })
+        };
+        opened().map_err(refused)
+    }
+
+    /// Makes a database without records at `path`, where nothing is that matters.
+    pub(crate) fn create(path: &Path) -> Result<Self, redb::Error> {
+        disk::remove_if_there(path)?;
+        let created = Self { inner: builder().create(path)? };
+        let mut commit = created.begin()?;
+        commit.apply(&[])?;
+        commit.finish(Mark::default())?;
+        Ok(created)
     }
 
     pub(crate) fn mark(&self) -> Result<Mark, redb::Error> {
@@ -114,14 +163,27 @@ fn builder() -> Builder {
 fn create_file(path: &Path) -> Result<(), redb::Error> {
     let directory: PathBuf = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let unfinished = directory.join(format!("{}database", disk::TEMPORARY));
-    disk::remove_if_there(&unfinished)?;
-    let created = Database { inner: builder().create(&unfinished)? };
-    let mut commit = created.begin()?;
-    commit.apply(&[])?;
-    commit.finish(Mark::default())?;
-    drop(created);
+    drop(Database::create(&unfinished)?);
     fs::rename(&unfinished, path)?;
     Ok(disk::sync_dir(&directory)?)
+}
+
+/// What the kernel says of a sector that cannot be read.
+#[cfg(unix)]
+const BAD_SECTOR: i32 = 5;
+
+fn refused(error: redb::Error) -> Refused {
+    match io_error(error) {
+        // Without the system's number, it is redb that complains of what it read.
+        Ok(error) => match error.raw_os_error() {
+            #[cfg(unix)]
+            Some(BAD_SECTOR) => Refused::Damaged("cannot be read from the disk".to_owned()),
+            Some(_) => Refused::Io(error),
+            None => Refused::Damaged(format!("is not a database: {error}")),
+        },
+        Err(error @ redb::Error::DatabaseAlreadyOpen) => Refused::Io(io::Error::other(error)),
+        Err(error) => Refused::Damaged(format!("cannot be used: {error}")),
+    }
 }
 
 /// What the operating system said, if that is what `error` is about.

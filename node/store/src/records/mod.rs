@@ -8,10 +8,15 @@
 //!
 //! What the keys and values mean is decided by the machines whose records they are.
 
+mod backend;
 mod change;
+#[cfg(test)]
+mod damage_tests;
 mod database;
+mod inventory;
 mod journal;
 mod replay;
+mod salvage;
 #[cfg(test)]
 mod tests;
 
@@ -23,14 +28,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use self::inventory::Terms;
 pub use self::{
     change::{Change, MAX_BATCH, MAX_KEY},
     replay::{Damage, Recovery},
+    salvage::Salvage,
 };
 use self::{
-    database::{Create, Database, Mark, io_error},
+    database::{Create, Database, Mark, Refused, io_error},
+    inventory::Inventory,
     journal::{FRAME, MAX_JOURNAL, Writer},
-    replay::Replayed,
+    replay::{Place, Replayed, Taker},
 };
 use crate::{
     directory::{OpenError, Sync},
@@ -41,6 +49,7 @@ use crate::{
 };
 
 pub(crate) const DATABASE_FILE: &str = "records.redb";
+pub(crate) const INVENTORY_FILE: &str = "records.inventory";
 pub(crate) const JOURNAL_DIR: &str = "journal";
 
 /// How far apart the background thread's rounds are at least: what a loss of power may cost.
@@ -132,17 +141,15 @@ impl Records {
     pub(crate) fn open(
         directory: &Path,
         sync: Sync,
+        terms: &Terms,
+        listed: bool,
         unsynced: Arc<Unsynced>,
         lock: Arc<Lock>,
     ) -> Result<(Self, Recovery), OpenError> {
         let journals = directory.join(JOURNAL_DIR);
-        let Replayed { database, mark, recovery } = replay::replay(directory, &journals)?;
-        if let Some(damage) = &recovery.damage {
-            tracing::error!(path = %damage.path.display(), offset = damage.offset, what = damage.what,
-                bytes = recovery.dropped_bytes, "journal damaged; the peer goes on from the part before");
-        } else if recovery.dropped_bytes > 0 {
-            tracing::warn!(bytes = recovery.dropped_bytes, "dropped the torn end of the journal");
-        }
+        let place = Place { directory, journals: &journals, terms, listed };
+        let Replayed { database, inventory, mark, recovery } = replay::replay(place)?;
+        report(&recovery);
         let writer = Writer::create(&journals, mark.generation, secrets::random()?)
             .map_err(|error| OpenError::from_io(&journals, error))?;
         let shared = Arc::new(Shared {
@@ -150,7 +157,12 @@ impl Records {
             journals,
             sync,
             appender: Mutex::new(Appender { writer, sequence: mark.sequence, closed: false }),
-            flusher: Mutex::new(Flusher { database: Some(database), mark, sealed: None }),
+            flusher: Mutex::new(Flusher {
+                database: Some(database),
+                inventory,
+                mark,
+                sealed: None,
+            }),
             signal: Signal::default(),
             unsynced,
             _lock: lock,
@@ -196,7 +208,15 @@ impl Records {
         let shared = &self.handle.shared;
         shared.flush()?;
         let mut flusher = guard(&shared.flusher);
-        let found = shared.database(&mut flusher).and_then(Database::records).and_then(read);
+        let found = shared
+            .reopen(&mut flusher)
+            .and_then(|()| {
+                flusher
+                    .database
+                    .as_ref()
+                    .map_or(Err(redb::Error::DatabaseClosed), Database::records)
+            })
+            .and_then(read);
         found.map_err(|error| ReadError::Database {
             path: shared.path.clone(),
             what: error.to_string(),
@@ -214,6 +234,38 @@ impl Records {
         guard(&self.handle.shared.appender).closed = true;
         self.handle.stop();
         self.handle.shared.flush()
+    }
+}
+
+/// The damaged files kept in `directory`.
+pub(crate) fn set_aside(directory: &Path) -> Vec<PathBuf> {
+    let mut files = salvage::damaged(&directory.join(DATABASE_FILE));
+    files.extend(replay::damaged(&directory.join(JOURNAL_DIR)));
+    files
+}
+
+/// Tells the operator what was found, in the log.
+fn report(recovery: &Recovery) {
+    if let Some(damage) = &recovery.damage {
+        tracing::error!(path = %damage.path.display(), offset = damage.offset, what = damage.what,
+            bytes = recovery.dropped_bytes, "journal damaged; the peer goes on from the part before");
+    } else if recovery.dropped_bytes > 0 {
+        tracing::warn!(bytes = recovery.dropped_bytes, "dropped the torn end of the journal");
+    }
+    if let Some(salvage) = &recovery.salvage {
+        let Salvage { path, what, kept, complete, .. } = salvage;
+        let (path, lost) = (path.display(), salvage.lost_in_all());
+        if lost > 0 || !complete {
+            tracing::error!(%path, what, kept, lost, complete,
+                "database damaged and set aside; the peer goes on with the records that could be read");
+        } else {
+            tracing::warn!(%path, what, kept, "database damaged and set aside; no record is lost");
+        }
+    }
+    if recovery.relisted {
+        tracing::warn!(
+            "the list of records was missing or damaged and has been made anew; nothing is lost"
+        );
     }
 }
 
@@ -276,6 +328,7 @@ struct Appender {
 struct Flusher {
     /// `None` after a failure: redb refuses to go on with a file it failed to write.
     database: Option<Database>,
+    inventory: Inventory,
     mark: Mark,
     /// A journal no longer appended to and not yet in the database, with its last sequence number.
     sealed: Option<(Writer, u64)>,
@@ -374,35 +427,47 @@ impl Shared {
         self.unsynced.sync().map_err(failed)?;
         journal.sync().map_err(failed)?;
 
-        let mut mark = flusher.mark;
-        let database =
-            self.database(flusher).map_err(|error| WriteError::from_redb(&self.path, error))?;
-        let committed = database.begin().and_then(|mut commit| {
-            let ended = replay::apply(&mut commit, &bytes, journal.generation(), &mut mark)?;
-            if mark.sequence == last {
-                mark.generation = journal.generation() + 1;
-                commit.finish(mark)?;
-            }
-            Ok(ended)
-        });
-        let ended = committed.map_err(|error| WriteError::from_redb(&self.path, error))?;
+        self.reopen(flusher).map_err(|error| WriteError::from_redb(&self.path, error))?;
+        let Flusher { database: Some(database), inventory, mark: done, .. } = flusher else {
+            return Err(WriteError::Closed);
+        };
+        let listing = inventory.path().to_path_buf();
+        let unlisted = |error| WriteError::from_io(&listing, error);
+        let broken = |error| WriteError::from_redb(&self.path, error);
+        let mut mark = *done;
+        inventory.begin().map_err(unlisted)?;
+        let mut commit = database.begin().map_err(broken)?;
+        let mut taker = Taker { commit: &mut commit, inventory, missing: None };
+        let ended = replay::apply(&mut taker, &bytes, journal.generation(), &mut mark);
+        let ended = ended.map_err(broken)?;
         if mark.sequence != last {
             let what = format!("batch {} is unreadable at byte {}", mark.sequence + 1, ended.good);
             return Err(WriteError::Damaged { path: path.to_path_buf(), what });
         }
-        flusher.mark = mark;
+        // Before the database has them: what it has is always listed.
+        inventory.mark(last).map_err(unlisted)?;
+        mark.generation = journal.generation() + 1;
+        commit.finish(mark).map_err(broken)?;
+        *done = mark;
+        if let Err(error) = inventory.tidy() {
+            tracing::warn!(%error, path = %listing.display(), "the list of records grows on");
+        }
         Ok(())
     }
 
-    /// The database, opened again if a failure closed it.
-    fn database<'a>(&self, flusher: &'a mut Flusher) -> Result<&'a Database, redb::Error> {
+    /// Opens the database again if a failure closed it.
+    fn reopen(&self, flusher: &mut Flusher) -> Result<(), redb::Error> {
         if flusher.database.is_none() {
-            let database = Database::open(&self.path, Create::No)?;
+            let opened =
+                Database::open(&self.path, Create::No).map_err(|refused| match refused {
+                    Refused::Io(error) => redb::Error::Io(error),
+                    Refused::Damaged(what) => redb::Error::Corrupted(what),
+                })?;
             // A commit that failed may still have reached the disk.
-            flusher.mark = database.mark()?;
-            flusher.database = Some(database);
+            flusher.mark = opened.mark;
+            flusher.database = Some(opened.accept()?);
         }
-        Ok(flusher.database.as_ref().expect("opened just above"))
+        Ok(())
     }
 
     /// The background thread.
