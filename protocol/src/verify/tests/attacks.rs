@@ -273,3 +273,34 @@ fn a_worker_that_lies_only_as_a_replica_is_caught_as_well() {
     assert!(world.caught.contains(&liar));
     assert_eq!((world.errors(), world.banned()), (0, vec![6]));
 }
+
+fn late_fifth(worker: u8, task: TaskIndex, returned: u64, random: u64) -> Outcome {
+    if returned > 300 && random.is_multiple_of(5) { wrong(worker, task) } else { truth(task) }
+}
+
+fn pair(_: u8, task: TaskIndex, _: u64, _: u64) -> Outcome {
+    if task.wrapping_mul(2_654_435_761) >> 8 & 1023 < 102 { agreed(task) } else { truth(task) }
+}
+
+#[test]
+fn nothing_of_whom_was_caught_stands_that_nobody_else_signed() {
+    for seed in 0..12 {
+        let mut world = World::new(adaptive(), 4000, true, seed);
+        for number in 1..=7 {
+            world.known(number, 5000, honest);
+        }
+        world.known(8, 5000, sleeper);
+        world.known(9, 5000, late_fifth);
+        world.known(10, 5000, pair);
+        world.known(11, 5000, pair);
+        world.run();
+        for task in 0..4000 {
+            let accepted = world.verifier.acceptance(task).expect("every task has an outcome");
+            if accepted.outcome == truth(task) {
+                continue;
+            }
+            let caught = accepted.agreed.iter().filter(|peer| world.caught.contains(peer));
+            assert_eq!(caught.count(), 0, "seed {seed}, task {task}: {accepted:?}");
+        }
+    }
+}
