@@ -16,13 +16,14 @@ use bayan_tests::{
 
 const TASKS: u64 = 60;
 const RANGE: &str = "0..60";
-const NUMBER: &str = "1234567890123456789";
+/// The largest prime of 64 bits.
+const NUMBER: &str = "18446744073709551557";
 /// Packets of about a tenth of a second.
-const PACKET: &str = "8000000";
+const PACKET: &str = "40000000";
 
 /// The arguments of a job of [`TASKS`] tasks.
 const JOB: [&str; 4] =
-    ["--range", RANGE, "--args", "--number 1234567890123456789 --packet 8000000"];
+    ["--range", RANGE, "--args", "--number 18446744073709551557 --packet 40000000"];
 
 fn expected() -> anyhow::Result<Vec<u8>> {
     native::range("factor", RANGE, &["--number", NUMBER, "--packet", PACKET])

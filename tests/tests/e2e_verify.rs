@@ -237,17 +237,31 @@ fn judge(
     let share = drawn as f64 / (drawn + undrawn).max(1) as f64;
     let told: u64 = members.iter().map(|member| member.wrong).sum();
     eprintln!(
-        "seed {seed}: {wrong} of {} wrong, {told} told; {:.3} of clean workers' results checked; {:.3} executions a result; taken back {}, disputes {}, {:?}",
+        "seed {seed}: {wrong} of {} wrong, {told} told; {:.3} of clean workers' results checked; {:.3} executions a result; taken back {}, disputes {}, quarantined {}, {:?}",
         results.len(),
         share,
         executions(view),
         view.tally.taken_back,
         view.tally.disputes,
+        view.quarantined,
         view.bases
     );
     ensure!(undrawn > 0, "seed {seed}: nothing was ever accepted without a replica");
     ensure!(CLEAN.contains(&share), "seed {seed}: {share} of clean workers' results are checked");
     for member in members {
+        let views = member.identities.iter().filter_map(|id| worker(view, id));
+        for one in views {
+            eprintln!(
+                "seed {seed}: {} {}: {} returned, {} told wrong, {} proven, {} drawn, {} not",
+                member.role,
+                one.peer.short(),
+                one.returned,
+                member.wrong,
+                one.wrong,
+                one.drawn,
+                one.undrawn
+            );
+        }
         for id in &member.identities {
             let caught = worker(view, id).is_some_and(|worker| worker.wrong > 0);
             ensure!(

@@ -3,12 +3,13 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use wasm_encoder::{BlockType, BranchHint, Encode, Ieee32, Ieee64, InstructionSink, ValType};
+use wasm_encoder::{BlockType, BranchHint, Encode, InstructionSink, ValType};
 use wasmparser::FunctionBody;
 
 use crate::{
     cost::{self, MAX_CHARGE},
-    float::Lanes,
+    float::{Lanes, nan32, nan64},
+    late::{KEPT, Pending},
     limits::{LEAF_FRAME, MAX_FUNCTION, MAX_LOCALS, MAX_TABLE_ELEMENTS},
     meter::{Site, StretchId},
     pack::{Shape, Stop},
@@ -21,7 +22,7 @@ use crate::{
 
 /// Locals that packing adds, each only where it is used. Their order is that of their declaration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scratch {
+pub(crate) enum Scratch {
     /// What is left of the slice.
     Slice,
     /// A size on its way into a bulk instruction.
@@ -50,6 +51,8 @@ pub(crate) struct Emitter<'a> {
     pub(crate) report: &'a mut Report,
     /// Bytes that copies of loops may still add to the module.
     pub(crate) spare: &'a mut usize,
+    /// Whether stores may be made canonical late, because memory is not looked at after a trap.
+    pub(crate) late: bool,
 }
 
 /// A function written anew.
@@ -107,11 +110,18 @@ impl Emitter<'_> {
             unseen: 0,
             peaks: Vec::new(),
             copying: None,
+            pending: Pending::default(),
         };
         writer.body();
-        let Writer { code, used, mut hints, .. } = writer;
+        let Writer { code, used, mut hints, pending, .. } = writer;
         let locals = self.wasm.get(body.range().start..scan.start).unwrap_or_default();
-        let body = with_locals(locals, &used, &code)?;
+        let scratches = SCRATCHES.iter().zip(used);
+        let mut added: Vec<(u32, ValType)> =
+            scratches.filter_map(|((_, ty), index)| index.map(|index| (index, *ty))).collect();
+        for (locals, ty) in pending.locals.into_iter().zip(KEPT) {
+            added.extend(locals.into_iter().map(|index| (index, ty)));
+        }
+        let body = with_locals(locals, added, &code)?;
         let before = (body.len() - code.len()) as u32;
         hints.iter_mut().for_each(|hint| hint.branch_func_offset += before);
         Ok(Written { body, hints })
@@ -124,15 +134,14 @@ fn counted(scan: &Scan) -> bool {
 }
 
 /// Declarations of locals with those added, then the code.
-fn with_locals(declared: &[u8], used: &[Option<u32>; 6], code: &[u8]) -> Result<Vec<u8>, Refusal> {
+fn with_locals(
+    declared: &[u8],
+    mut added: Vec<(u32, ValType)>,
+    code: &[u8],
+) -> Result<Vec<u8>, Refusal> {
     let mut reader = wasmparser::BinaryReader::new(declared, 0);
     let groups = reader.read_var_u32()?;
     let kept = reader.read_bytes(reader.bytes_remaining())?;
-    let mut added: Vec<(u32, ValType)> = SCRATCHES
-        .iter()
-        .zip(used)
-        .filter_map(|((_, ty), index)| index.map(|index| (index, *ty)))
-        .collect();
     added.sort_unstable_by_key(|(index, _)| *index);
     let mut out = Vec::with_capacity(declared.len() + code.len() + 16);
     (groups + added.len() as u32).encode(&mut out);
@@ -164,6 +173,7 @@ pub(crate) struct Writer<'w, 'e> {
     peaks: Vec<u32>,
     /// Of a loop that is being copied: which copy this is.
     pub(crate) copying: Option<Copying>,
+    pub(crate) pending: Pending,
 }
 
 impl Writer<'_, '_> {
@@ -194,9 +204,9 @@ impl Writer<'_, '_> {
             let Edit { range, kind } = &scan.edits[next];
             self.copy(at, range.start);
             (next, at) = match *kind {
-                EditKind::Loop { stretch, label, block } => {
+                EditKind::Loop { stretch, label, block, outermost } => {
                     self.before_loop(stretch);
-                    match self.tight(next, label, block) {
+                    match self.tight(next, label, block, outermost) {
                         Some(tight) => self.unroll(&tight),
                         None => (next + 1, range.start),
                     }
@@ -246,12 +256,19 @@ impl Writer<'_, '_> {
         self.scratch(Scratch::Slice)
     }
 
-    fn scratch(&mut self, which: Scratch) -> u32 {
-        let slot = &mut self.used[which as usize];
-        *slot.get_or_insert_with(|| {
-            self.next += 1;
-            self.next - 1
-        })
+    pub(crate) fn scratch(&mut self, which: Scratch) -> u32 {
+        if let Some(local) = self.used[which as usize] {
+            return local;
+        }
+        let local = self.added();
+        self.used[which as usize] = Some(local);
+        local
+    }
+
+    /// One more local.
+    pub(crate) fn added(&mut self) -> u32 {
+        self.next += 1;
+        self.next - 1
     }
 
     fn edit(&mut self, kind: &EditKind, from: usize, to: usize) {
@@ -296,7 +313,9 @@ impl Writer<'_, '_> {
             EditKind::Leave => self.leave(),
             EditKind::Save => self.save(),
             EditKind::Load => self.load(),
-            EditKind::Canonical { lanes, negative, wanted: true } => {
+            EditKind::Canonical { lanes, negative, wanted, stored }
+                if wanted || stored && !self.is_late() =>
+            {
                 self.emitter.report.places.canonicalised += 1;
                 self.canonicalise(lanes, negative);
             }
@@ -307,6 +326,8 @@ impl Writer<'_, '_> {
             }
             EditKind::MemoryGrow => self.memory_grow(from, to),
             EditKind::TableGrow { table } => self.table_grow(table, from, to),
+            EditKind::Fetch { .. } => self.fetch(from..to),
+            EditKind::Put(_) => self.put(from..to),
             EditKind::Canonical { .. }
             | EditKind::Dead
             | EditKind::Table
@@ -318,7 +339,8 @@ impl Writer<'_, '_> {
         let (depth, later) = self.target(depth);
         let fuel = self.scan.meter.refund(site) + later.refund;
         let looks = back && later.looks && !self.scan.meter.is_by_table(site.label());
-        if fuel == 0 && !looks {
+        let owes = later.leaves && self.owes();
+        if fuel == 0 && !looks && !owes {
             self.sink().br_if(depth);
             return;
         }
@@ -327,6 +349,9 @@ impl Writer<'_, '_> {
             self.hint(false);
         }
         self.sink().if_(block);
+        if owes {
+            self.settle();
+        }
         self.refund(fuel);
         if looks {
             self.back(depth + 1);
@@ -515,19 +540,17 @@ impl Writer<'_, '_> {
         match lanes {
             Lanes::F32 => {
                 let local = self.scratch(Scratch::F32);
-                let nan = Ieee32::new(if negative { 0xffc0_0000 } else { 0x7fc0_0000 });
                 self.sink().local_tee(local).local_get(local).f32_ge();
                 self.hint(true);
                 self.sink().if_(BlockType::Result(ValType::F32)).local_get(local);
-                self.sink().else_().f32_const(nan).end();
+                self.sink().else_().f32_const(nan32(negative)).end();
             }
             Lanes::F64 => {
                 let local = self.scratch(Scratch::F64);
-                let nan = Ieee64::new(if negative { 0xfff8 << 48 } else { 0x7ff8 << 48 });
                 self.sink().local_tee(local).local_get(local).f64_ge();
                 self.hint(true);
                 self.sink().if_(BlockType::Result(ValType::F64)).local_get(local);
-                self.sink().else_().f64_const(nan).end();
+                self.sink().else_().f64_const(nan64(negative)).end();
             }
             Lanes::F32x4 => {
                 let local = self.scratch(Scratch::V128);

@@ -7,6 +7,7 @@
 
 use alloc::{vec, vec::Vec};
 
+use wasm_encoder::{Ieee32, Ieee64};
 use wasmparser::{Operator, ValType};
 
 /// How a dirty value is laid out.
@@ -26,6 +27,10 @@ pub(crate) enum Tag {
     Number,
     /// Bits that are the same everywhere and must stay as they are. Integers are this too.
     Exact,
+    /// The same, of the load that edit `edit` notes: whether its bits are seen is followed.
+    Loaded { edit: u32 },
+    /// The same, read at offset `at` from a local that may hold what a load gave.
+    Read { local: u32, at: u32 },
     /// If it is a NaN, then one whose bits the engine chose.
     Dirty {
         lanes: Lanes,
@@ -207,8 +212,10 @@ impl Class {
         match (self, tag) {
             (Self::Mixed, _) | (_, Tag::Dirty { negative: true, .. }) => Self::Mixed,
             (class, Tag::Number) => class,
-            (Self::Number | Self::Exact, Tag::Exact) => Self::Exact,
-            (Self::Dirty(_), Tag::Exact) => Self::Mixed,
+            (Self::Number | Self::Exact, Tag::Exact | Tag::Loaded { .. } | Tag::Read { .. }) => {
+                Self::Exact
+            }
+            (Self::Dirty(_), Tag::Exact | Tag::Loaded { .. } | Tag::Read { .. }) => Self::Mixed,
             (Self::Number, Tag::Dirty { lanes, .. }) => Self::Dirty(lanes),
             (Self::Exact, Tag::Dirty { .. }) => Self::Mixed,
             (Self::Dirty(held), Tag::Dirty { lanes, .. }) => {
@@ -283,4 +290,14 @@ impl Locals {
 /// Whether a value of this type may be a NaN.
 pub(crate) fn may_be_nan(ty: ValType) -> bool {
     matches!(ty, ValType::F32 | ValType::F64 | ValType::V128)
+}
+
+/// The canonical NaN.
+pub(crate) fn nan32(negative: bool) -> Ieee32 {
+    Ieee32::new(if negative { 0xffc0_0000 } else { 0x7fc0_0000 })
+}
+
+/// The canonical NaN.
+pub(crate) fn nan64(negative: bool) -> Ieee64 {
+    Ieee64::new(if negative { 0xfff8 << 48 } else { 0x7ff8 << 48 })
 }

@@ -17,6 +17,8 @@
 //! | `float` | which NaNs may be of an engine's making |
 //! | `emit` | one function, written anew with its edits |
 //! | `unroll` | tight loops, written several times over and metered once |
+//! | `late` | NaNs that tight loops store, made canonical for several turns at once |
+//! | `sight` | from where on the bits of locals may be seen |
 //! | `start` | fuel of starting a module; segments that do not fit |
 #![no_std]
 
@@ -26,17 +28,21 @@ pub mod admission;
 pub mod cost;
 mod emit;
 mod float;
+mod late;
 mod meter;
 pub mod pack;
 mod proposals;
 mod refusal;
 mod report;
 mod scan;
+mod sight;
 mod start;
 mod types;
 mod unroll;
 
-pub use pack::{Packed, Stop, inspect, pack, pack_library, pack_library_without_copies};
+pub use pack::{
+    Packed, Stop, inspect, pack, pack_library, pack_library_as_guest, pack_library_without_copies,
+};
 pub use refusal::Refusal;
 pub use report::{Imported, Places, Report};
 

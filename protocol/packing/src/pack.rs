@@ -72,6 +72,13 @@ pub fn pack_library(wasm: &[u8], fuel: i64) -> Result<Packed, Refusal> {
     packed(wasm, Kind::Library { fuel })
 }
 
+/// The same with all that is done for guests only: memory means nothing after a trap.
+pub fn pack_library_as_guest(wasm: &[u8], fuel: i64) -> Result<Packed, Refusal> {
+    let mut packer = Packer::new(wasm, Kind::Library { fuel });
+    packer.late = true;
+    packer.packed()
+}
+
 /// The same without copies of loops: what a packed module does may not depend on them.
 pub fn pack_library_without_copies(wasm: &[u8], fuel: i64) -> Result<Packed, Refusal> {
     let mut packer = Packer::new(wasm, Kind::Library { fuel });
@@ -132,6 +139,8 @@ struct Packer<'a> {
     hinted: bool,
     /// Bytes that copies of loops may still add.
     spare: usize,
+    /// Whether stores may be made canonical late.
+    late: bool,
     data: Items<'a>,
     functions_in_all: u32,
     added_functions: Vec<u8>,
@@ -188,6 +197,7 @@ impl<'a> Packer<'a> {
             hints: BranchHints::new(),
             hinted: false,
             spare: unroll::spare(wasm.len()),
+            late: matches!(kind, Kind::Command),
             data: Items::default(),
             functions_in_all: 0,
             added_functions: Vec::new(),
@@ -223,6 +233,7 @@ impl<'a> Packer<'a> {
                         types: &mut self.types,
                         report: &mut self.report,
                         spare: &mut self.spare,
+                        late: self.late,
                     };
                     let written = emitter.function(function.index, &body, &scan)?;
                     if !written.hints.is_empty() {

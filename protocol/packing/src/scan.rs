@@ -13,6 +13,7 @@ use crate::{
     float::{Class, Lanes, Locals, Role, Tag, may_be_nan},
     meter::{Arms, LabelId, Meter, Site, StretchId},
     refusal::Refusal,
+    sight::Sight,
 };
 
 /// Passes over one function in search of what its locals hold, before nothing is relied on.
@@ -37,11 +38,13 @@ pub(crate) enum EditKind {
         look: Look,
     },
     /// The start of a loop of type `block`, which begins stretch `stretch`. Behind it stand its
-    /// [`EditKind::Nest`] and its [`EditKind::Charge`].
+    /// [`EditKind::Nest`] and its [`EditKind::Charge`]. The outermost loop around starts at
+    /// `outermost`.
     Loop {
         stretch: StretchId,
         label: LabelId,
         block: BlockType,
+        outermost: usize,
     },
     /// A branch through a table.
     Table,
@@ -62,12 +65,21 @@ pub(crate) enum EditKind {
         block: BlockType,
         back: bool,
     },
-    /// Make a NaN canonical, if `wanted`.
+    /// Make a NaN canonical, if `wanted`, or for a store, which may do so later.
     Canonical {
         lanes: Lanes,
         negative: bool,
         wanted: bool,
+        stored: bool,
     },
+    /// A load of a scalar float: whether its bits may be seen without going through a local, and
+    /// the local that they are put into.
+    Fetch {
+        seen: bool,
+        local: Option<u32>,
+    },
+    /// A store of a scalar float.
+    Put(Stored),
     /// Charge a bulk instruction by the size on top of the stack.
     Bulk {
         shift: u32,
@@ -89,6 +101,15 @@ pub(crate) enum EditKind {
     Load,
     /// Code that cannot be reached.
     Dead,
+}
+
+/// What is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// Bits that must stay as they are.
+    Exact,
+    /// What is no NaN, or becomes the canonical one.
+    Clean,
 }
 
 /// Whether the meter is looked at where a stretch is charged.
@@ -127,6 +148,7 @@ pub(crate) struct Scan {
     /// Whether it calls anything.
     pub(crate) calls: bool,
     pub(crate) results: Vec<ValType>,
+    pub(crate) sight: Sight,
 }
 
 /// Looks through a function until what is known of its locals is settled.
@@ -169,6 +191,8 @@ struct Scanner {
     arms: Vec<usize>,
     /// Where code stopped being reachable, and blocks opened since.
     dead: Option<(usize, u32)>,
+    /// The outermost open loop: its place in `control` and its offset.
+    outermost: Option<(usize, usize)>,
     height: u32,
     vectors: bool,
 }
@@ -219,6 +243,7 @@ impl Scanner {
             frame: 0,
             calls: false,
             results,
+            sight: Sight::default(),
         };
         let frame =
             Frame { kind: FrameKind::Block, block: BlockType::FuncType(ty), height: 0, label };
@@ -231,6 +256,7 @@ impl Scanner {
             control: vec![frame],
             arms: Vec::new(),
             dead: None,
+            outermost: None,
             height: 0,
             vectors,
         })
@@ -253,6 +279,7 @@ impl Scanner {
             }
         }
         reader.finish()?;
+        self.scan.sight.settle();
         let slot = if self.vectors { 16 } else { 8 };
         self.scan.frame = FRAME + slot * (u64::from(self.scan.locals) + u64::from(self.height));
         Ok(())
@@ -301,7 +328,9 @@ impl Scanner {
                 let stretch = self.scan.meter.current();
                 let label = self.scan.meter.label();
                 let end = range.end;
-                self.edit(range, EditKind::Loop { stretch, label, block: blockty });
+                let (_, outermost) =
+                    *self.outermost.get_or_insert((self.control.len(), range.start));
+                self.edit(range, EditKind::Loop { stretch, label, block: blockty, outermost });
                 self.edit(end..end, EditKind::Nest(Nest::Open));
                 self.edit(end..end, EditKind::Charge { stretch, look: Look::Loop(label) });
                 self.open(FrameKind::Loop, blockty, pops, label);
@@ -400,6 +429,9 @@ impl Scanner {
             Operator::LocalGet { local_index } => {
                 let tag = match self.locals.read(local_index) {
                     Class::Number => Tag::Number,
+                    Class::Exact | Class::Mixed if self.scalar(local_index) => {
+                        Tag::Read { local: local_index, at: range.start as u32 }
+                    }
                     Class::Exact | Class::Mixed => Tag::Exact,
                     Class::Dirty(lanes) => self.dirty(lanes, false, range.end),
                 };
@@ -435,7 +467,11 @@ impl Scanner {
                     }
                     _ => {}
                 }
-                self.compute(Role::of(operator), range.end, pops, pushes);
+                match *operator {
+                    Operator::F32Load { .. } | Operator::F64Load { .. } => self.fetch(range),
+                    Operator::F32Store { .. } | Operator::F64Store { .. } => self.put(range),
+                    _ => self.compute(Role::of(operator), range.end, pops, pushes),
+                }
             }
         }
     }
@@ -459,6 +495,7 @@ impl Scanner {
             Role::Abs(lanes) => match (self.demand_unless(lanes, 1), lanes) {
                 (Tag::Dirty { .. }, _) => self.dirty(lanes, false, end),
                 (Tag::Number, Lanes::F32 | Lanes::F64) => Tag::Number,
+                (tag @ (Tag::Loaded { .. } | Tag::Read { .. }), _) => tag,
                 _ => Tag::Exact,
             },
             Role::Neg(lanes @ (Lanes::F32 | Lanes::F64)) => match self.demand_unless(lanes, 1) {
@@ -472,7 +509,10 @@ impl Scanner {
             Role::Move(lanes, result) => match (self.demand_unless(lanes, 1), result) {
                 (Tag::Dirty { .. }, _) => self.dirty(result, false, end),
                 (Tag::Number, Lanes::F32 | Lanes::F64) => Tag::Number,
-                _ => Tag::Exact,
+                (tag, _) => {
+                    self.demand(tag);
+                    Tag::Exact
+                }
             },
         };
         self.tags.truncate(self.tags.len().saturating_sub(pops));
@@ -502,6 +542,7 @@ impl Scanner {
 
     fn end(&mut self, offset: usize, dead: bool) {
         let Some(frame) = self.control.pop() else { return };
+        self.outermost = self.outermost.filter(|(place, _)| *place < self.control.len());
         let begins = match &frame.kind {
             FrameKind::Block => self.scan.meter.end_block(frame.label, dead),
             FrameKind::Loop if dead => {
@@ -561,16 +602,58 @@ impl Scanner {
             self.vectors = true;
         }
         let edit = self.scan.edits.len() as u32;
-        self.edit(end..end, EditKind::Canonical { lanes, negative, wanted: false });
+        let kind = EditKind::Canonical { lanes, negative, wanted: false, stored: false };
+        self.edit(end..end, kind);
         Tag::Dirty { lanes, negative, edit }
     }
 
+    /// The bits of a value are seen.
     fn demand(&mut self, tag: Tag) {
-        if let Tag::Dirty { edit, .. } = tag
-            && let EditKind::Canonical { wanted, .. } = &mut self.scan.edits[edit as usize].kind
-        {
-            *wanted = true;
+        match tag {
+            Tag::Number | Tag::Exact => {}
+            Tag::Read { local, at } => self.scan.sight.seen(local, at),
+            Tag::Dirty { edit, .. } | Tag::Loaded { edit } => {
+                match &mut self.scan.edits[edit as usize].kind {
+                    EditKind::Canonical { wanted: seen, .. } | EditKind::Fetch { seen, .. } => {
+                        *seen = true;
+                    }
+                    _ => {}
+                }
+            }
         }
+    }
+
+    fn scalar(&self, local: u32) -> bool {
+        matches!(self.validator.get_local_type(local), Some(ValType::F32 | ValType::F64))
+    }
+
+    /// A load of a scalar float.
+    fn fetch(&mut self, range: Range<usize>) {
+        self.pop();
+        let edit = self.scan.edits.len() as u32;
+        self.edit(range, EditKind::Fetch { seen: false, local: None });
+        self.tags.push(Tag::Loaded { edit });
+    }
+
+    /// A store of a scalar float.
+    fn put(&mut self, range: Range<usize>) {
+        let tag = self.pop();
+        self.pop();
+        let stored = match tag {
+            Tag::Number => Stored::Clean,
+            Tag::Dirty { edit, .. } => {
+                let edit = &mut self.scan.edits[edit as usize].kind;
+                if let EditKind::Canonical { stored, .. } = edit {
+                    *stored = true;
+                }
+                Stored::Clean
+            }
+            Tag::Exact | Tag::Loaded { .. } | Tag::Read { .. } => {
+                self.demand(tag);
+                Stored::Exact
+            }
+        };
+        self.edit(range, EditKind::Put(stored));
     }
 
     /// Demands the topmost values clean.
@@ -618,8 +701,20 @@ impl Scanner {
         if !self.validator.get_local_type(local).is_some_and(may_be_nan) {
             return;
         }
-        if self.locals.assign(local, tag) {
-            self.demand(tag);
+        let clean = self.locals.assign(local, tag);
+        match tag {
+            Tag::Read { local: from, .. } => self.scan.sight.moved(from, local),
+            Tag::Loaded { edit } => {
+                if let EditKind::Fetch { seen, local: to } =
+                    &mut self.scan.edits[edit as usize].kind
+                {
+                    // Of one local it is followed; of more, taken as seen.
+                    *seen |= to.is_some_and(|to| to != local);
+                    *to = Some(local);
+                }
+            }
+            _ if clean => self.demand(tag),
+            _ => {}
         }
     }
 }

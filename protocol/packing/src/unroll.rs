@@ -32,6 +32,7 @@ use wasmparser::{BinaryReader, Operator, OperatorsReader};
 use crate::{
     cost::MAX_CHARGE,
     emit::Writer,
+    late::Late,
     meter::LabelId,
     scan::{Edit, EditKind, Nest},
 };
@@ -75,6 +76,8 @@ pub(crate) struct Tight {
     dead: bool,
     /// The edit of a conditional branch back that ends the loop: nothing but the way out is behind.
     last: Option<usize>,
+    /// How its stores are made canonical late.
+    late: Option<Late>,
 }
 
 /// Which copy of a loop is being written.
@@ -128,6 +131,7 @@ impl Writer<'_, '_> {
         index: usize,
         label: LabelId,
         block: wasmparser::BlockType,
+        outermost: usize,
     ) -> Option<Tight> {
         let meter = &self.scan.meter;
         // Parameters would have to be carried around the copies.
@@ -153,7 +157,8 @@ impl Writer<'_, '_> {
                 EditKind::Nest(Nest::Close) => {
                     // Before it stands the one byte of the loop's `end`.
                     let body = start..range.start - 1;
-                    return self.copies(index + 3..place, body, block, charge?, most);
+                    let tight = self.copies(index + 3..place, body, block, charge?, most)?;
+                    return self.with_late(tight, outermost);
                 }
                 EditKind::Loop { .. }
                 | EditKind::Table
@@ -183,7 +188,7 @@ impl Writer<'_, '_> {
         let copies = if self.stores(&body) { MAX_COPIES_STORING } else { MAX_COPIES };
         let turns = (copies / body.len().max(1)) as u32;
         let turns = turns.min(MAX_TURNS).min(MAX_FUEL / most.max(1));
-        if !fits || turns < 2 || self.grown(&body, turns) > *self.emitter.spare {
+        if !fits || turns < 2 || self.grown(&body, turns, None) > *self.emitter.spare {
             return None;
         }
         let mut backwards = edits.clone().rev();
@@ -203,7 +208,17 @@ impl Writer<'_, '_> {
                         if self.scan.meter.refund(*site) == 0
                 )
         });
-        Some(Tight { edits, body, block, turns, charge, most, dead, last })
+        Some(Tight { edits, body, block, turns, charge, most, dead, last, late: None })
+    }
+
+    /// Makes stores canonical late if they may be and there is room for it.
+    fn with_late(&self, tight: Tight, outermost: usize) -> Option<Tight> {
+        let late = self.late(tight.edits.clone(), &tight.body, tight.last, outermost, tight.turns);
+        let Some((late, turns)) = late else { return Some(tight) };
+        if self.grown(&tight.body, turns, Some(&late)) > *self.emitter.spare {
+            return Some(tight);
+        }
+        Some(Tight { turns, late: Some(late), ..tight })
     }
 
     fn kind(&self, place: usize) -> &EditKind {
@@ -233,8 +248,8 @@ impl Writer<'_, '_> {
     }
 
     /// About how many bytes copying adds.
-    fn grown(&self, body: &Range<usize>, turns: u32) -> usize {
-        (body.len() + 24) * turns as usize
+    fn grown(&self, body: &Range<usize>, turns: u32, late: Option<&Late>) -> usize {
+        (body.len() + 24) * turns as usize + late.map_or(0, |late| late.grown(turns))
     }
 
     /// Writes a loop with its copies. The edit and the offset where to go on.
@@ -252,14 +267,23 @@ impl Writer<'_, '_> {
         self.sink().local_get(slice).i64_const(low).i64_le_s();
         self.hint(false);
         self.sink().br_if(0);
+        if let Some(late) = &tight.late {
+            self.unfit(late);
+            self.hint(false);
+            self.sink().br_if(0);
+        }
         self.sink().loop_(BlockType::Empty);
         self.spend(tight.turns * tight.charge);
         self.sink().local_set(slice);
+        if let Some(late) = &tight.late {
+            self.begin_late(late, tight.turns);
+        }
         for turn in 1..=tight.turns {
             self.unseen = before;
             let ahead = (tight.turns - turn) * tight.charge;
             self.turn(tight, Copying { inside: 0, around: AROUND_FAST, ahead });
         }
+        self.end_late();
         self.sink().local_get(slice).i64_const(low).i64_gt_s();
         self.hint(true);
         self.sink().br_if(0).end().end();
@@ -310,6 +334,7 @@ impl Writer<'_, '_> {
         self.charged(behind);
         self.hint(true);
         self.sink().if_(BlockType::Empty).else_();
+        self.settle();
         if behind > copying.ahead {
             self.spend(behind - copying.ahead);
             let slice = self.slice();

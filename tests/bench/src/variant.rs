@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use bayan_packing::{names, pack_library};
+use bayan_packing::{names, pack_library_as_guest};
 use wasmtime::{Config, Engine, Instance, Module, OptLevel, Store, TypedFunc, Val};
 
 use crate::processor;
@@ -76,7 +76,7 @@ impl Variant {
         config.cranelift_opt_level(OptLevel::Speed).wasm_branch_hinting(true);
         let bytes = match mode {
             Mode::Packed => {
-                let packed = pack_library(wasm, FUEL).context("packing")?.wasm;
+                let packed = pack_library_as_guest(wasm, FUEL).context("packing")?.wasm;
                 ensure!(packed != wasm, "packing left the module as it was");
                 packed
             }

@@ -79,7 +79,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     let members = members(&cli)?;
     let dir = tempfile::tempdir().context("cannot make a directory for blobs")?;
-    let options = Options { sync: Sync::Interval, blob_quota: DISK };
+    let options = Options { sync: Sync::Interval, blob_quota: DISK, ..Options::default() };
     let directory = Directory::open(dir.path(), options)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -5,7 +5,9 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use bayan_packing::{Packed, Refusal, pack_library, pack_library_without_copies};
+use bayan_packing::{
+    Packed, Refusal, pack_library, pack_library_as_guest, pack_library_without_copies,
+};
 
 use super::watchdog::Watchdog;
 use super::{Case, Chance};
@@ -54,6 +56,10 @@ pub struct Tally {
     pub ends: BTreeMap<End, usize>,
     /// Modules with loops that were copied, run with and without the copies.
     pub copied: usize,
+    /// Modules with NaNs made canonical late, run with and without that.
+    pub late: usize,
+    /// Steps compared of these.
+    pub late_steps: usize,
     /// Modules that ran out of fuel in either form.
     pub out_of_fuel: usize,
     /// Modules that met a stack bound in either form.
@@ -77,6 +83,8 @@ impl Tally {
             *self.ends.entry(end).or_default() += count;
         }
         self.copied += other.copied;
+        self.late += other.late;
+        self.late_steps += other.late_steps;
         self.out_of_fuel += other.out_of_fuel;
         self.out_of_stack += other.out_of_stack;
         for (why, count) in other.refused {
@@ -109,8 +117,8 @@ impl fmt::Display for Tally {
         }
         writeln!(
             f,
-            "\nmodules out of fuel {}, out of stack {}, with loops that were copied {}",
-            self.out_of_fuel, self.out_of_stack, self.copied
+            "\nmodules out of fuel {}, out of stack {}, with loops that were copied {}, with NaNs made canonical late {} ({} steps)",
+            self.out_of_fuel, self.out_of_stack, self.copied, self.late, self.late_steps
         )?;
         for (why, count) in &self.refused {
             writeln!(f, "refused {count}: {why}")?;
@@ -205,6 +213,7 @@ impl Fuzzer {
         }
         tally.engine_steps += native.0.len();
         self.without_copies(wasm, seed, &bundle, &native, tally)?;
+        self.as_guest(wasm, &bundle, &native.to_string(), tally)?;
         self.compare(wasm, &bundle, &unpacked, native, tally)
     }
 
@@ -237,6 +246,47 @@ impl Fuzzer {
         let (copied, plain) = (run(self.pack, few)?, run(pack_library_without_copies, few)?);
         if plain != copied {
             return differ(few, &copied, &plain);
+        }
+        Ok(())
+    }
+
+    /// Guests may make NaNs canonical late; until something traps, that may not be seen.
+    fn as_guest(
+        &mut self,
+        wasm: &[u8],
+        bundle: &Bundle,
+        library: &str,
+        tally: &mut Tally,
+    ) -> Result<(), String> {
+        let packed = |pack: Pack| pack(wasm, FUEL).map_err(|e| format!("refused at last: {e}"));
+        let guest = packed(pack_library_as_guest)?.wasm;
+        if guest == packed(pack_library)?.wasm {
+            return Ok(());
+        }
+        engines::validate(&guest).map_err(|e| format!("the packed guest is invalid: {e}"))?;
+        tally.late += 1;
+        let bundle = bundle.with_guest(guest);
+        for (who, trace) in [
+            ("Cranelift", self.cranelift.run(&bundle)?.to_string()),
+            ("Pulley", self.pulley.run(&bundle)?.to_string()),
+            ("V8", self.v8.run(&bundle)?),
+        ] {
+            for (a, b) in library.split("; ").zip(trace.split("; ")) {
+                let returned = a.starts_with("returned");
+                let part = |step| match (returned, step) {
+                    (true, step) => step,
+                    (false, step) => str::split(step, " state ").next().unwrap_or_default(),
+                };
+                if part(a) != part(b) {
+                    return Err(format!(
+                        "a guest is seen to be one on {who}\n  guest   {trace}\n  library {library}"
+                    ));
+                }
+                tally.late_steps += 1;
+                if !returned {
+                    break;
+                }
+            }
         }
         Ok(())
     }

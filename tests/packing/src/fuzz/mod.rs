@@ -3,6 +3,7 @@
 mod case;
 mod chance;
 mod compare;
+mod floats;
 mod mutate;
 mod operators;
 mod program;

@@ -143,7 +143,7 @@ impl<'a> Body<'a> {
             TYPES
                 .map(|ty| (LOCALS, ty))
                 .into_iter()
-                .chain([(COUNTERS, ValType::I32)])
+                .chain([(COUNTERS + 1, ValType::I32)])
                 .collect::<Vec<_>>(),
         );
         for instruction in &self.code {
@@ -245,7 +245,7 @@ impl<'a> Body<'a> {
         }
         let counter = self.params + LOCALS * TYPES.len() as u32 + self.counters;
         self.counters += 1;
-        let tight = self.chance.percent(40);
+        let tight = self.chance.percent(50);
         let many = tight && self.chance.percent(20);
         let turns = 2 + self.chance.below(if many { 3000 } else { 8 }) as i32;
         self.put(I::I32Const(turns));
@@ -263,6 +263,10 @@ impl<'a> Body<'a> {
                 });
                 body.put(I::End);
             });
+        } else if tight && self.chance.percent(50) {
+            self.floats(counter, many);
+            self.counters -= 1;
+            return;
         } else {
             self.put(I::Loop(BlockType::Empty));
             self.scope(Vec::new(), false, |body| {
@@ -273,6 +277,21 @@ impl<'a> Body<'a> {
         }
         self.put(I::End);
         self.counters -= 1;
+    }
+
+    fn floats(&mut self, counter: u32, many: bool) {
+        let zero = self.params + LOCALS * TYPES.len() as u32;
+        let locals = TYPES.map(|ty| self.params + LOCALS * place(ty));
+        let bases = [locals[0], locals[0] + 1, zero + COUNTERS];
+        let wide = self.chance.percent(60);
+        super::floats::Floats {
+            wide,
+            bases,
+            floats: locals[if wide { 3 } else { 2 }],
+            counter,
+            many,
+        }
+        .put(self.chance, &mut self.code);
     }
 
     /// What a loop does in a turn; little if it is tight.
@@ -525,7 +544,7 @@ impl<'a> Body<'a> {
     }
 }
 
-const MEM: MemArg = MemArg { offset: 0, align: 0, memory_index: 0 };
+pub(super) const MEM: MemArg = MemArg { offset: 0, align: 0, memory_index: 0 };
 
 fn place(ty: ValType) -> u32 {
     TYPES.iter().position(|other| *other == ty).expect("one of the five") as u32
