@@ -1,7 +1,7 @@
 //! The redb file: every live record, and how much of the journal is in it.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf},
 };
@@ -70,24 +70,24 @@ pub(crate) enum Create {
 impl Database {
     /// Opens the file at `path`, every page of it checked, and leaves it as it is until it is accepted.
     pub(crate) fn open(path: &Path, create: Create) -> Result<Opened, Refused> {
-        let opened = || -> Result<Opened, redb::Error> {
-            if create == Create::Yes && !path.exists() {
-                create_file(path)?;
-            }
-            let file = OpenOptions::new().read(true).write(true).open(path)?;
-            if file.metadata()?.len() == 0 {
-                // redb would begin a new database in it.
-                return Err(redb::Error::Corrupted("it is empty".to_owned()));
-            }
-            let approval = Approval::new(file)?;
-            let inner = builder().create_with_backend(approval.clone())?;
-            let database = Self { inner };
-            let mark = database.mark()?;
-            // Without its table, a database of this program it is not.
-            database.records()?;
-            Ok(Opened { database, approval, mark })
-        };
-        opened().map_err(refused)
+        if create == Create::Yes && !path.exists() {
+            create_file(path).map_err(refused)?;
+        }
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(Refused::Io)?;
+        // redb would begin a new database in it.
+        if file.metadata().map_err(Refused::Io)?.len() == 0 {
+            return Err(Refused::Damaged("is empty".to_owned()));
+        }
+        Self::check(file).map_err(refused)
+    }
+
+    fn check(file: File) -> Result<Opened, redb::Error> {
+        let approval = Approval::new(file)?;
+        let database = Self { inner: builder().create_with_backend(approval.clone())? };
+        let mark = database.mark()?;
+        // A file without this table is none of this program's.
+        database.records()?;
+        Ok(Opened { database, approval, mark })
     }
 
     /// Makes a database without records at `path`, where nothing is that matters.
