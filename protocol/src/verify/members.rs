@@ -67,6 +67,8 @@ pub(super) struct Member {
     /// First results of which a check was drawn, and of which none was.
     pub(super) drawn: u64,
     pub(super) undrawn: u64,
+    /// The latest of its votes before which a passed check vouches for its results.
+    pub(super) vouched: u64,
     /// Disputes that it lost to referees.
     pub(super) lost: u32,
     /// Whether established workers were asked about it already.

@@ -119,6 +119,33 @@ fn a_ban_by_another_job_takes_everything_back_here() {
 }
 
 #[test]
+fn a_check_vouches_for_nothing_behind_one_that_is_not_answered_yet() {
+    let mut world = World::new(adaptive(), 3000, true, 8);
+    let worker = world.known(1, 20_000, honest);
+    for number in 2..=4 {
+        world.known(number, 20_000, honest);
+    }
+    let mut checked = Vec::new();
+    for task in 0..2000 {
+        world.say(worker, task, wrong(1, task));
+        if world.verifier.state(task) == State::Checking {
+            checked.push(task);
+        }
+    }
+    // All are wrong, and of the checks only the last one is answered, by a mate as it were.
+    let (first, last) = (checked[0], checked[checked.len() - 1]);
+    world.say(id(2), last, wrong(1, last));
+    assert_eq!(world.verifier.state(last), State::Confirmed);
+    let counts = world.verifier.counts();
+    assert_eq!(counts[State::Final as usize], 0, "{counts:?}");
+    assert!(counts[State::Confirmed as usize] <= u64::from(first) + 1, "{counts:?}");
+    // The first one is answered rightly: everything of the worker's is taken back.
+    world.say(id(3), first, truth(first));
+    world.run();
+    assert_eq!(world.errors(), 0);
+}
+
+#[test]
 fn agreement_makes_nobody_credible() {
     let policy = Policy::Credibility { error: 10_000, faulty: 200_000 };
     let mut world = World::new(policy, 200, true, 7);
