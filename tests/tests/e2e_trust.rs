@@ -349,9 +349,11 @@ fn evidence_of_a_confidential_job_carries_nothing_of_it() -> anyhow::Result<()> 
     let secret = ["--peers", &liar, "--confidential", "--json"];
     let (done, _) = among_liars(&place, &node, &secret)?;
     let events = done.json()?;
-    let back = events.iter().find(|event| event["event"] == "taken_back").context("a take-back")?;
-    ensure!(word(&back["result"], "verified")?.starts_with("taken back: "), "{back}");
-    ensure!(back["result"]["basis"].is_null() && back["result"]["places"].is_array(), "{back}");
+    // What is computed again before anybody has looked is not seen to be taken back.
+    for back in events.iter().filter(|event| event["event"] == "taken_back") {
+        ensure!(word(&back["result"], "verified")?.starts_with("taken back: "), "{back}");
+        ensure!(back["result"]["basis"].is_null() && back["result"]["places"].is_array(), "{back}");
+    }
     let finished = events.last().context("an end")?;
     let account = finished["account"].to_string();
     ensure!(account.contains("which is confidential"), "{account}");
