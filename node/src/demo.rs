@@ -21,7 +21,7 @@ use anyhow::{Context as _, bail, ensure};
 use bayan_engine::{Engines, Task};
 use bayan_protocol::{
     id::{Hash, JobId, PeerId},
-    job::{Audience, Local},
+    job::Local,
     record::JobState,
     task::Limits,
 };
@@ -158,20 +158,14 @@ fn submitter_config(first: &str) -> Config {
 fn submit(client: &Client, settings: &Settings, blocks: u64) -> anyhow::Result<JobId> {
     let module = client.upload(MODULE)?.hash;
     let request = JobRequest {
-        name: "mandelbrot".to_owned(),
-        module,
         args: settings.to_args(),
-        env: Vec::new(),
-        data: Vec::new(),
-        inputs: InputsRequest::Range { from: 0, to: i64::try_from(blocks)? },
-        limits: Limits::default(),
         trust: "vote:2".to_owned(),
-        tolerance: None,
-        assume_faulty: None,
-        provisional: false,
-        audience: Audience::Anyone,
-        confidential: false,
         local: Local::Never,
+        ..JobRequest::new(
+            "mandelbrot",
+            module,
+            InputsRequest::Range { from: 0, to: i64::try_from(blocks)? },
+        )
     };
     Ok(client.submit(&request)?)
 }

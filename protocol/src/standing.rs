@@ -23,15 +23,11 @@ mod chain;
 #[cfg(test)]
 mod tests;
 
-/// Checks passed up to which every result of a worker is replicated. In simulation, with three in
-/// ten workers faulty and half of those in one ring, 158 lets 3.3e-4 wrong results through in a
-/// thousand results a worker and 1577 costs 1.98 executions a result; 500 keeps 1e-4 at about 1.7.
+/// Checks passed up to which every result of a worker is replicated. More makes newcomers dearer for
+/// longer, less lets more of their wrong results through before they are known.
 pub const K: u32 = 500;
 /// Checks passed from which on a worker may replicate the results of newcomers.
 pub const ESTABLISHED: u32 = 100;
-/// The smallest part of a worker's results that is replicated however long its record: what an
-/// identity can get away with is about (1 - rate) / rate wrong results.
-pub const FLOOR: Share = Share::of(1, 10);
 /// How long a host that errs too often is left alone.
 pub const BAN: Duration = Duration::from_secs(90 * 24 * 3600);
 /// How long two identities that signed one wrong outcome are left alone.
@@ -81,15 +77,10 @@ impl Share {
     }
 }
 
-/// The part of a worker's results to replicate under the default policy after `k` passed checks.
-pub fn rate(k: u32) -> Share {
-    rate_with(k, K, FLOOR)
-}
-
 /// The part of a worker's results to replicate after `k` passed checks: all while `k < full`, then
 /// `full / k`, never less than `floor`. So the chance that a worker which starts to cheat at any `k`
 /// is caught within its next `k` results does not depend on when it starts.
-pub fn rate_with(k: u32, full: u32, floor: Share) -> Share {
+pub fn rate(k: u32, full: u32, floor: Share) -> Share {
     Share::of(full.into(), k.into()).max(floor)
 }
 

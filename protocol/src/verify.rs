@@ -39,7 +39,8 @@ pub use checks::{HORIZON, draw};
 pub use members::About;
 use members::Members;
 pub use policy::{
-    ASSUMED_FAULTY, Adaptive, BadPolicy, CREDIBILITY_CHECKS, MILLION, Policy, parse_share,
+    ASSUMED_FAULTY, Adaptive, BOINC_TRUSTED, BadPolicy, CREDIBILITY_CHECKS, MILLION, Policy,
+    parse_share,
 };
 use task::Task;
 pub use task::{Acceptance, Basis, Decision, Note, State};
@@ -159,6 +160,8 @@ pub struct Verifier {
     probing: u32,
     /// Accusations that wait for the answers.
     suspended: Vec<(TaskIndex, Vec<(PeerId, Outcome)>)>,
+    /// When silence was last looked for.
+    looked: Timestamp,
     /// When it was taken back from the store: whoever is to be asked needs time to come back.
     resumed: Timestamp,
     quarantined: bool,
@@ -182,6 +185,7 @@ impl Verifier {
             wanting: BTreeSet::new(),
             probing: 0,
             suspended: Vec::new(),
+            looked: Timestamp(0),
             resumed: Timestamp(0),
             quarantined: config.quarantined,
             over: false,
@@ -413,6 +417,7 @@ impl Verifier {
     fn set_state(&mut self, index: TaskIndex, state: State) {
         let Some(task) = self.tasks.get_mut(&index) else { return };
         task.state = state;
+        self.members.note_undecided(task);
         if let Some(place) = task.place.replace(self.next_place) {
             self.feed.remove(&place);
         }

@@ -89,20 +89,12 @@ fn modules_that_cannot_run_are_refused_at_submission() -> anyhow::Result<()> {
     let client = node.client()?;
     let uploaded = client.upload(&fs::read(place.at("socket.wasm"))?)?;
     let mut request = bayan::api::types::JobRequest {
-        name: "x".to_owned(),
-        module: uploaded.hash,
-        args: Vec::new(),
-        env: Vec::new(),
-        data: Vec::new(),
-        inputs: bayan::api::types::InputsRequest::Range { from: 0, to: 1 },
-        limits: bayan_protocol::task::Limits::default(),
         trust: "vote:2".to_owned(),
-        tolerance: None,
-        assume_faulty: None,
-        provisional: false,
-        audience: bayan_protocol::job::Audience::Anyone,
-        confidential: false,
-        local: bayan_protocol::job::Local::Always,
+        ..bayan::api::types::JobRequest::new(
+            "x",
+            uploaded.hash,
+            bayan::api::types::InputsRequest::Range { from: 0, to: 1 },
+        )
     };
     let refused = client.submit(&request).expect_err("an unknown import");
     ensure!(

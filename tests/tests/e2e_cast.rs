@@ -7,9 +7,8 @@ use anyhow::ensure;
 use bayan::api::types::{InputsRequest, JobRequest, TaskResult};
 use bayan_protocol::{
     id::{JobId, PeerId},
-    job::{Audience, Local},
+    job::Local,
     record::JobState,
-    task::Limits,
 };
 use bayan_tests::{
     cast::{Cast, Member},
@@ -50,20 +49,14 @@ impl Network {
     fn factor(&self, local: Local) -> anyhow::Result<JobRequest> {
         let module = std::fs::read(native::module("factor"))?;
         Ok(JobRequest {
-            name: "factor".to_owned(),
-            module: self.submitter.client()?.upload(&module)?.hash,
             args: ["--number", NUMBER, "--packet", PACKET].map(str::to_owned).to_vec(),
-            env: Vec::new(),
-            data: Vec::new(),
-            inputs: InputsRequest::Range { from: 0, to: i64::try_from(TASKS)? },
-            limits: Limits::default(),
             trust: "vote:2".to_owned(),
-            tolerance: None,
-            assume_faulty: None,
-            provisional: false,
-            audience: Audience::Anyone,
-            confidential: false,
             local,
+            ..JobRequest::new(
+                "factor",
+                self.submitter.client()?.upload(&module)?.hash,
+                InputsRequest::Range { from: 0, to: i64::try_from(TASKS)? },
+            )
         })
     }
 

@@ -14,7 +14,7 @@ use bayan_protocol::{
     cbor,
     crypto::Keypair,
     id::{Hash, JobId, LeaseId, TaskId},
-    job::{Audience, Local},
+    job::Local,
     limits::MAX_FRAME,
     record::JobState,
     result::{Ack, Commit, Output, Reveal},
@@ -58,20 +58,14 @@ impl Network {
         let module = client.upload(&std::fs::read(native::module("factor"))?)?.hash;
         let args = ["--number", NUMBER, "--packet", PACKET].map(str::to_owned).to_vec();
         Ok(client.submit(&JobRequest {
-            name: "factor".to_owned(),
-            module,
             args,
-            env: Vec::new(),
-            data: Vec::new(),
-            inputs: InputsRequest::Range { from: 0, to: i64::try_from(TASKS)? },
-            limits: Limits::default(),
             trust: "vote:2".to_owned(),
-            tolerance: None,
-            assume_faulty: None,
-            provisional: false,
-            audience: Audience::Anyone,
-            confidential: false,
             local: Local::Never,
+            ..JobRequest::new(
+                "factor",
+                module,
+                InputsRequest::Range { from: 0, to: i64::try_from(TASKS)? },
+            )
         })?)
     }
 

@@ -251,22 +251,7 @@ fn module(import: &str) -> Vec<u8> {
 }
 
 fn request(module: Hash, inputs: InputsRequest) -> JobRequest {
-    JobRequest {
-        name: "test".to_owned(),
-        module,
-        args: Vec::new(),
-        env: Vec::new(),
-        data: Vec::new(),
-        inputs,
-        limits: Limits::default(),
-        trust: "vote:2".to_owned(),
-        tolerance: None,
-        assume_faulty: None,
-        provisional: false,
-        audience: Audience::Anyone,
-        confidential: false,
-        local: Local::Always,
-    }
+    JobRequest { trust: "vote:2".to_owned(), ..JobRequest::new("test", module, inputs) }
 }
 
 fn refused<T: std::fmt::Debug>(answer: Result<T, ClientError>, status: u16) -> String {

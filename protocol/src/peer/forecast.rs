@@ -88,14 +88,7 @@ impl Peer {
             })
             .collect();
         let own = intent.local != Local::Never && self.config.lending.slots > 0;
-        let situation = Situation {
-            tasks: intent.tasks,
-            workers: workers.iter().map(|(_, known)| *known).collect(),
-            own: own.then_some(OWN),
-            assumed: intent.rules.assumed,
-        };
-        let (policy, tolerable) = settle(&intent, &situation);
-        Forecast { plan: plan(policy, &situation), intent, workers, own, tolerable }
+        Forecast::of(intent, workers, own)
     }
 }
 
@@ -116,6 +109,17 @@ fn settle(intent: &Intent, situation: &Situation) -> (Policy, bool) {
 }
 
 impl Forecast {
+    fn of(intent: Intent, workers: Vec<(PeerId, Known)>, own: bool) -> Self {
+        let situation = Situation {
+            tasks: intent.tasks,
+            workers: workers.iter().map(|(_, known)| *known).collect(),
+            own: own.then_some(OWN),
+            assumed: intent.rules.assumed,
+        };
+        let (policy, tolerable) = settle(&intent, &situation);
+        Self { plan: plan(policy, &situation), intent, workers, own, tolerable }
+    }
+
     /// All of it in plain words, a line each: cost, promise, what that rests on, who is there.
     pub fn words(&self) -> Vec<String> {
         let mut lines = match self.workers.is_empty() {
@@ -227,14 +231,7 @@ mod tests {
             })
             .collect();
         let own = intent.local != Local::Never;
-        let situation = Situation {
-            tasks: intent.tasks,
-            workers: workers.iter().map(|(_, known)| *known).collect(),
-            own: own.then_some(OWN),
-            assumed: intent.rules.assumed,
-        };
-        let (policy, tolerable) = settle(&intent, &situation);
-        Forecast { plan: plan(policy, &situation), intent, workers, own, tolerable }
+        Forecast::of(intent, workers, own)
     }
 
     #[test]

@@ -7,6 +7,8 @@
 
 use core::f64::consts::E;
 
+use crate::verify::BOINC_TRUSTED;
+
 /// Wrong results among those accepted by the first `m` equal votes, where each vote is wrong with
 /// chance `wrong` and all wrong votes agree: that of m or more wrong ones among 2m - 1.
 ///
@@ -103,7 +105,7 @@ pub fn credibility_executions(error: f64, faulty: f64, checked: f64, n: f64) -> 
 /// The part of a host's results that BOINC replicates after `valid` consecutive valid ones: all below
 /// ten, then `1 / valid`.
 pub fn boinc_rate(valid: f64) -> f64 {
-    if valid < 10.0 { 1.0 } else { 1.0 / valid }
+    if valid < f64::from(BOINC_TRUSTED) { 1.0 } else { 1.0 / valid }
 }
 
 #[cfg(test)]

@@ -27,14 +27,15 @@ fn agree(standings: &mut Standings, a: u16, b: u16) {
 
 #[test]
 fn the_rate_is_whole_at_first_and_falls_to_the_floor() {
-    assert_eq!(rate(0), Share::ONE);
-    assert_eq!(rate(K - 1), Share::ONE);
-    assert_eq!(rate(K), Share::ONE);
-    assert_eq!(rate(1000), Share::of(1, 2));
-    assert_eq!(rate(4999), Share::of(500, 4999));
-    assert_eq!(rate(5000), FLOOR);
-    assert_eq!(rate(u32::MAX), FLOOR);
-    assert_eq!(rate_with(1000, 158, Share::of(1, 20)).as_f64(), Share::of(158, 1000).as_f64());
+    const TENTH: Share = Share::of(1, 10);
+    assert_eq!(rate(0, K, TENTH), Share::ONE);
+    assert_eq!(rate(K - 1, K, TENTH), Share::ONE);
+    assert_eq!(rate(K, K, TENTH), Share::ONE);
+    assert_eq!(rate(1000, K, TENTH), Share::of(1, 2));
+    assert_eq!(rate(4999, K, TENTH), Share::of(500, 4999));
+    assert_eq!(rate(5000, K, TENTH), TENTH);
+    assert_eq!(rate(u32::MAX, K, TENTH), TENTH);
+    assert_eq!(rate(1000, 158, Share::of(1, 20)).as_f64(), Share::of(158, 1000).as_f64());
 }
 
 #[test]

@@ -44,6 +44,7 @@ impl Verifier {
         let Some(task) = self.tasks.get(&index) else { return };
         let (state, own) = (task.state, vote.worker == self.me);
         self.members.entry(vote.worker).open.insert(index);
+        self.members.note_undecided(task);
         if task.probe.is_some() {
             self.testify(now, index, standings);
         } else if own {
@@ -257,11 +258,13 @@ impl Verifier {
         }
     }
 
-    /// What `worker` returned before its vote `number` is confirmed by the check that it passed there.
+    /// What `worker` returned before its vote `number` is confirmed by the check that it passed there, but
+    /// nothing from its first vote on that is being checked or disputed: or a worker that is faster than
+    /// its checkers could have results final before the check that would have caught it.
     pub(super) fn vouch(&mut self, worker: PeerId, number: u64) {
-        let first = self.first_undecided(&worker);
         let member = self.members.entry(worker);
         member.vouched = member.vouched.max(number);
+        let first = member.undecided.first().copied().unwrap_or(u64::MAX);
         let number = member.vouched.min(first);
         if self.members.is_suspected(&worker) {
             return;
@@ -279,19 +282,6 @@ impl Verifier {
             }
             self.confirm(index);
         }
-    }
-
-    /// The first vote of `worker` that is being checked or disputed: what came after it is not vouched
-    /// for by checks that happen to be answered sooner, or a worker that is faster than its checkers
-    /// could have results final before the check that would have caught it.
-    fn first_undecided(&self, worker: &PeerId) -> u64 {
-        let Some(member) = self.members.get(worker) else { return u64::MAX };
-        let undecided = member.open.iter().filter_map(|index| {
-            let task = self.tasks.get(index)?;
-            let open = matches!(task.state, State::Checking | State::Disputed);
-            task.ballot(worker).filter(|ballot| open && !ballot.discredited).map(|one| one.vote)
-        });
-        undecided.min().unwrap_or(u64::MAX)
     }
 
     /// A task stands for good.

@@ -8,29 +8,25 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::{Basis, Policy, State, Verifier, Vote, policy::MILLION};
-use crate::{id::PeerId, pool::TaskIndex, result::Outcome, standing::Standings, time::Timestamp};
+use crate::{
+    id::PeerId, plan::classic, pool::TaskIndex, result::Outcome, standing::Standings,
+    time::Timestamp,
+};
 
 /// How credible a worker is after `checks` passed spot-checks, with caught workers blacklisted.
 fn of_worker(faulty: f64, checks: u32) -> f64 {
-    let unknown = 1.0 - faulty;
-    if checks == 0 {
-        return unknown;
-    }
-    let known = 1.0 - faulty / ((1.0 - faulty) * f64::from(checks) * core::f64::consts::E);
-    known.max(unknown)
+    classic::credibility(faulty, f64::from(checks), true)
 }
 
-/// How credible the best outcome is, and which it is: groups of workers that agree, by the odds that
-/// all of each group are right against the odds that all of another are.
+/// How credible the best outcome is, and which it is, given the credibility of each that claims it.
 fn of_groups(votes: impl Iterator<Item = (Outcome, f64)>) -> Option<(Outcome, f64)> {
-    let mut odds: BTreeMap<Outcome, f64> = BTreeMap::new();
+    let mut groups: BTreeMap<Outcome, Vec<f64>> = BTreeMap::new();
     for (outcome, credibility) in votes {
-        *odds.entry(outcome).or_insert(0.0) += libm::log(credibility / (1.0 - credibility));
+        groups.entry(outcome).or_default().push(credibility);
     }
-    let (best, most) = odds.iter().max_by(|one, other| one.1.total_cmp(other.1))?;
-    // Sums of exponentials relative to the largest, so that long records do not overflow.
-    let all: f64 = odds.values().map(|odds| libm::exp(odds - most)).sum();
-    Some((*best, 1.0 / (libm::exp(-most) + all)))
+    let right = classic::group_credibility(groups.values().map(Vec::as_slice));
+    let rated = groups.keys().copied().zip(right);
+    rated.max_by(|one, other| one.1.total_cmp(&other.1))
 }
 
 impl Verifier {

@@ -474,6 +474,7 @@ impl Verifier {
         let open = core::mem::take(&mut member.open);
         member.provisional.clear();
         member.confirmed.clear();
+        member.undecided.clear();
         member.vouched = 0;
         for index in open {
             let Some(task) = self.tasks.get_mut(&index) else { continue };

@@ -67,6 +67,8 @@ pub(super) struct Member {
     /// First results of which a check was drawn, and of which none was.
     pub(super) drawn: u64,
     pub(super) undrawn: u64,
+    /// Its votes on tasks that are being checked or disputed.
+    pub(super) undecided: BTreeSet<u64>,
     /// The latest of its votes before which a passed check vouches for its results.
     pub(super) vouched: u64,
     /// Disputes that it lost to referees.
@@ -438,6 +440,19 @@ impl Members {
         }
     }
 
+    /// Whether the votes on a task are decided has perhaps changed.
+    pub(super) fn note_undecided(&mut self, task: &Task) {
+        let open = matches!(task.state, State::Checking | State::Disputed);
+        for ballot in &task.ballots {
+            let Some(member) = self.map.get_mut(&ballot.worker) else { continue };
+            if open && !ballot.discredited {
+                member.undecided.insert(ballot.vote);
+            } else {
+                member.undecided.remove(&ballot.vote);
+            }
+        }
+    }
+
     /// Takes a task from before a restart into its workers' accounts.
     pub(super) fn restore(&mut self, index: TaskIndex, task: &Task) {
         if matches!(task.state, State::Final | State::GivenUp) {
@@ -446,6 +461,7 @@ impl Members {
         for ballot in task.valid() {
             self.entry(ballot.worker).open.insert(index);
         }
+        self.note_undecided(task);
         let Some((worker, vote)) = task.primary().map(|ballot| (ballot.worker, ballot.vote)) else {
             return;
         };

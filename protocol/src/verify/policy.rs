@@ -20,7 +20,7 @@ pub const ASSUMED_FAULTY: u32 = 200_000;
 /// Share of results that the credibility policy checks (Sarmenta 2002 uses 10 %).
 pub const CREDIBILITY_CHECKS: u32 = 100_000;
 /// Consecutive valid results below which BOINC's adaptive replication checks everything.
-pub(super) const BOINC_TRUSTED: u32 = 10;
+pub const BOINC_TRUSTED: u32 = 10;
 
 /// Which rule a job's results are accepted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +55,8 @@ pub enum Policy {
 pub struct Adaptive {
     /// Share checked of workers without a record, parts of a million.
     pub first: u32,
-    /// Share that is always checked, parts of a million.
+    /// Share that is always checked, parts of a million: what an identity can get away with is about
+    /// (1 - share) / share wrong results.
     pub floor: u32,
     /// Passed checks from which on fewer results are checked.
     pub k: u32,
@@ -76,12 +77,8 @@ impl Default for Policy {
 impl Adaptive {
     /// The share of results that are checked of a worker with `k` passed checks (spec VERIFY-11).
     pub fn rate(&self, k: u32) -> Share {
-        let first = Share::of(self.first.into(), MILLION.into());
-        if k < self.k {
-            return first;
-        }
-        let earned = Share::of(self.k.max(1).into(), k.max(1).into());
-        first.min(earned.max(Share::of(self.floor.into(), MILLION.into())))
+        let of_million = |parts: u32| Share::of(parts.into(), MILLION.into());
+        of_million(self.first).min(standing::rate(k, self.k, of_million(self.floor)))
     }
 }
 

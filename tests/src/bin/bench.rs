@@ -22,7 +22,7 @@ use bayan::{
 use bayan_engine::{ARGUMENT, Engines, Launcher, Options, Task};
 use bayan_protocol::{
     id::TaskId,
-    job::{Audience, Local},
+    job::Local,
     record::JobState,
     source::JobView,
     task::{Limits, Status},
@@ -160,20 +160,10 @@ fn over_peers(
     let client = Client::new(submitter.api(), submitter.token());
     let module = client.upload(module)?.hash;
     let request = |to| JobRequest {
-        name: "bench".to_owned(),
-        module,
         args: args.clone(),
-        env: Vec::new(),
-        data: Vec::new(),
-        inputs: InputsRequest::Range { from: 0, to },
-        limits: Limits::default(),
         trust: "none".to_owned(),
-        tolerance: None,
-        assume_faulty: None,
-        provisional: false,
-        audience: Audience::Anyone,
-        confidential: false,
         local: Local::Never,
+        ..JobRequest::new("bench", module, InputsRequest::Range { from: 0, to })
     };
     wait_for_peers(&client, count)?;
     end_of(&client, &request(i64::try_from(4 * count)?))?;
