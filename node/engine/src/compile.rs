@@ -135,13 +135,9 @@ impl Compiler {
         let status = process.end();
         let signal = status.and_then(|status| status.signal());
         let ended_by = |known: Signal| signal == Some(known.as_raw());
-        // One thread cannot use more processor time than has passed.
-        let used_up = process.begun.elapsed() >= Duration::from_secs(seconds);
         Err(match lost {
             Lost::Silent => LoadError::CompileTime(seconds * u64::from(PATIENCE)),
-            Lost::Closed if used_up && (ended_by(Signal::XCPU) || ended_by(Signal::KILL)) => {
-                LoadError::CompileTime(seconds)
-            }
+            Lost::Closed if ended_by(Signal::XCPU) => LoadError::CompileTime(seconds),
             // What Rust does when there is no memory; panics are caught.
             Lost::Closed if ended_by(Signal::ABORT) => LoadError::CompileMemory(self.memory >> 20),
             Lost::Closed => LoadError::Compile(describe(status)),

@@ -96,8 +96,11 @@ fn limit(bounds: &Bounds) -> bool {
     limits.into_iter().filter(|(resource, value)| !lower(*resource, *value)).count() == 0
 }
 
-/// Lowers a limit for good; one that is lower already stays.
+/// Lowers a limit for good; one that is lower already stays. Processor time has a second more until
+/// the kill: the signal before it tells what the process died of, however its time was counted.
 fn lower(resource: Resource, value: u64) -> bool {
-    let value = getrlimit(resource).maximum.map_or(value, |maximum| maximum.min(value));
-    setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) }).is_ok()
+    let maximum = value + u64::from(resource == Resource::Cpu);
+    let at_most = |value: u64| getrlimit(resource).maximum.map_or(value, |known| known.min(value));
+    let limit = Rlimit { current: Some(at_most(value)), maximum: Some(at_most(maximum)) };
+    setrlimit(resource, limit).is_ok()
 }
