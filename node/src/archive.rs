@@ -332,7 +332,7 @@ mod tests {
             let batch = VerifiedBatch::check(commit, reveal, &key.peer_id(), &submitter).unwrap();
             let proof = batch.proof(0).unwrap();
             let vote =
-                Record::Vote { job: JOB, task: 0, proof, output, log: Vec::new(), micros: 0 };
+                Record::Vote { job: JOB, task: 0, proof, output, log: Vec::new(), micros: 0, via: Vec::new() };
             let key = vote.key();
             let change = Change::Put { key: key.0.clone(), value: vote.encode() };
             self.store.records().append(&[change]).unwrap();

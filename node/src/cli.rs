@@ -44,6 +44,7 @@ mod session;
 mod signals;
 mod sink;
 mod text;
+mod tree;
 mod trust;
 mod trust_args;
 
@@ -96,8 +97,7 @@ enum Command {
     Status(jobs::StatusArgs),
     Fetch(fetch::FetchArgs),
     Cancel(jobs::CancelArgs),
-    /// Show this peer and those it is connected to
-    Peers,
+    Peers(peers::PeersArgs),
     /// Take this machine back: the running peer computes nothing until `bayan resume`
     Pause,
     /// Let the running peer compute again
@@ -159,7 +159,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Code> {
         Command::Status(args) => jobs::status(&context, args),
         Command::Fetch(args) => fetch::run(&context, args),
         Command::Cancel(args) => jobs::cancel(&context, args),
-        Command::Peers => peers::list(&context),
+        Command::Peers(args) => peers::list(&context, args),
         Command::Pause => peers::pause(&context),
         Command::Resume => peers::resume(&context),
         Command::Stop => peers::stop(&context),

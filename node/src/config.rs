@@ -6,6 +6,18 @@ use anyhow::Context as _;
 use bayan_protocol::offer::Accept;
 use serde::Deserialize;
 
+/// Whether a peer is a volunteer server: takes work in bulk and hands it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RelayWork {
+    /// To peers that ask this one for work, beside computing it.
+    Auto,
+    /// Not at all.
+    Never,
+    /// Alone: nothing is computed here for anybody.
+    Only,
+}
+
 /// A peer's settings. Every field has a default; `bayan.toml` in the data directory may set any of
 /// them, and the command line has the last word.
 #[derive(Debug, Clone, Deserialize)]
@@ -17,10 +29,14 @@ pub struct Config {
     pub bootstrap: Vec<String>,
     /// Whether to look for peers on the local network.
     pub mdns: bool,
+    /// Whether to connect to nobody but those in `bootstrap`; who connects to this peer is welcome.
+    pub only_bootstrap: bool,
     /// Whether to use QUIC beside TCP.
     pub quic: bool,
     /// Whose work to compute.
     pub accept: Accept,
+    /// Whether to hand others' work on to further peers.
+    pub relay_work: RelayWork,
     /// Tasks computed at once. None: as many as there are cores.
     pub slots: Option<u32>,
     /// MiB of memory lent to one task.
@@ -44,8 +60,10 @@ impl Default for Config {
             listen: Vec::new(),
             bootstrap: Vec::new(),
             mdns: true,
+            only_bootstrap: false,
             quic: true,
             accept: Accept::Lan,
+            relay_work: RelayWork::Auto,
             slots: None,
             memory: 1024,
             disk: 10 * 1024,

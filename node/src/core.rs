@@ -476,6 +476,11 @@ impl Core {
                 self.engines.run(attempt, program, task, input)
             }
             Effect::Kill(attempt) => self.engines.kill(attempt),
+            Effect::Reach(peer) => {
+                if let Err(error) = self.net.reach(peer) {
+                    tracing::debug!(peer = %peer.short(), %error, "not looked for");
+                }
+            }
             Effect::Advertise(bytes) => {
                 let _ = self.net.publish_advert(bytes);
             }

@@ -27,7 +27,7 @@ use crate::{
     api,
     archive::Archive,
     blobs::BlobService,
-    config::Config,
+    config::{Config, RelayWork},
     core::{self, Command, Core, CoreError, Message, Past},
     engine::Engines,
     mending,
@@ -257,12 +257,16 @@ fn net_config(config: &Config, secret: [u8; 32]) -> bayan_net::Config {
     net.bootstrap.clone_from(&config.bootstrap);
     net.mdns = config.mdns;
     net.quic = config.quic;
+    if config.only_bootstrap {
+        (net.mdns, net.target_outgoing) = (false, 0);
+    }
     net
 }
 
 fn machines(key: &Keypair, config: &Config) -> anyhow::Result<Peer> {
     let lending = Lending {
-        slots: config.slots(),
+        relays: config.relay_work != RelayWork::Never,
+        slots: if config.relay_work == RelayWork::Only { 0 } else { config.slots() },
         memory: memory(config),
         accept: config.accept,
         profiles: vec![PROFILE_V1.to_owned()],

@@ -16,6 +16,8 @@ pub enum Domain {
     Ack,
     /// A capacity advert.
     Advert,
+    /// The handing over of a lease.
+    Lease,
 }
 
 impl Domain {
@@ -25,6 +27,7 @@ impl Domain {
             Self::ResultBatch => "bayan/result-batch/1",
             Self::Ack => "bayan/ack/1",
             Self::Advert => "bayan/advert/1",
+            Self::Lease => "bayan/lease/1",
         }
     }
 

@@ -18,8 +18,11 @@
 //! | [`standing`] | what is known of each worker |
 //! | [`plan`] | what a way of verifying will cost and promise |
 //! | [`verify`] | when a result stands |
+//! | [`path`] | the way a lease came, signed hop by hop |
 //! | [`overlay`] | which adverts are believed |
 //! | [`worker`] | what is computed for others, and how results are delivered |
+//! | [`hops`] | how well other peers pass on what they are given to |
+//! | [`relay`] | work taken in bulk and handed on to the peers below |
 //! | [`source`] | one job of one's own: pool and verifier composed |
 //! | [`peer`] | the whole peer, the one doorway in front of all of them |
 //!
@@ -33,16 +36,19 @@ pub mod cbor;
 pub mod crypto;
 pub mod entropy;
 pub mod evidence;
+pub mod hops;
 pub mod id;
 pub mod job;
 pub mod limits;
 pub mod merkle;
 pub mod offer;
 pub mod overlay;
+pub mod path;
 pub mod peer;
 pub mod plan;
 pub mod pool;
 pub mod record;
+pub mod relay;
 pub mod result;
 pub mod source;
 pub mod standing;

@@ -79,6 +79,8 @@ pub struct Lending {
     pub accept: Accept,
     /// Engine profiles of the engines at hand.
     pub profiles: Vec<String>,
+    /// Whether others' work is handed on to further peers.
+    pub relays: bool,
 }
 
 impl Lending {
@@ -95,7 +97,7 @@ impl Lending {
             Err(Reason::Profile)
         } else if memory > self.memory {
             Err(Reason::Memory)
-        } else if self.slots == 0 {
+        } else if self.slots == 0 && !self.relays {
             Err(Reason::Busy)
         } else {
             Ok(())
@@ -142,7 +144,13 @@ mod tests {
     #[test]
     fn each_rule_refuses_by_its_own_name() {
         let lending =
-            Lending { slots: 1, memory: 100, accept: Accept::Lan, profiles: vec!["p".into()] };
+            Lending {
+                slots: 1,
+                memory: 100,
+                accept: Accept::Lan,
+                profiles: vec!["p".into()],
+                relays: false,
+            };
         assert_eq!(lending.takes(Proximity::Lan, "p", 100), Ok(()));
         assert_eq!(lending.takes(Proximity::Own, "p", 100), Ok(()));
         assert_eq!(lending.takes(Proximity::Wide, "p", 100), Err(Reason::NotAccepted));

@@ -7,6 +7,7 @@
 
 mod forecast;
 mod hello;
+mod relaying;
 mod shelf;
 mod trust;
 mod view;
@@ -30,6 +31,7 @@ use crate::{
     batch::Batch,
     crypto::Keypair,
     entropy::Entropy,
+    hops::Hops,
     id::{Hash, JobId, PeerId, TaskId},
     job::Manifest,
     limits::{MAX_NEIGHBOURS, MAX_TEXT},
@@ -37,6 +39,7 @@ use crate::{
     overlay::{self, Overlay},
     pool::TaskIndex,
     record::{Change, JobState, Key, Record},
+    relay::{self, Relay},
     result::{Commit, Outcome, Output, VerifiedBatch},
     source::{self, Source},
     standing::{Ban, Standings},
@@ -154,6 +157,8 @@ pub enum Effect {
     },
     /// Stop an attempt.
     Kill(u64),
+    /// Connect to this peer, wherever it is.
+    Reach(PeerId),
     /// Gossip these bytes.
     Advertise(Vec<u8>),
     /// A submitted job has this id.
@@ -192,6 +197,7 @@ struct Neighbour {
     prefix: Prefix,
     hello: Option<Hello>,
     window: u32,
+    below: u32,
     commits: VecDeque<Commit>,
     unknown: u32,
     /// Why it does not work for us, as it said last.
@@ -211,6 +217,9 @@ pub struct Peer {
     /// Apps that differ by machine, by module and profile, until when.
     quarantines: BTreeMap<(Hash, String), Timestamp>,
     worker: Worker,
+    relay: Relay,
+    /// How well others pass on what they are given to.
+    hops: Hops,
     /// Which own jobs need which blobs.
     shelf: Shelf,
     overlay: Overlay,
@@ -230,6 +239,8 @@ impl Peer {
         let mut entropy = Entropy::new(seed);
         let worker =
             Worker::new(key.clone(), config.lending.clone(), Entropy::new(&entropy.draw()));
+        let relays = config.lending.relays;
+        let relay = Relay::new(key.clone(), relays, Entropy::new(&entropy.draw()));
         let mut peer = Self {
             me: key.peer_id(),
             key,
@@ -240,6 +251,8 @@ impl Peer {
             standings: Standings::default(),
             quarantines: BTreeMap::new(),
             worker,
+            relay,
+            hops: Hops::default(),
             shelf: Shelf::default(),
             overlay: Overlay::default(),
             advertised: Timestamp(0),
@@ -261,7 +274,7 @@ impl Peer {
         manifest: impl Fn(&Hash) -> Option<Manifest>,
     ) -> Batch<Effect> {
         let mut jobs: BTreeMap<JobId, Vec<Record>> = BTreeMap::new();
-        let mut worker = Vec::new();
+        let (mut worker, mut handed) = (Vec::new(), Vec::new());
         for record in records {
             match record {
                 Record::Job { job, .. }
@@ -270,6 +283,8 @@ impl Peer {
                 | Record::Decided { job, .. }
                 | Record::Heard { job, .. } => jobs.entry(job).or_default().push(record),
                 Record::Held { .. } | Record::Batch { .. } => worker.push(record),
+                Record::Handed { .. } | Record::Parcel { .. } => handed.push(record),
+                Record::Hops { peer, record } => self.hops.restore(peer, record),
                 Record::Standing { peer, standing } => self.standings.restore(peer, standing),
                 Record::Quarantine { module, profile, until } => {
                     self.quarantines.insert((module, profile), until);
@@ -305,6 +320,7 @@ impl Peer {
             self.shelf.add(job, source.manifest());
             self.sources.insert(job, source);
         }
+        let worker = self.restore_relay(now, worker, handed);
         let batch = self.worker.restore(now, worker);
         self.worker_batch(now, batch);
         // What the own worker has not delivered is said again, as to any source that is back.
@@ -351,6 +367,7 @@ impl Peer {
         }
         self.settle_loopback(now);
         self.save_standings();
+        self.save_hops();
         core::mem::take(&mut self.out)
     }
 
@@ -358,11 +375,12 @@ impl Peer {
     pub fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
         let advert = (self.checked + overlay::MIN_PERIOD, "capacity advert");
         let jobs = self.sources.values().filter_map(Source::next_wake);
-        jobs.chain(self.worker.next_wake()).chain([advert]).min()
+        jobs.chain(self.worker.next_wake()).chain(self.relay.next_wake()).chain([advert]).min()
     }
 
     fn tick(&mut self, now: Timestamp) {
         self.worker(now, worker::Input::Tick);
+        self.relay(now, relay::Input::Tick);
         let running: Vec<JobId> =
             self.sources.values().filter(|s| s.is_running()).map(Source::id).collect();
         for job in running {
@@ -382,14 +400,16 @@ impl Peer {
         let state = (load.free, load.paused);
         let changed = self.advert != Some(state);
         let period = if changed { overlay::MIN_PERIOD } else { overlay::PERIOD };
-        if self.config.lending.slots == 0 || self.advertised + period > now {
+        let idle = self.config.lending.slots == 0 && self.relay.slots_below() == 0;
+        if idle || self.advertised + period > now {
             return;
         }
+        let below = self.relay.slots_below();
         (self.advertised, self.advert) = (now, Some(state));
         let advert = Advert {
             peer: self.me,
             at: now.0,
-            slots: load.slots,
+            slots: load.slots.saturating_add(below),
             free: load.free,
             speed: load.speed,
             memory: self.config.lending.memory,
@@ -422,6 +442,7 @@ impl Peer {
                 self.source(now, job, source::Input::Leave { worker: peer });
             }
             self.worker(now, worker::Input::Down { peer });
+            self.relay(now, relay::Input::Down { peer });
         }
     }
 
@@ -462,7 +483,8 @@ impl Peer {
         let Some(neighbour) = self.neighbours.get(&peer) else { return };
         let prefix = neighbour.prefix;
         let Some(hello) = &neighbour.hello else { return };
-        if hello.profiles.contains(&source.manifest().program.profile) && hello.slots > 0 {
+        let works = hello.slots > 0 || hello.relays > 0;
+        if hello.profiles.contains(&source.manifest().program.profile) && works {
             let slots = hello.slots;
             self.source(now, job, source::Input::Join { worker: peer, slots, prefix });
         }
@@ -485,6 +507,7 @@ impl Peer {
             self.source(now, job, source::Input::Blob { hash, here });
         }
         self.worker(now, worker::Input::Blob { hash, here });
+        self.relay(now, relay::Input::Blob { hash, here });
     }
 
     fn frame(&mut self, now: Timestamp, peer: PeerId, frame: Result<Frame, WireError>) {
@@ -511,18 +534,19 @@ impl Peer {
     fn work_frame(&mut self, now: Timestamp, peer: PeerId, frame: Frame) {
         match frame {
             Frame::Hello(_) => {}
-            Frame::Offer(offer) => self.worker(now, worker::Input::Offer { peer, offer }),
-            Frame::Lease(lease) => self.worker(now, worker::Input::Lease { peer, lease }),
-            Frame::Cancel(cancel) => self.worker(now, worker::Input::Cancel { peer, cancel }),
-            Frame::Ack(ack) => match ack.check(&peer) {
-                Ok(()) => self
-                    .worker(now, worker::Input::Ack { peer, job: ack.job, highest: ack.highest }),
-                Err(_) => self.violation(now, peer, "an acknowledgement that it did not sign"),
-            },
+            Frame::Offer(offer) => self.offered(now, peer, offer),
+            Frame::Lease(lease) => self.leased(now, peer, lease),
+            Frame::Cancel(cancel) => self.cancelled(now, peer, cancel),
+            Frame::Ack(ack) => self.acked(now, peer, ack),
+            Frame::Relayed(relayed) => self.relayed(now, peer, relayed),
+            Frame::Route(route) => {
+                self.worker(now, worker::Input::Route { peer, route });
+                self.relay(now, relay::Input::Route { peer, route });
+            }
             Frame::Ask => self.asked(now, peer),
             Frame::Credit(credit) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-                    neighbour.window = credit.tasks;
+                    (neighbour.window, neighbour.below) = (credit.tasks, credit.below);
                     neighbour.refused = None;
                 }
                 self.share_credit(now);
@@ -536,6 +560,7 @@ impl Peer {
                         source::Input::Renew { worker: peer, leases: renew.leases.clone() },
                     );
                 }
+                self.relay(now, relay::Input::Renew { peer, leases: renew.leases });
             }
             Frame::Commit(commit) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
@@ -557,7 +582,12 @@ impl Peer {
         };
         let Some(commit) = neighbour.commits.remove(at) else { return };
         let job = commit.job;
-        match VerifiedBatch::check(commit, reveal, &peer, &self.me) {
+        let submitter = self.relay.errand(&job).map_or(self.me, |errand| errand.submitter);
+        match VerifiedBatch::check(commit, reveal, &peer, &submitter) {
+            Ok(batch) if self.relay.knows(&job) => {
+                let trails = Vec::new();
+                self.relay(now, relay::Input::Results { from: peer, batch, trails });
+            }
             Ok(batch) if self.sources.contains_key(&job) => {
                 self.source(now, job, source::Input::Results { worker: peer, batch });
                 self.share_credit(now);
@@ -591,6 +621,7 @@ impl Peer {
         for offer in offers {
             self.send(peer, offer);
         }
+        self.relay(now, relay::Input::Asked { peer });
     }
 
     fn refused(&mut self, now: Timestamp, peer: PeerId, refuse: &Refuse) {
@@ -599,6 +630,7 @@ impl Peer {
         }
         if let Some(job) = refuse.job {
             self.source(now, job, source::Input::Leave { worker: peer });
+            self.relay(now, relay::Input::Refused { peer, job });
         }
     }
 
@@ -606,19 +638,20 @@ impl Peer {
     fn share_credit(&mut self, now: Timestamp) {
         let running: Vec<JobId> =
             self.sources.values().filter(|s| s.is_running()).map(Source::id).collect();
-        let count = u32::try_from(running.len()).unwrap_or(u32::MAX).max(1);
-        let windows: Vec<(PeerId, u32)> =
-            self.neighbours.iter().map(|(peer, n)| (*peer, n.window)).collect();
-        for job in running {
-            for (peer, window) in &windows {
-                let tasks = window.div_ceil(count);
-                if self
-                    .sources
-                    .get(&job)
-                    .is_some_and(|source| source.window_of(peer) != Some(tasks))
-                {
-                    self.source(now, job, source::Input::Credit { worker: *peer, tasks });
+        let jobs = running.len() + self.relay.jobs().count();
+        let count = u32::try_from(jobs).unwrap_or(u32::MAX).max(1);
+        let windows: Vec<(PeerId, u32, u32)> =
+            self.neighbours.iter().map(|(peer, n)| (*peer, n.window, n.below)).collect();
+        for (peer, window, below) in &windows {
+            let (worker, tasks, below) = (*peer, window.div_ceil(count), *below);
+            for job in &running {
+                let known = self.sources.get(job).and_then(|source| source.window_of(peer));
+                if known.is_some_and(|known| known != (tasks, below)) {
+                    self.source(now, *job, source::Input::Credit { worker, tasks, below });
                 }
+            }
+            if self.relay.window_of(peer).is_some_and(|known| known != (tasks, below)) {
+                self.relay(now, relay::Input::Credit { peer: worker, tasks, below });
             }
         }
     }
@@ -678,6 +711,7 @@ impl Peer {
                 }
                 source::Effect::Excluded(worker) => self.caught(now, worker),
                 source::Effect::Quarantined => self.quarantine(now, job),
+                source::Effect::Hop { peer, outcome } => self.hop(now, peer, outcome),
                 source::Effect::Changed => {
                     let changed = Effect::Changed(job);
                     if !self.out.effects.contains(&changed) {
@@ -693,6 +727,11 @@ impl Peer {
         self.worker_batch(now, batch);
     }
 
+    fn relay(&mut self, now: Timestamp, input: relay::Input) {
+        let batch = self.relay.step(now, input);
+        self.relay_batch(now, batch);
+    }
+
     fn worker_batch(&mut self, now: Timestamp, batch: Batch<worker::Effect>) {
         self.out.records.extend(batch.records);
         for effect in batch.effects {
@@ -706,6 +745,11 @@ impl Peer {
                 }
                 worker::Effect::Kill(attempt) => self.out.effects.push(Effect::Kill(attempt)),
                 worker::Effect::Violation(peer, what) => self.violation(now, peer, what),
+                worker::Effect::HandOn(peer, lease) => {
+                    self.relay(now, relay::Input::Lease { peer, lease });
+                }
+                worker::Effect::Reach(peer) => self.out.effects.push(Effect::Reach(peer)),
+                worker::Effect::Hop { peer, outcome } => self.hop(now, peer, outcome),
             }
         }
     }

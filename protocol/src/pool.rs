@@ -81,7 +81,12 @@ pub enum Input {
         worker: PeerId,
         /// The window.
         tasks: u32,
+        /// Tasks computed at once by a worker that hands work on, and by those below it: it takes work in
+        /// bulk. 0 for a worker that does not.
+        below: u32,
     },
+    /// Further tasks, each of which wants one result, at the end of the job.
+    Added(u32),
     /// A worker's conclusive result for a task arrived, and this is what is wanted in consequence.
     Returned {
         /// Who.
@@ -146,6 +151,8 @@ pub enum Effect {
 pub struct Config {
     /// Work that a worker should hold, as time at its measured speed.
     pub target: Duration,
+    /// The same for one that hands work on.
+    pub bulk: Duration,
     /// Silence after which a lease lapses.
     pub lease: Duration,
     /// Tasks of one lease at most.
@@ -158,6 +165,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             target: Duration::from_millis(1500),
+            bulk: Duration::from_secs(20),
             lease: LEASE,
             most: MAX_LEASE_TASKS as u32,
             reopens: false,
@@ -305,7 +313,8 @@ impl Pool {
                 self.joined(worker, slots, own, reserved);
             }
             Input::Left { worker } => self.left(&worker),
-            Input::Credit { worker, tasks } => self.credit(&worker, tasks),
+            Input::Credit { worker, tasks, below } => self.credit(&worker, tasks, below),
+            Input::Added(count) => self.added(count),
             Input::Returned { worker, task, wants } => {
                 self.returned(now, worker, task);
                 self.wanted(wants);
@@ -431,11 +440,26 @@ impl Pool {
         }
     }
 
-    fn credit(&mut self, peer: &PeerId, tasks: u32) {
+    fn added(&mut self, count: u32) {
+        for _ in 0..count {
+            let index = TaskIndex::try_from(self.tasks.len()).unwrap_or(TaskIndex::MAX);
+            let place = Some(self.ring.push(index));
+            self.tasks.push(Task { need: 1, place, ..Task::default() });
+            self.unfinished += 1;
+            self.recount(0, 1);
+        }
+        self.stirred += 1;
+    }
+
+    fn credit(&mut self, peer: &PeerId, tasks: u32, below: u32) {
         let Some(worker) = self.workers.get_mut(peer).filter(|worker| worker.connected) else {
             return;
         };
         worker.window = tasks.min(MAX_CREDIT);
+        worker.bulk = below > 0;
+        if below > 0 {
+            worker.slots = below;
+        }
         self.stirred += 1;
     }
 

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cbor::{self, DecodeError},
-    id::{Hash, JobId, LeaseId, PeerId},
+    hops::HopRecord,
+    id::{Hash, JobId, LeaseId, PeerId, TaskId},
+    path::{Hop, Trail},
     pool::TaskIndex,
     result::{Commit, Opened, Outcome, Output, Proof},
     standing::Standing,
@@ -72,6 +74,9 @@ pub enum Record {
         log: Vec<u8>,
         /// Microseconds it took, as the worker tells it.
         micros: u64,
+        /// The relays that it came through, nearest first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        via: Vec<PeerId>,
     },
     /// What is believed of a task.
     Decided {
@@ -135,6 +140,42 @@ pub enum Record {
         commit: Commit,
         /// The results.
         opened: Vec<Opened>,
+        /// The ways of their leases; none of those that the submitter gave itself.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        trails: Vec<Trail>,
+    },
+    /// Tasks of another's job that this peer handed on.
+    Handed {
+        /// The job.
+        job: JobId,
+        /// The lease, as this peer named it.
+        lease: LeaseId,
+        /// The lease that the tasks are held under.
+        parent: LeaseId,
+        /// Who got them.
+        worker: PeerId,
+        /// This peer's hop.
+        hop: Hop,
+        /// The tasks.
+        tasks: Vec<TaskId>,
+    },
+    /// Results of others that this peer brings upstream and that are not acknowledged.
+    Parcel {
+        /// Whom they are brought to.
+        source: PeerId,
+        /// Who sent them here.
+        from: PeerId,
+        /// The batch.
+        bundle: wire::Bundle,
+        /// The ways of its leases, from the submitter on.
+        trails: Vec<Trail>,
+    },
+    /// How well another peer passes on what it is given to.
+    Hops {
+        /// Whom.
+        peer: PeerId,
+        /// How well.
+        record: HopRecord,
     },
 }
 
@@ -170,6 +211,9 @@ impl Key {
             b'h' => "notes of what workers sent",
             b'w' => "leases held",
             b'b' => "results to deliver",
+            b'n' => "leases handed on",
+            b'u' => "results of others to deliver",
+            b'r' => "records of relays",
             _ => "others",
         }
     }
@@ -227,6 +271,21 @@ impl Key {
         Self::new(b'w', &[&source.0, &lease.0])
     }
 
+    /// Of [`Record::Handed`].
+    pub fn handed(job: &JobId, lease: &LeaseId) -> Self {
+        Self::new(b'n', &[&job.0, &lease.0])
+    }
+
+    /// Of [`Record::Parcel`].
+    pub fn parcel(job: &JobId, root: &Hash) -> Self {
+        Self::new(b'u', &[&job.0, &root.0])
+    }
+
+    /// Of [`Record::Hops`].
+    pub fn hops(peer: &PeerId) -> Self {
+        Self::new(b'r', &[&peer.0])
+    }
+
     /// Of [`Record::Batch`].
     pub fn batch(source: &PeerId, job: &JobId, sequence: u64) -> Self {
         Self::new(b'b', &[&source.0, &job.0, &sequence.to_be_bytes()])
@@ -246,6 +305,9 @@ impl Record {
             Self::Quarantine { module, profile, .. } => Key::quarantine(module, profile),
             Self::Heard { job, worker, .. } => Key::heard(job, worker),
             Self::Held { source, lease } => Key::held(source, &lease.lease),
+            Self::Handed { job, lease, .. } => Key::handed(job, lease),
+            Self::Parcel { bundle, .. } => Key::parcel(&bundle.commit.job, &bundle.commit.root),
+            Self::Hops { peer, .. } => Key::hops(peer),
             Self::Batch { source, commit, .. } => Key::batch(source, &commit.job, commit.sequence),
         }
     }
@@ -265,7 +327,12 @@ impl Record {
                 lease.program.blobs().chain(inputs).collect()
             }
             Self::Batch { opened, .. } => opened.iter().filter_map(|one| of(&one.output)).collect(),
+            Self::Parcel { bundle, .. } => {
+                bundle.opened.iter().filter_map(|one| of(&one.output)).collect()
+            }
             Self::Leased { .. }
+            | Self::Handed { .. }
+            | Self::Hops { .. }
             | Self::Decided { .. }
             | Self::Heard { .. }
             | Self::Standing { .. }

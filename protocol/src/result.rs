@@ -120,6 +120,14 @@ impl Output {
         }
     }
 
+    /// Digest of an output that travels by it.
+    pub fn blob(&self) -> Option<Hash> {
+        match self {
+            Self::Inline(_) => None,
+            Self::Blob { hash, .. } => Some(*hash),
+        }
+    }
+
     /// Length of the output in bytes.
     pub fn len(&self) -> u64 {
         match self {
@@ -290,6 +298,11 @@ impl VerifiedBatch {
     /// The commit the batch was checked against.
     pub fn commit(&self) -> &Commit {
         &self.commit
+    }
+
+    /// Who computed it.
+    pub fn worker(&self) -> PeerId {
+        self.opened.first().map_or(PeerId([0; 32]), |one| one.leaf.worker)
     }
 
     /// The opened results.

@@ -5,6 +5,7 @@
 //! workers goes into standings that all jobs of the peer share, and that are lent to each step.
 
 mod results;
+mod routes;
 mod verdicts;
 mod view;
 
@@ -18,6 +19,8 @@ use alloc::{
 use core::time::Duration;
 
 use results::{Deferred, Fetching};
+pub use routes::HopView;
+use routes::Tree;
 pub use view::{JobView, WorkerView};
 
 use crate::{
@@ -28,8 +31,10 @@ use crate::{
     job::{Local, Manifest},
     limits::{MAX_LEASE_BYTES, MAX_LEASE_TASKS},
     offer::Prefix,
+    path::{Errand, Trail},
     pool::{self, Pool, TaskIndex},
     record::{Change, JobState, Key, Record},
+    relay::HopOutcome,
     result::{Outcome, VerifiedBatch},
     standing::{Ban, Standings},
     time::Timestamp,
@@ -63,6 +68,8 @@ pub enum Input {
         worker: PeerId,
         /// Tasks.
         tasks: u32,
+        /// Tasks computed at once by it and those below it; 0 if it hands nothing on.
+        below: u32,
     },
     /// Results, checked as the worker's own.
     Results {
@@ -70,6 +77,16 @@ pub enum Input {
         worker: PeerId,
         /// What.
         batch: VerifiedBatch,
+    },
+    /// Results of others, or by another way than their leases went; their signatures are checked, the
+    /// trails are not.
+    Relayed {
+        /// Who sent them.
+        from: PeerId,
+        /// What.
+        batch: VerifiedBatch,
+        /// The way of each lease.
+        trails: Vec<Trail>,
     },
     /// A worker still works on these leases.
     Renew {
@@ -131,6 +148,13 @@ pub enum Effect {
     Excluded(PeerId),
     /// The job's app gives different results on different honest machines.
     Quarantined,
+    /// A hop brought results here, or was gone round.
+    Hop {
+        /// Who.
+        peer: PeerId,
+        /// How.
+        outcome: HopOutcome,
+    },
 }
 
 /// A job's settings that are not its submitter's to choose.
@@ -163,6 +187,8 @@ struct WorkerStats {
     /// It computes only what is wanted of it by name.
     reserved: bool,
     window: u32,
+    /// Tasks computed at once by it and those below it; 0 if it hands nothing on.
+    below: u32,
     returned: u64,
     agreed: u64,
     outvoted: u64,
@@ -172,6 +198,8 @@ struct WorkerStats {
     wrong: u64,
     micros: u64,
     heard: u64,
+    /// The relay that its results come through.
+    via: Option<PeerId>,
 }
 
 /// The machine. See the module's head for what it decides.
@@ -211,6 +239,7 @@ pub struct Source {
     /// The last tick.
     ticked: Timestamp,
     quarantined: bool,
+    tree: Tree,
     out: Batch<Effect>,
 }
 
@@ -305,6 +334,7 @@ impl Source {
             looked: Timestamp(0),
             ticked: now,
             quarantined: config.quarantined,
+            tree: Tree::default(),
             out: Batch::default(),
         }
     }
@@ -351,13 +381,13 @@ impl Source {
                     source.workers.entry(worker).or_default().wrong += 1;
                     caught.insert((task, worker));
                 }
-                Record::Vote { task, proof, micros, .. } => {
+                Record::Vote { task, proof, micros, via, .. } => {
                     let worker = proof.leaf.worker;
                     let stats = source.workers.entry(worker).or_default();
                     stats.returned += 1;
                     stats.micros = stats.micros.saturating_add(micros);
                     let (outcome, id) = (proof.outcome(), proof.leaf.task);
-                    let vote = Vote { worker, outcome, root: Hash([0; 32]), id };
+                    let vote = Vote { worker, via, outcome, root: Hash([0; 32]), id };
                     votes.entry(task).or_default().push(vote);
                 }
                 _ => {}
@@ -428,8 +458,11 @@ impl Source {
                 self.join(now, worker, slots, prefix, standings);
             }
             Input::Leave { worker } => self.leave(now, &worker, standings),
-            Input::Credit { worker, tasks } => self.credit(now, worker, tasks),
+            Input::Credit { worker, tasks, below } => self.credit(now, worker, tasks, below),
             Input::Results { worker, batch } => self.results(now, worker, &batch, standings),
+            Input::Relayed { from, batch, trails } => {
+                self.relayed(now, from, &batch, &trails, standings);
+            }
             Input::Renew { worker, leases } => {
                 self.verifier.renewed(now, &worker);
                 for lease in leases {
@@ -501,9 +534,10 @@ impl Source {
         self.workers.contains_key(peer)
     }
 
-    /// The window that `peer` has for this job.
-    pub fn window_of(&self, peer: &PeerId) -> Option<u32> {
-        self.workers.get(peer).filter(|stats| stats.joined).map(|stats| stats.window)
+    /// The window that `peer` has for this job, and the slots below it.
+    pub fn window_of(&self, peer: &PeerId) -> Option<(u32, u32)> {
+        let joined = self.workers.get(peer).filter(|stats| stats.joined);
+        joined.map(|stats| (stats.window, stats.below))
     }
 
     /// The keys of every record that the job may have left, but its own.
@@ -562,7 +596,7 @@ impl Source {
             let frame = self.cancel_frame(tasks);
             self.out.effects.push(Effect::Send(worker, frame));
         }
-        if slots > 0 && !waits && !self.verifier.is_excluded(&worker) {
+        if !waits && !self.verifier.is_excluded(&worker) {
             let reserved = own && self.manifest.local == Local::Reserve;
             self.enter(now, worker, reserved, standings);
         }
@@ -591,10 +625,13 @@ impl Source {
         self.verified(now, standings);
     }
 
-    fn credit(&mut self, now: Timestamp, worker: PeerId, tasks: u32) {
+    fn credit(&mut self, now: Timestamp, worker: PeerId, tasks: u32, below: u32) {
         if let Some(stats) = self.workers.get_mut(&worker).filter(|stats| stats.joined) {
-            stats.window = tasks;
-            self.pool(now, pool::Input::Credit { worker, tasks });
+            (stats.window, stats.below) = (tasks, below);
+            if below > 0 {
+                stats.slots = below;
+            }
+            self.pool(now, pool::Input::Credit { worker, tasks, below });
         }
     }
 
@@ -667,7 +704,7 @@ impl Source {
         for effect in self.pool.step(now, input) {
             match effect {
                 pool::Effect::Lease { worker, lease, tasks } => {
-                    let frame = self.lease_frame(lease, &tasks);
+                    let frame = self.lease_frame(&worker, lease, &tasks);
                     self.leased.push(Key::leased(&self.job, &lease));
                     self.out.records.push(Change::Put(Record::Leased {
                         job: self.job,
@@ -690,7 +727,12 @@ impl Source {
         Frame::Cancel(Cancel { job: self.job, tasks })
     }
 
-    fn lease_frame(&self, lease: crate::id::LeaseId, tasks: &[TaskIndex]) -> Frame {
+    /// What the hops of this job's leases are signed for.
+    fn errand(&self) -> Errand {
+        Errand { job: self.job, submitter: self.me }
+    }
+
+    fn lease_frame(&self, to: &PeerId, lease: crate::id::LeaseId, tasks: &[TaskIndex]) -> Frame {
         let leased = |index: &TaskIndex| {
             let (task, place) = *self.tasks.get(*index as usize)?;
             Some(LeasedTask { task, input: self.manifest.inputs.get(place)? })
@@ -700,13 +742,15 @@ impl Source {
             // Their places say nothing of which are checks.
             leased.sort_unstable_by_key(|one| one.task);
         }
+        let ids = leased.iter().map(|one| one.task);
+        let hop = self.errand().hand(&self.key, None, lease, to, ids);
         Frame::Lease(Lease {
             lease,
             job: self.job,
             submitter: self.me,
             program: self.manifest.program.clone(),
             lasts_ms: u64::try_from(self.config.pool.lease.as_millis()).unwrap_or(u64::MAX),
-            path: Vec::from([self.me]),
+            path: Vec::from([hop]),
             tasks: leased,
         })
     }

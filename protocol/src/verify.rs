@@ -54,16 +54,25 @@ use crate::{
 };
 
 /// One peer's claim about one task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vote {
     /// Whose.
     pub worker: PeerId,
+    /// The relays that it came through, nearest first; none of a neighbour.
+    pub via: Vec<PeerId>,
     /// What it claims.
     pub outcome: Outcome,
     /// Root of the batch that it is bound to the claim by: drawn over after it is known.
     pub root: Hash,
     /// The task's id.
     pub id: TaskId,
+}
+
+impl Vote {
+    /// The neighbour that the task was handed to.
+    pub fn hand(&self) -> &PeerId {
+        self.via.first().unwrap_or(&self.worker)
+    }
 }
 
 /// What became of a vote.
@@ -229,7 +238,8 @@ impl Verifier {
             return self.late(now, index, &vote, standings);
         }
         let task = self.tasks.entry(index).or_default();
-        self.members.heard(&vote.worker, now);
+        self.members.heard(vote.hand(), now);
+        self.members.behind(&vote);
         task.push(self.next_vote, &vote, own);
         if task.state == State::Open {
             self.busy.insert(index);

@@ -13,7 +13,8 @@ use crate::{
         MAX_BATCH, MAX_BLOB, MAX_FRAME, MAX_HELLO_ITEMS, MAX_INLINE, MAX_LEASE_TASKS, MAX_MODULE,
         MAX_PATH, MAX_PROGRAM_BYTES, MAX_PROGRAM_ITEMS, MAX_TEXT,
     },
-    result::{Ack, Commit, Reveal},
+    path::{Errand, Hop, Trail},
+    result::{Ack, Commit, Opened, Reveal},
     task::{Input, Program},
 };
 
@@ -33,6 +34,13 @@ pub struct Hello {
     pub slots: u32,
     /// Bytes of guest memory that the sender lends to one task.
     pub memory: u64,
+    /// 1 if the sender hands work on to others; left out if not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub relays: u8,
+}
+
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// A source has work of this kind.
@@ -53,6 +61,10 @@ pub struct Offer {
 pub struct Credit {
     /// Absolute window, not an increment.
     pub tasks: u32,
+    /// Tasks computed at once by the sender and those below it, where it hands work on; left out by
+    /// others, for whom the hello's number stands.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub below: u32,
 }
 
 /// One task of a lease.
@@ -79,8 +91,8 @@ pub struct Lease {
     pub program: Program,
     /// Milliseconds until the lease lapses unless renewed.
     pub lasts_ms: u64,
-    /// Peers that the lease came through, the submitter first.
-    pub path: Vec<PeerId>,
+    /// How the lease came, the submitter's hop first.
+    pub path: Vec<Hop>,
     /// The tasks.
     pub tasks: Vec<LeasedTask>,
 }
@@ -103,6 +115,8 @@ pub enum Reason {
     Blob,
     /// The module is not an acceptable guest.
     Module,
+    /// It has this job from another source that serves it better.
+    Elsewhere,
     /// The frame breaks a rule of the specification.
     Protocol,
     /// The frame's kind is unknown here; it was ignored.
@@ -119,6 +133,7 @@ impl core::fmt::Display for Reason {
             Self::Memory => "more memory asked for than it lends",
             Self::Blob => "a module or input could not be fetched",
             Self::Module => "the module is not an acceptable guest",
+            Self::Elsewhere => "it has the job from another source",
             Self::Protocol => "a frame broke the protocol",
             Self::UnknownFrame => "unknown kind of frame",
         })
@@ -152,6 +167,40 @@ pub struct Cancel {
     pub tasks: Vec<TaskId>,
 }
 
+/// A worker's batch, as it is sent on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bundle {
+    /// Who computed and signed it.
+    #[serde(rename = "w")]
+    pub worker: PeerId,
+    /// Its commit.
+    #[serde(rename = "c")]
+    pub commit: Commit,
+    /// The results, in the tree's order.
+    #[serde(rename = "o")]
+    pub opened: Vec<Opened>,
+}
+
+/// Results that are sent on, or round a relay, with the way that their leases came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relayed {
+    /// At most [`MAX_BATCH`] results in all.
+    #[serde(rename = "b")]
+    pub bundles: Vec<Bundle>,
+    /// The trail of each lease that they were computed under.
+    #[serde(rename = "t")]
+    pub trails: Vec<Trail>,
+}
+
+/// How a relay is connected towards a job's submitter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The job.
+    pub job: JobId,
+    /// Milliseconds for which it has had no connection; null while it has one.
+    pub away_ms: Option<u64>,
+}
+
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -178,12 +227,16 @@ pub enum Frame {
     Ack(Ack),
     /// Source to worker: stop.
     Cancel(Cancel),
+    /// Towards the submitter: results of others, or one's own on another way than their lease came.
+    Relayed(Relayed),
+    /// Relay to worker: whether it is connected towards the submitter.
+    Route(Route),
 }
 
 /// The kinds of version 1, as they stand on the wire.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 13] = [
     "hello", "offer", "ask", "credit", "lease", "refuse", "renew", "commit", "reveal", "ack",
-    "cancel",
+    "cancel", "relayed", "route",
 ];
 
 /// Bytes that are not a frame of this version.
@@ -225,7 +278,8 @@ impl Frame {
                 bound(hello.versions.len() <= MAX_HELLO_ITEMS, "versions")?;
                 bound(hello.profiles.len() <= MAX_HELLO_ITEMS, "profiles")?;
                 bound(hello.profiles.iter().all(|name| name.len() <= MAX_TEXT), "profiles")?;
-                bound(hello.agent.len() <= MAX_TEXT, "agent")
+                bound(hello.agent.len() <= MAX_TEXT, "agent")?;
+                bound(hello.relays <= 1, "relays")
             }
             Self::Offer(offer) => bound(offer.profile.len() <= MAX_TEXT, "profile"),
             Self::Lease(lease) => lease.check_bounds(),
@@ -238,12 +292,32 @@ impl Frame {
                 bound(commit.count > 0 && commit.count as usize <= MAX_BATCH, "count")
             }
             Self::Cancel(cancel) => bound(cancel.tasks.len() <= MAX_LEASE_TASKS, "tasks"),
-            Self::Ask | Self::Credit(_) | Self::Ack(_) => Ok(()),
+            Self::Relayed(relayed) => relayed.check_bounds(),
+            Self::Ask | Self::Credit(_) | Self::Ack(_) | Self::Route(_) => Ok(()),
         }
     }
 }
 
+impl Relayed {
+    fn check_bounds(&self) -> Result<(), WireError> {
+        let results: usize = self.bundles.iter().map(|bundle| bundle.opened.len()).sum();
+        bound(!self.bundles.is_empty() && results <= MAX_BATCH, "bundles")?;
+        for bundle in &self.bundles {
+            bound(!bundle.opened.is_empty(), "opened")?;
+            bound(bundle.commit.count as usize == bundle.opened.len(), "count")?;
+        }
+        bound(!self.trails.is_empty() && self.trails.len() <= MAX_BATCH, "trails")?;
+        let fits = |trail: &Trail| !trail.hops.is_empty() && trail.hops.len() <= MAX_PATH;
+        bound(self.trails.iter().all(fits), "trails")
+    }
+}
+
 impl Lease {
+    /// The errand that its hops are signed for.
+    pub fn errand(&self) -> Errand {
+        Errand { job: self.job, submitter: self.submitter }
+    }
+
     fn check_bounds(&self) -> Result<(), WireError> {
         bound(!self.tasks.is_empty() && self.tasks.len() <= MAX_LEASE_TASKS, "tasks")?;
         bound(!self.path.is_empty() && self.path.len() <= MAX_PATH, "path")?;
@@ -361,8 +435,9 @@ mod tests {
             profiles: vec!["p".into()],
             slots: 2,
             memory: 1 << 30,
+            relays: 0,
         });
-        for frame in [hello, Frame::Ask, Frame::Credit(Credit { tasks: 7 })] {
+        for frame in [hello, Frame::Ask, Frame::Credit(Credit { tasks: 7, below: 0 })] {
             assert_eq!(Frame::decode(&frame.encode()), Ok(frame));
         }
     }

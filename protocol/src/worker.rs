@@ -6,6 +6,7 @@
 
 mod blobs;
 mod foreign;
+mod upstream;
 
 #[cfg(test)]
 mod tests;
@@ -30,10 +31,11 @@ use crate::{
     },
     offer::{self, Lending},
     record::{Change, Record},
-    result::{Leaf, Opened, Output, output_commit},
+    relay::{Demand, HopOutcome},
+    result::{Ack, Leaf, Opened, Output, output_commit},
     task::{self, Program, Status},
     time::Timestamp,
-    wire::{Cancel, Credit, Frame, Lease, Offer, Reason, Refuse, Renew},
+    wire::{Cancel, Credit, Frame, Lease, Offer, Reason, Refuse, Renew, Route},
 };
 use foreign::{Foreign, Held};
 
@@ -41,6 +43,8 @@ use foreign::{Foreign, Held};
 const AHEAD: Duration = Duration::from_secs(3);
 /// An idle worker asks around this often.
 const ASK: Duration = Duration::from_secs(15);
+/// Bytes that links are compared by.
+const SMALL_LEASE: u64 = 16 << 10;
 /// Peers asked at a time.
 const ASKED: usize = 8;
 /// Work of a source that has been away for this long is not begun any more.
@@ -74,6 +78,20 @@ pub enum Input {
         peer: PeerId,
         /// What.
         lease: Lease,
+        /// Whether it is to be handed on.
+        hand_on: bool,
+    },
+    /// A source tells how it is connected towards the submitter.
+    Route {
+        /// Who.
+        peer: PeerId,
+        /// What.
+        route: Route,
+    },
+    /// A source turned out not to pass on what it is given: nothing more is taken of it.
+    Shun {
+        /// Who.
+        peer: PeerId,
     },
     /// A source no longer wants work.
     Cancel {
@@ -82,14 +100,12 @@ pub enum Input {
         /// What.
         cancel: Cancel,
     },
-    /// A source has stored batches; its signature has been checked.
+    /// A submitter has stored batches; its signature has been checked.
     Ack {
-        /// Who.
+        /// Who brought its word.
         peer: PeerId,
-        /// The job.
-        job: JobId,
-        /// Every batch up to this one.
-        highest: u64,
+        /// Its word.
+        ack: Ack,
     },
     /// A blob that was asked for is here, or is not to be had.
     Blob {
@@ -112,6 +128,15 @@ pub enum Input {
         log: Vec<u8>,
         /// Its duration.
         micros: u64,
+    },
+    /// What was measured of the link to a peer.
+    Link {
+        /// Whom.
+        peer: PeerId,
+        /// Microseconds there and back.
+        micros: u64,
+        /// Bytes a second that go through it; 0 while unknown.
+        rate: u64,
     },
     /// The operator wants the machine back.
     Pause,
@@ -150,6 +175,17 @@ pub enum Effect {
     Kill(u64),
     /// The peer broke the protocol in this way.
     Violation(PeerId, &'static str),
+    /// A lease that is to be handed on: its record is stored.
+    HandOn(PeerId, Lease),
+    /// This peer is to be reached, to bring results to it.
+    Reach(PeerId),
+    /// A source brought results to the submitter and its word back, or did not.
+    Hop {
+        /// Who.
+        peer: PeerId,
+        /// How.
+        outcome: HopOutcome,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -160,6 +196,10 @@ struct Neighbour {
     offers: BTreeSet<JobId>,
     /// The window it was last told.
     told: u32,
+    /// The slots of this peer and those below it that it was last told.
+    told_below: u32,
+    /// Milliseconds that a small lease takes over its link, as measured; 0 while unknown.
+    cost: u64,
     /// Its job that was served last.
     turn: JobId,
     seen: Timestamp,
@@ -206,6 +246,8 @@ pub struct Worker {
     here: BTreeSet<Hash>,
     /// The source served last.
     turn: PeerId,
+    /// What is taken of each source for those below.
+    demands: BTreeMap<PeerId, Demand>,
     renewed: Timestamp,
     asked: Timestamp,
     executed: u64,
@@ -231,6 +273,7 @@ impl Worker {
             wanted: BTreeMap::new(),
             here: BTreeSet::new(),
             turn: PeerId([0; 32]),
+            demands: BTreeMap::new(),
             renewed: Timestamp(0),
             asked: Timestamp(0),
             executed: 0,
@@ -246,10 +289,10 @@ impl Worker {
         for record in records {
             match record {
                 Record::Held { source, lease } => leases.push((source, lease)),
-                Record::Batch { source, commit, opened } => {
+                Record::Batch { source, commit, opened, trails } => {
                     let job =
                         self.jobs.entry((source, commit.job)).or_insert_with(|| Foreign::new(now));
-                    job.keep(commit, opened);
+                    job.keep(commit, opened, trails);
                     self.neighbours.entry(source).or_insert_with(|| Neighbour::away(now));
                 }
                 _ => {}
@@ -270,12 +313,20 @@ impl Worker {
             Input::Up { peer, proximity } => self.up(now, peer, proximity),
             Input::Down { peer } => self.down(now, &peer),
             Input::Offer { peer, offer } => self.offered(peer, &offer),
-            Input::Lease { peer, lease } => self.leased(now, peer, lease),
+            Input::Lease { peer, lease, hand_on } => self.leased(now, peer, lease, hand_on),
+            Input::Route { peer, route } => self.routed(peer, &route),
+            Input::Shun { peer } => self.shun(peer),
             Input::Cancel { peer, cancel } => self.cancelled(peer, &cancel),
-            Input::Ack { peer, job, highest } => self.acked(peer, job, highest),
+            Input::Ack { peer, ack } => self.acked(peer, &ack),
             Input::Blob { hash, here } => self.blob(now, &hash, here),
             Input::Executed { attempt, status, output, fuel, log, micros } => {
                 self.executed(now, attempt, status, output, fuel, log, micros);
+            }
+            Input::Link { peer, micros, rate } => {
+                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                    let bytes = (SMALL_LEASE * 1000).checked_div(rate).unwrap_or(0);
+                    neighbour.cost = micros / 1000 + bytes;
+                }
             }
             Input::Pause => self.pause(),
             Input::Resume => self.paused = false,
@@ -293,7 +344,7 @@ impl Worker {
             self.jobs.values().filter_map(Foreign::closes_at).min().map(|at| (at, "batch close"));
         let renew = (!self.jobs.is_empty()).then(|| (self.renewed + RENEW, "lease renewal"));
         let ask = self.is_idle().then(|| (self.asked + ASK, "ask for work"));
-        close.into_iter().chain(renew).chain(ask).min()
+        close.into_iter().chain(renew).chain(ask).chain(self.next_detour()).min()
     }
 
     /// The worker's figures now.
@@ -325,14 +376,18 @@ impl Worker {
         let neighbour = self.neighbours.entry(peer).or_insert_with(|| Neighbour::away(now));
         (neighbour.connected, neighbour.proximity, neighbour.told, neighbour.seen) =
             (true, proximity, 0, now);
+        neighbour.told_below = 0;
+        self.asked = Timestamp(0); // whoever comes may have work
         // What was never acknowledged is said again, in order. The source has given its tasks to others
         // meanwhile and knows nothing of the queue: what would crowd out new credit is let go.
         let (mut again, mut keep) = (Vec::new(), MAX_CREDIT as usize / 2);
         for (_, job) in self.jobs.range_mut(of(peer)) {
             keep -= job.shed(keep, &mut self.out.records, peer);
-            for (commit, opened) in job.unacked.values() {
-                again.push(Frame::Commit(commit.clone()));
-                again.push(foreign::reveal(commit, opened));
+            job.away = false;
+            for batch in job.unacked.values_mut() {
+                batch.sent = Some(now);
+                again.push(Frame::Commit(batch.commit.clone()));
+                again.push(foreign::reveal(&batch.commit, &batch.opened));
             }
         }
         self.out.effects.extend(again.into_iter().map(|frame| Effect::Send(peer, frame)));
@@ -352,10 +407,21 @@ impl Worker {
     }
 
     fn offered(&mut self, peer: PeerId, offer: &Offer) {
-        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let Some(neighbour) = self.neighbours.get(&peer) else { return };
         if let Err(reason) = self.lending.takes(neighbour.proximity, &offer.profile, offer.memory) {
-            self.refuse(peer, Some(offer.job), reason);
-        } else if neighbour.offers.len() < MAX_FOREIGN_JOBS {
+            return self.refuse(peer, Some(offer.job), reason);
+        }
+        if neighbour.offers.len() >= MAX_FOREIGN_JOBS && !neighbour.offers.contains(&offer.job) {
+            return;
+        }
+        // A job is taken of one source at a time, whichever serves it better.
+        if let Some(rival) = self.rival(&peer, &offer.job) {
+            if !self.is_better(&peer, &rival, offer) {
+                return self.refuse(peer, Some(offer.job), Reason::Elsewhere);
+            }
+            self.part(rival, offer.job);
+        }
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
             neighbour.offers.insert(offer.job);
         }
     }
@@ -365,7 +431,7 @@ impl Worker {
         self.out.effects.push(Effect::Send(peer, frame));
     }
 
-    fn leased(&mut self, now: Timestamp, peer: PeerId, lease: Lease) {
+    fn leased(&mut self, now: Timestamp, peer: PeerId, lease: Lease, hand_on: bool) {
         let Some(neighbour) = self.neighbours.get(&peer) else { return };
         if let Err(reason) = self.lending.takes(
             neighbour.proximity,
@@ -374,8 +440,11 @@ impl Worker {
         ) {
             return self.refuse(peer, Some(lease.job), reason);
         }
-        let loops = peer != self.me && lease.path.contains(&self.me);
-        if loops || lease.path.first() != Some(&lease.submitter) || lease.path.last() != Some(&peer)
+        let loops = peer != self.me && lease.path.iter().any(|hop| hop.giver == self.me);
+        let (first, last) = (lease.path.first(), lease.path.last());
+        if loops
+            || first.is_none_or(|hop| hop.giver != lease.submitter)
+            || last.is_none_or(|hop| hop.giver != peer || hop.lease != lease.lease)
         {
             return self
                 .out
@@ -423,12 +492,16 @@ impl Worker {
             return self.refuse(peer, Some(lease.job), Reason::Busy);
         }
         self.out.records.push(Change::Put(Record::Held { source: peer, lease: lease.clone() }));
+        if hand_on {
+            return self.out.effects.push(Effect::HandOn(peer, lease));
+        }
         self.take(now, peer, lease);
     }
 
     /// Queues a lease's tasks and asks for the blobs they need.
     fn take(&mut self, now: Timestamp, peer: PeerId, lease: Lease) {
         let job = self.jobs.entry((peer, lease.job)).or_insert_with(|| Foreign::new(now));
+        job.came_by(lease.lease, lease.submitter, lease.path);
         let program = job.program.get_or_insert_with(|| Arc::new(lease.program.clone())).clone();
         let mut needs = Vec::from([(program.module, program.module_len)]);
         needs.extend(program.data.iter().map(|file| (file.hash, file.len)));
@@ -497,12 +570,6 @@ impl Worker {
         }
     }
 
-    fn acked(&mut self, peer: PeerId, job: JobId, highest: u64) {
-        if let Some(foreign) = self.jobs.get_mut(&(peer, job)) {
-            foreign.acked(highest, &mut self.out.records, peer);
-        }
-    }
-
     #[expect(clippy::too_many_arguments, reason = "the fields of one input")]
     fn executed(
         &mut self,
@@ -563,6 +630,7 @@ impl Worker {
             self.renew();
             self.expire(now);
         }
+        self.detour(now);
         if self.asked + ASK <= now {
             self.asked = now;
             if self.is_idle() {
@@ -683,6 +751,7 @@ impl Worker {
                 let (commit, reveal) =
                     foreign.close(now, &self.key, *job, &mut self.out.records, *source);
                 if connected {
+                    foreign.sent(now, commit.sequence);
                     self.out.effects.push(Effect::Send(*source, Frame::Commit(commit)));
                     self.out.effects.push(Effect::Send(*source, reveal));
                 }
@@ -697,17 +766,31 @@ impl Worker {
         let total = self.window();
         let each = (total / u32::try_from(sources).unwrap_or(1))
             .max(u32::from(total > 0) * self.lending.slots);
+        let much = |new: u32, old: u32| (new == 0) != (old == 0) || new.abs_diff(old) * 4 > old.max(new);
         for (peer, neighbour) in &mut self.neighbours {
             if !neighbour.connected {
                 continue;
             }
-            let window = if neighbour.offers.is_empty() { 0 } else { each.min(MAX_CREDIT) };
-            let crosses = (window == 0) != (neighbour.told == 0);
-            if crosses || window.abs_diff(neighbour.told) * 4 > neighbour.told.max(window) {
-                neighbour.told = window;
-                self.out.effects.push(Effect::Send(*peer, Frame::Credit(Credit { tasks: window })));
+            let demand = self.demands.get(peer).copied().unwrap_or_default();
+            let offers = !neighbour.offers.is_empty();
+            let tasks = each.saturating_add(demand.tasks).min(MAX_CREDIT) * u32::from(offers);
+            let slots = self.lending.slots.saturating_add(demand.slots);
+            let below = slots * u32::from(offers && demand.slots > 0);
+            if much(tasks, neighbour.told) || much(below, neighbour.told_below) {
+                (neighbour.told, neighbour.told_below) = (tasks, below);
+                let credit = Frame::Credit(Credit { tasks, below });
+                self.out.effects.push(Effect::Send(*peer, credit));
             }
         }
+    }
+
+    /// What is to be taken of each source for those below has changed.
+    pub fn set_demands(&mut self, demands: BTreeMap<PeerId, Demand>) -> Batch<Effect> {
+        if self.demands != demands {
+            self.demands = demands;
+            self.tell_credit();
+        }
+        core::mem::take(&mut self.out)
     }
 
     fn window(&self) -> u32 {
@@ -733,6 +816,8 @@ impl Neighbour {
             proximity,
             offers: BTreeSet::new(),
             told: 0,
+            told_below: 0,
+            cost: 0,
             turn: JobId([0; 32]),
             seen: now,
         }

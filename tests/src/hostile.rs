@@ -162,7 +162,7 @@ impl Hostile {
     /// Offers to hold `tasks` tasks and waits for the first lease.
     pub fn leases(&mut self, tasks: u32) -> anyhow::Result<Lease> {
         self.until("an offer", |frame| matches!(frame, Frame::Offer(_)).then_some(()))?;
-        self.send(&Frame::Credit(Credit { tasks }))?;
+        self.send(&Frame::Credit(Credit { tasks, below: 0 }))?;
         let lease = self.until("a lease", |frame| match frame {
             Frame::Lease(lease) => Some(lease.clone()),
             _ => None,
@@ -236,6 +236,7 @@ enum BlobAnswer {
 /// What an honest peer says first.
 pub fn hello(slots: u32) -> Hello {
     Hello {
+        relays: 0,
         versions: vec![VERSION],
         agent: "hostile/1".to_owned(),
         profiles: vec![PROFILE_V1.to_owned()],

@@ -239,6 +239,7 @@ impl World {
         let host = &mut self.hosts[number];
         host.life += 1;
         let lending = Lending {
+            relays: false,
             slots: host.slots,
             memory: 1 << 30,
             accept: Accept::Lan,
@@ -431,7 +432,8 @@ impl World {
             Effect::Advertise(_)
             | Effect::Submitted(_)
             | Effect::Changed(_)
-            | Effect::Caught { .. } => {}
+            | Effect::Caught { .. }
+            | Effect::Reach(_) => {}
         }
     }
 

@@ -13,7 +13,8 @@ use bayan::api::types::{InputsRequest, JobRequest, TaskResult};
 use bayan_protocol::{
     cbor,
     crypto::Keypair,
-    id::{Hash, JobId, LeaseId, TaskId},
+    id::{Hash, JobId, LeaseId, PeerId, TaskId},
+    path::Errand,
     job::Local,
     limits::MAX_FRAME,
     record::JobState,
@@ -483,7 +484,7 @@ fn offers_and_orders_that_make_no_sense_are_refused() -> anyhow::Result<()> {
     }
     // Orders about jobs of others concern nobody.
     source.send(&Frame::Cancel(Cancel { job, tasks: Vec::new() }))?;
-    source.send(&Frame::Credit(Credit { tasks: u32::MAX }))?;
+    source.send(&Frame::Credit(Credit { tasks: u32::MAX, below: 0 }))?;
     let forged = Ack::sign(&Keypair::from_seed(&[201; 32]), job, Hash([0; 32]), u64::MAX);
     source.send(&Frame::Ack(forged))?;
     source.is_thrown_out().context("an acknowledgement in another's name")?;
@@ -492,7 +493,7 @@ fn offers_and_orders_that_make_no_sense_are_refused() -> anyhow::Result<()> {
 }
 
 /// A lease of one task whose module nobody has.
-fn lease_of(source: &Hostile) -> Lease {
+fn lease_of(source: &Hostile, to: &PeerId) -> Lease {
     let program = Program {
         module: Hash([8; 32]),
         module_len: 1000,
@@ -505,13 +506,15 @@ fn lease_of(source: &Hostile) -> Lease {
     };
     let input = Input::Inline(serde_bytes::ByteBuf::from(b"1\n"));
     let task = program.task_id(&input.hash());
+    let (job, lease) = (JobId([5; 32]), LeaseId([6; 32]));
+    let errand = Errand { job, submitter: source.peer };
     Lease {
-        lease: LeaseId([6; 32]),
-        job: JobId([5; 32]),
+        lease,
+        job,
         submitter: source.peer,
         program,
         lasts_ms: 1000,
-        path: vec![source.peer],
+        path: vec![errand.hand(&source.key, None, lease, to, [task].into_iter())],
         tasks: vec![LeasedTask { task, input }],
     }
 }
@@ -522,19 +525,21 @@ fn leases_that_make_no_sense_are_refused() -> anyhow::Result<()> {
     let job = network.submit()?;
     let worker = &network.honest[0];
     let mut wrong_path = Hostile::greeted(worker, 0)?;
-    let lease = Lease { path: vec![worker.id()?], ..lease_of(&wrong_path) };
+    let id = worker.id()?;
+    let mut lease = lease_of(&wrong_path, &id);
+    lease.path[0].giver = id;
     wrong_path.send(&Frame::Lease(lease))?;
     wrong_path.is_thrown_out().context("a lease in another's name")?;
 
     let mut wrong_ids = Hostile::greeted(worker, 0)?;
-    let mut tampered = lease_of(&wrong_ids);
+    let mut tampered = lease_of(&wrong_ids, &id);
     tampered.tasks[0].task = TaskId([1; 32]);
     wrong_ids.send(&Frame::Lease(tampered))?;
     wrong_ids.is_thrown_out().context("task ids that are not the tasks'")?;
 
     // A module that cannot be had is said to be so, and nothing waits for it.
     let mut no_module = Hostile::greeted(worker, 0)?;
-    no_module.send(&Frame::Lease(lease_of(&no_module)))?;
+    no_module.send(&Frame::Lease(lease_of(&no_module, &id)))?;
     let status = no_module.until("a result that says so", |frame| match frame {
         Frame::Reveal(reveal) => reveal.opened.first().map(|one| one.leaf.status),
         _ => None,
@@ -568,7 +573,7 @@ fn another_engine_is_named_and_gets_no_work() -> anyhow::Result<()> {
     let mut other = Hostile::connect(&network.victim)?;
     other.send(&Frame::Hello(Hello { profiles: vec!["v8-counter-3".to_owned()], ..hello(8) }))?;
     other.until("the hello", |frame| matches!(frame, Frame::Hello(_)).then_some(()))?;
-    other.send(&Frame::Credit(Credit { tasks: 100 }))?;
+    other.send(&Frame::Credit(Credit { tasks: 100, below: 0 }))?;
     let job = network.submit()?;
     network.is_unharmed(job, &[&other])?;
     let heard: Vec<_> = std::iter::from_fn(|| other.hear(Duration::from_millis(200))).collect();

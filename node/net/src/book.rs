@@ -4,7 +4,7 @@
 //! some failures in a row, except those the operator named.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,8 @@ use libp2p::Multiaddr;
 
 /// Peers remembered at a time, not counting those the operator named.
 const MAX_PEERS: usize = 1024;
+/// Peers that are wanted by name at a time.
+const MAX_WANTED: usize = 64;
 /// Failures in a row after which a peer that was never up is forgotten.
 const MAX_FAILURES: u32 = 3;
 /// Failures in a row after which a peer that was up is forgotten: some minutes of back-off.
@@ -65,6 +67,8 @@ struct Entry {
 pub(crate) struct Book {
     roots: Vec<Root>,
     peers: BTreeMap<PeerId, Entry>,
+    /// Those that are to be reached whoever else is connected.
+    wanted: BTreeSet<PeerId>,
 }
 
 impl Book {
@@ -131,6 +135,18 @@ impl Book {
         self.peers.get(peer).map_or(&[], |entry| &entry.addresses)
     }
 
+    /// `peer` is wanted by name, and dialled however many are connected. False if no address of it is
+    /// known: it is remembered for when one is.
+    pub(crate) fn want(&mut self, peer: PeerId, now: Instant) -> bool {
+        if self.wanted.len() >= MAX_WANTED {
+            self.wanted.pop_first();
+        }
+        self.wanted.insert(peer);
+        let Some(entry) = self.peers.get_mut(&peer) else { return false };
+        entry.next = entry.next.min(now);
+        !entry.addresses.is_empty()
+    }
+
     /// What to dial now: all that is due and unconnected, at most `slots`, and of peers that were
     /// merely heard of at most `fresh`. They count as being dialled until told otherwise.
     pub(crate) fn due(
@@ -159,9 +175,10 @@ impl Book {
         for (peer, entry) in &mut self.peers {
             let idle =
                 !entry.dialling && !entry.addresses.is_empty() && !connected(peer) && !named(peer);
-            if slots > 0 && idle && entry.next <= now && (entry.kept || fresh > 0) {
+            let wanted = self.wanted.contains(peer);
+            if slots > 0 && idle && entry.next <= now && (entry.kept || wanted || fresh > 0) {
                 slots -= 1;
-                fresh = fresh.saturating_sub(usize::from(!entry.kept));
+                fresh = fresh.saturating_sub(usize::from(!entry.kept && !wanted));
                 entry.dialling = true;
                 dials.push(Dial {
                     peer: Some(*peer),
@@ -181,6 +198,7 @@ impl Book {
             // Forgiven once the peer is up: one that hangs up at once is still backed off from.
             root.failures = root.failures.saturating_add(1);
         }
+        self.wanted.remove(&peer);
         if let Some(entry) = dial.peer.and_then(|peer| self.peers.get_mut(&peer)) {
             entry.dialling = false;
         }

@@ -33,6 +33,7 @@ pub(crate) enum Command {
     OpenBlob { peer: PeerId, reply: OpenReply },
     Publish(Vec<u8>),
     Dial(Multiaddr),
+    Reach(PeerId),
     Disconnect { peer: PeerId, reason: String },
     Peers(oneshot::Sender<Vec<PeerInfo>>),
     Shutdown(oneshot::Sender<()>),
@@ -193,6 +194,14 @@ impl Handle {
         }
         self.shared.reach.name(&parsed);
         self.command(Command::Dial(parsed))
+    }
+
+    /// Connects to a peer wherever it is, as far as its addresses are known or can be found out.
+    ///
+    /// # Errors
+    /// [`CommandError::Busy`] and [`CommandError::Stopped`].
+    pub fn reach(&self, peer: PeerId) -> Result<(), CommandError> {
+        self.command(Command::Reach(peer))
     }
 
     /// Closes the work stream and every connection with a misbehaving peer, and refuses it for

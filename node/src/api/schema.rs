@@ -247,6 +247,23 @@ pub(super) struct JobView {
     ended: Option<u64>,
     /// Everyone that took part.
     workers: Vec<WorkerView>,
+    /// The hops behind relays that results came over.
+    tree: Vec<HopView>,
+}
+
+/// One hop of the tree that a job runs on.
+#[derive(ToSchema)]
+pub(super) struct HopView {
+    /// Who hands tasks over.
+    from: String,
+    /// To whom.
+    to: String,
+    /// Results that came back over it, the copies too.
+    results: u64,
+    /// Results that should have come over it and were brought round it.
+    dropped: u64,
+    /// Microseconds between its first result and its last.
+    micros: u64,
 }
 
 /// One worker's part in a job.
@@ -280,6 +297,10 @@ pub(super) struct WorkerView {
     undrawn: u64,
     /// Microseconds of computing, as the worker tells it.
     micros: u64,
+    /// Tasks computed at once by it and those below it; 0 if it hands nothing on.
+    below: u32,
+    /// The relay that its results come through, if they do.
+    via: Option<String>,
 }
 
 /// A peer's standing.

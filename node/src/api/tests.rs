@@ -192,6 +192,7 @@ fn answer(command: Command, script: &mut Script) {
 fn machines() -> Peer {
     let config = peer::Config {
         lending: Lending {
+            relays: false,
             slots: 2,
             memory: 1 << 30,
             accept: Accept::Lan,
@@ -220,6 +221,7 @@ fn peer_view() -> PeerView {
 
 fn view(state: JobState, settled: u64) -> JobView {
     JobView {
+            tree: Vec::new(),
         job: JOB,
         name: "test".to_owned(),
         state,
@@ -464,6 +466,7 @@ fn vote(seed: u8, index: u32, output: &Output) -> (Record, Proof) {
     let batch = VerifiedBatch::check(commit, reveal, &key.peer_id(), &PeerId([1; 32])).unwrap();
     let proof = batch.proof(0).unwrap();
     let record = Record::Vote {
+        via: Vec::new(),
         job: JOB,
         task: index,
         proof: proof.clone(),
@@ -645,6 +648,8 @@ fn the_description_has_every_path_and_the_fields_that_are_sent() {
     }
     let mut working = view(JobState::Running, 1);
     working.workers.push(bayan_protocol::source::WorkerView {
+            below: 0,
+            via: None,
         peer: PeerId([1; 32]),
         own: true,
         connected: true,

@@ -99,6 +99,7 @@ fn grounds(view: &JobView) -> Option<String> {
         (Basis::Quorum, "agreed on by as many peers as the policy asks for"),
         (Basis::Elsewhere, "confirmed by strangers of other networks"),
         (Basis::Anyone, "confirmed by strangers of the same network"),
+        (Basis::SinglePath, "single path: one relay stands before all who could check them"),
         (Basis::LaterCheck, "confirmed by later checks of their peers"),
         (Basis::Word, "on their peer's word alone"),
     ];
@@ -126,6 +127,9 @@ fn limits(view: &JobView) -> Vec<String> {
             "strangers of one network who agree rule out faults and lone cheats, not one person under \
              several names",
         );
+    }
+    if count(Basis::SinglePath) > 0 {
+        lines.push("nothing rules out that a relay made up the results that have a single path");
     }
     if count(Basis::Quorum) > 0 {
         lines.push("votes count names: one person under several names has several");
@@ -213,6 +217,7 @@ mod tests {
 
     fn view(bases: &[(Basis, u64)], results: u64, replicated: u64) -> JobView {
         JobView {
+            tree: Vec::new(),
             job: JobId([9; 32]),
             name: "test".to_owned(),
             state: JobState::Done,
@@ -239,6 +244,8 @@ mod tests {
 
     fn worker(peer: u8, wrong: u64) -> WorkerView {
         WorkerView {
+            below: 0,
+            via: None,
             peer: PeerId([peer; 32]),
             own: false,
             connected: true,

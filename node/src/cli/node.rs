@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{Context, exit::Code, peer_args::PeerArgs, signals, text};
-use crate::{api::types::PeerInfo, client::Client, config::Config, node::Node};
+use crate::{api::types::PeerInfo, client::Client, config::{Config, RelayWork}, node::Node};
 
 /// Time for the listening addresses to be known.
 const LISTENING: Duration = Duration::from_secs(3);
@@ -28,6 +28,9 @@ pub(super) struct NodeArgs {
     /// Whose work to compute [default: lan]
     #[arg(long, value_enum)]
     accept: Option<AcceptArg>,
+    /// Whether to hand others' work on to further peers [default: auto]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    relay_work: Option<RelayArg>,
     /// MiB of memory lent to one task [default: 1024]
     #[arg(long, value_name = "MIB")]
     memory: Option<u64>,
@@ -59,6 +62,16 @@ enum AcceptArg {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+enum RelayArg {
+    /// To peers that are idle and ask for work, beside computing it
+    Auto,
+    /// Not at all
+    Never,
+    /// Hand it on and compute nothing here
+    Only,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum SyncArg {
     /// Before a change is acknowledged: a power cut loses nothing
     Always,
@@ -74,6 +87,12 @@ impl NodeArgs {
             Some(AcceptArg::Lan) => Accept::Lan,
             Some(AcceptArg::All) => Accept::All,
             None => config.accept,
+        };
+        config.relay_work = match self.relay_work {
+            Some(RelayArg::Auto) => RelayWork::Auto,
+            Some(RelayArg::Never) => RelayWork::Never,
+            Some(RelayArg::Only) => RelayWork::Only,
+            None => config.relay_work,
         };
         config.memory = self.memory.unwrap_or(config.memory);
         config.disk = self.disk.unwrap_or(config.disk);

@@ -17,6 +17,9 @@ pub(super) struct PeerArgs {
     /// Stay connected to the peer at this address, as that one prints it
     #[arg(long, value_name = "ADDRESS")]
     bootstrap: Vec<String>,
+    /// Connect to nobody but the peers given with --bootstrap
+    #[arg(long)]
+    only_bootstrap: bool,
     /// Do not look for peers on the local network
     #[arg(long)]
     no_mdns: bool,
@@ -44,6 +47,7 @@ impl PeerArgs {
         if !self.bootstrap.is_empty() {
             config.bootstrap.clone_from(&self.bootstrap);
         }
+        config.only_bootstrap |= self.only_bootstrap;
         config.mdns &= !self.no_mdns;
         config.quic &= !self.no_quic;
         config.slots = self.slots.or(config.slots);
@@ -74,6 +78,9 @@ impl PeerArgs {
         }
         if let Some(config) = &self.config {
             add("--config", config.into());
+        }
+        if self.only_bootstrap {
+            args.push("--only-bootstrap".into());
         }
         if self.no_mdns {
             args.push("--no-mdns".into());

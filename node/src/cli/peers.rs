@@ -8,18 +8,37 @@ use std::{
 };
 
 use bayan_store::Directory;
+use clap::Args;
 use serde_json::json;
 
-use super::{Context, exit::Code, session, text};
+use super::{Context, exit::Code, jobs, session, text, tree};
 use crate::api::types::{Connection, PeerInfo};
 
 /// Time for a peer that was told to stop to give its directory back.
 const STOPPED: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Show this peer and who is connected to it
+#[derive(Debug, Args)]
+pub(super) struct PeersArgs {
+    /// Draw the tree that this job runs on: who hands its tasks to whom, how fast, and with what losses
+    #[arg(long, value_name = "JOB")]
+    tree: Option<String>,
+}
+
 /// Runs `bayan peers`.
-pub(super) fn list(context: &Context) -> anyhow::Result<Code> {
-    let info = session::running(&context.data_dir)?.client.peer()?;
+pub(super) fn list(context: &Context, args: &PeersArgs) -> anyhow::Result<Code> {
+    let client = session::running(&context.data_dir)?.client;
+    let info = client.peer()?;
+    if let Some(job) = &args.tree {
+        let view = jobs::resolve(&client, job)?;
+        if context.json {
+            text::json(&json!({ "job": view.job, "tree": view.tree, "workers": view.workers }))?;
+        } else {
+            text::put(tree::draw(info.view.peer, &view).as_bytes())?;
+        }
+        return Ok(Code::Done);
+    }
     if context.json {
         text::json(&info)?;
     } else {

@@ -6,6 +6,7 @@ use super::{Neighbour, Peer};
 use crate::{
     id::PeerId,
     offer::{Prefix, Proximity},
+    relay,
     time::Timestamp,
     wire::{Frame, Hello, Reason, Refuse, VERSION},
     worker,
@@ -18,6 +19,7 @@ impl Neighbour {
             prefix,
             hello: None,
             window: 0,
+            below: 0,
             commits: VecDeque::new(),
             unknown: 0,
             refused: None,
@@ -34,6 +36,7 @@ impl Peer {
             profiles: self.config.lending.profiles.clone(),
             slots: self.config.lending.slots,
             memory: self.config.lending.memory,
+            relays: u8::from(self.config.lending.relays),
         }
     }
 
@@ -44,6 +47,8 @@ impl Peer {
         self.neighbours.insert(self.me, oneself);
         let up = worker::Input::Up { peer: self.me, proximity: Proximity::Own };
         self.worker(now, up);
+        let slots = self.config.lending.slots;
+        self.relay(now, relay::Input::Up { peer: self.me, slots });
     }
 
     pub(super) fn greet(&mut self, now: Timestamp, peer: PeerId, hello: Hello) {
@@ -54,8 +59,10 @@ impl Peer {
             return self.close(now, peer, "no common version of the work protocol");
         }
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let slots = hello.slots;
         neighbour.hello = Some(hello);
         let proximity = neighbour.proximity;
+        self.relay(now, relay::Input::Up { peer, slots });
         self.worker(now, worker::Input::Up { peer, proximity });
         for job in self.job_ids() {
             self.join(now, job, peer);

@@ -50,5 +50,7 @@ impl Peer {
             manifest.is_some_and(|one| !one.confidential || self.may_compute(now, one, peer))
         };
         self.shelf.jobs(hash).iter().any(free) || self.worker.owes(peer, hash)
+            || self.relay.owes(hash)
+            || self.relay.feeds(peer, hash)
     }
 }

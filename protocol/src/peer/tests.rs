@@ -15,7 +15,7 @@ use crate::{
     result::{Ack, Leaf, Opened, Reveal, output_commit},
     task::{Limits, PROFILE_V1},
     verify::Policy,
-    wire::{Credit, Lease, Offer, Renew},
+    wire::{Credit, Lease, Renew},
 };
 
 mod holes;
@@ -38,6 +38,7 @@ fn hello() -> Hello {
         profiles: vec![PROFILE_V1.into()],
         slots: 2,
         memory: 1 << 30,
+        relays: 0,
     }
 }
 
@@ -99,6 +100,7 @@ impl Bench {
 
     fn peer(slots: u32, seed: u8, now: Timestamp) -> Peer {
         let lending = Lending {
+            relays: false,
             slots,
             memory: 1 << 30,
             accept: Accept::All,
@@ -136,7 +138,7 @@ impl Bench {
                 Effect::Kill(attempt) => self.running.retain(|(running, _)| *running != attempt),
                 Effect::Fetch { hash, .. } => self.fetches.push(hash),
                 Effect::Submitted(job) => self.jobs.push(job),
-                Effect::Advertise(_) | Effect::Changed(_) | Effect::Caught { .. } => {}
+                Effect::Advertise(_) | Effect::Changed(_) | Effect::Caught { .. } | Effect::Reach(_) => {}
             }
         }
     }
@@ -158,7 +160,7 @@ impl Bench {
     fn worker(&mut self, number: u8, window: u32) {
         self.up(number);
         self.frame(number, Frame::Hello(hello()));
-        self.frame(number, Frame::Credit(Credit { tasks: window }));
+        self.frame(number, Frame::Credit(Credit { tasks: window, below: 0 }));
     }
 
     fn submit(&mut self, tasks: i64, policy: Policy, local: Local) -> JobId {
@@ -338,7 +340,7 @@ fn a_peer_of_another_profile_gets_no_offer_and_the_job_ends_through_others() {
     let mut bench = Bench::new(0);
     bench.up(1);
     bench.frame(1, Frame::Hello(Hello { profiles: vec!["other".into()], ..hello() }));
-    bench.frame(1, Frame::Credit(Credit { tasks: 9 }));
+    bench.frame(1, Frame::Credit(Credit { tasks: 9, below: 0 }));
     bench.up(2);
     bench.frame(2, Frame::Hello(Hello { slots: 0, ..hello() }));
     bench.worker(3, 9);
@@ -471,32 +473,56 @@ fn commits_and_reveals_come_in_pairs() {
 fn a_worker_believes_only_its_sources_own_acknowledgement() {
     let mut bench = Bench::new(1);
     bench.worker(1, 0);
-    let offer =
-        Offer { job: JobId([7; 32]), submitter: id(1), profile: PROFILE_V1.into(), memory: 1 };
-    bench.frame(1, Frame::Offer(offer));
+    bench.frame(1, Frame::Lease(lease_of_one(|_| {})));
+    // Of a job that is not known here it means nothing, whoever signed it.
+    let foreign = Ack::sign(&key(2), JobId([8; 32]), Hash([0; 32]), u64::MAX);
+    bench.frame(1, Frame::Ack(foreign));
+    assert_eq!(bench.closed, []);
     let ack = Ack::sign(&key(2), JobId([7; 32]), Hash([0; 32]), u64::MAX);
     bench.frame(1, Frame::Ack(ack));
     bench.assert_closed(1, Reason::Protocol);
 }
 
-#[test]
-fn an_impossible_lease_closes() {
-    let mut bench = Bench::new(1);
-    bench.worker(1, 0);
+/// A lease of peer 1's own job with one task, bent before its hop is signed.
+fn lease_of_one(bend: impl FnOnce(&mut Lease)) -> Lease {
     let program = manifest(1, Policy::None, Local::Never, 9).program;
     let input = task::Input::Inline(ByteBuf::from(vec![1]));
-    let lease = Lease {
+    let task = program.task_id(&input.hash());
+    let mut lease = Lease {
         lease: LeaseId([1; 32]),
         job: JobId([7; 32]),
         submitter: id(1),
-        tasks: vec![crate::wire::LeasedTask { task: TaskId([0; 32]), input }],
+        tasks: vec![crate::wire::LeasedTask { task, input }],
         program,
         lasts_ms: 1,
-        path: vec![id(1)],
+        path: Vec::new(),
     };
-    bench.frame(1, Frame::Lease(lease));
-    bench.assert_closed(1, Reason::Protocol);
-    assert!(bench.disk.is_empty() && bench.running.is_empty());
+    bend(&mut lease);
+    let ids = lease.tasks.iter().map(|one| one.task);
+    lease.path = vec![lease.errand().hand(&key(1), None, lease.lease, &id(ME), ids)];
+    lease
+}
+
+#[test]
+fn an_impossible_lease_closes() {
+    let renamed = lease_of_one(|lease| lease.tasks[0].task = TaskId([0; 32]));
+    let mut readdressed = lease_of_one(|_| {});
+    readdressed.path = vec![readdressed.errand().hand(
+        &key(1),
+        None,
+        readdressed.lease,
+        &id(2),
+        readdressed.tasks.iter().map(|one| one.task),
+    )];
+    let mut elsewhere = lease_of_one(|_| {});
+    elsewhere.path[0].signature.0[5] ^= 1;
+    for lease in [renamed, readdressed, elsewhere] {
+        let mut bench = Bench::new(1);
+        bench.worker(1, 0);
+        bench.frame(1, Frame::Lease(lease));
+        bench.assert_closed(1, Reason::Protocol);
+        assert!(bench.disk.is_empty() && bench.running.is_empty());
+    }
 }
 
 #[test]
@@ -592,7 +618,7 @@ fn a_workers_own_unacknowledged_batch_is_delivered_after_a_restart() {
         _ => None,
     });
     let (commit, reveal) = bench.results(ME, &lease.unwrap(), |_| {});
-    let record = Record::Batch { source: id(ME), commit, opened: reveal.opened };
+    let record = Record::Batch { source: id(ME), commit, opened: reveal.opened, trails: Vec::new() };
     bench.disk.insert(record.key(), record);
     bench.disk.retain(|_, record| !matches!(record, Record::Held { .. }));
     bench.running.clear();
@@ -609,13 +635,13 @@ fn a_window_is_divided_among_jobs_and_given_back_when_one_ends() {
     let mut bench = Bench::new(0);
     bench.worker(1, 8);
     let one = bench.submit(100, Policy::None, Local::Never);
-    assert_eq!(bench.peer.job(&one).unwrap().window_of(&id(1)), Some(8));
+    assert_eq!(bench.peer.job(&one).unwrap().window_of(&id(1)), Some((8, 0)));
     let other = bench.submit(100, Policy::None, Local::Never);
     let windows =
         |bench: &Bench| [one, other].map(|job| bench.peer.job(&job).unwrap().window_of(&id(1)));
-    assert_eq!(windows(&bench), [Some(4), Some(4)]);
+    assert_eq!(windows(&bench), [Some((4, 0)), Some((4, 0))]);
     bench.step(Input::Cancel(one));
-    assert_eq!(bench.peer.job(&other).unwrap().window_of(&id(1)), Some(8));
+    assert_eq!(bench.peer.job(&other).unwrap().window_of(&id(1)), Some((8, 0)));
 }
 
 #[test]
@@ -626,7 +652,7 @@ fn own_slots_in_reserve_that_work_already_take_a_second_job_too() {
     for _ in 0..40 {
         bench.pass(Duration::from_secs(1));
     }
-    assert!(bench.peer.job(&other).unwrap().window_of(&id(ME)).is_some_and(|tasks| tasks > 0));
+    assert!(bench.peer.job(&other).unwrap().window_of(&id(ME)).is_some_and(|(tasks, _)| tasks > 0));
     assert!(bench.peer.job(&long).unwrap().is_running());
     bench.execute();
     assert_eq!(bench.peer.job(&other).unwrap().state(), JobState::Done);

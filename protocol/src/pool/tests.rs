@@ -33,7 +33,8 @@ fn pool(count: u32, need: u32, most: u32, seed: u8) -> Pool {
 }
 
 fn pool_that(reopens: bool, count: u32, need: u32, most: u32, seed: u8) -> Pool {
-    let config = Config { target: Duration::from_millis(500), lease: LEASE, most, reopens };
+    let target = Duration::from_millis(500);
+    let config = Config { target, bulk: target * 10, lease: LEASE, most, reopens };
     Pool::new(config, count, need, Entropy::new(&[seed; 32]))
 }
 
@@ -323,7 +324,7 @@ impl World {
                 if node.connected {
                     node.window = tasks;
                 }
-                self.step(Input::Credit { worker: peer(worker), tasks });
+                self.step(Input::Credit { worker: peer(worker), tasks, below: 0 });
             }
             Op::Result { pick, agrees, again } => {
                 if let Some((worker, task)) = self.pick(pick, again) {
@@ -483,7 +484,7 @@ impl World {
         for worker in 0..WORKERS {
             self.join(worker, 2, false);
             self.nodes[usize::from(worker)].window = 4;
-            self.step(Input::Credit { worker: peer(worker), tasks: 4 });
+            self.step(Input::Credit { worker: peer(worker), tasks: 4, below: 0 });
         }
         // Leases from before whose results were lost lapse.
         self.pass(30_000);
@@ -565,7 +566,7 @@ fn enter(
         [],
         "no credit yet"
     );
-    leased(&pool.step(now, Input::Credit { worker, tasks: window }))
+    leased(&pool.step(now, Input::Credit { worker, tasks: window, below: 0 }))
 }
 
 #[test]
@@ -615,7 +616,7 @@ fn tasks_held_by_paused_workers_alone_are_starved() {
     assert_eq!(pool.first_starved(), Some(0));
     assert_eq!(enter(&mut pool, now, 1, 1, 4, false), [(1, vec![0])]);
     assert_eq!(pool.first_starved(), None);
-    assert_eq!(pool.step(now, Input::Credit { worker: peer(1), tasks: 0 }), []);
+    assert_eq!(pool.step(now, Input::Credit { worker: peer(1), tasks: 0, below: 0 }), []);
     assert_eq!(pool.first_starved(), Some(0));
 }
 
@@ -635,7 +636,7 @@ fn hostile_indices_and_names_change_nothing() {
         Input::Inconclusive { worker, task: u32::MAX },
         Input::Wanted(want(77, 0)),
         Input::Left { worker },
-        Input::Credit { worker, tasks: u32::MAX },
+        Input::Credit { worker, tasks: u32::MAX, below: 0 },
         Input::Renewed { worker, lease: LeaseId([0; 32]) },
         Input::Restored { worker, lease: LeaseId([1; 32]), tasks: vec![9, 1] },
     ];

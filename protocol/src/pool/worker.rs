@@ -18,6 +18,8 @@ pub(super) struct Worker {
     pub(super) own: bool,
     /// Whether it takes only what is wanted of it by name.
     pub(super) reserved: bool,
+    /// Whether it hands work on, and so takes it in bulk.
+    pub(super) bulk: bool,
     /// Tasks that are wanted of certain workers, of which it is one; some perhaps no longer.
     pub(super) named: BTreeSet<TaskIndex>,
     pub(super) slots: u32,
@@ -48,6 +50,7 @@ impl Worker {
             connected: true,
             own,
             reserved: false,
+            bulk: false,
             named: BTreeSet::new(),
             slots: 1,
             window: 0,

@@ -1,11 +1,15 @@
 //! What becomes of a worker's results: fetched if they are long, counted once, acknowledged in order.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use super::{Effect, Source};
 use crate::{
-    id::{Hash, PeerId},
+    id::{Hash, LeaseId, PeerId},
     limits::{MAX_INCONCLUSIVE, MAX_UNACKED_BATCHES},
+    path::Trail,
     pool::{self, TaskIndex},
     record::{Change, JobState, Record},
     result::{Ack, Opened, Output, Proof, VerifiedBatch},
@@ -15,12 +19,26 @@ use crate::{
     wire::Frame,
 };
 
+/// How a result came.
+#[derive(Debug, Clone)]
+pub(super) struct Route {
+    /// Who sent it here.
+    pub(super) from: PeerId,
+    /// The neighbour that the task was handed to.
+    hand: PeerId,
+    /// The lease that it was handed under.
+    lease: LeaseId,
+    /// The relays that the lease went through, nearest first.
+    pub(super) via: Vec<PeerId>,
+}
+
 /// A result whose output is still to be fetched.
 #[derive(Debug, Clone)]
 pub(super) struct Pending {
     task: TaskIndex,
     /// Root of the batch that it came in.
     root: Hash,
+    route: Route,
     proof: Proof,
     opened: Opened,
 }
@@ -28,7 +46,7 @@ pub(super) struct Pending {
 /// An output that has been asked for and not been answered, and the results that have it.
 #[derive(Debug)]
 pub(super) struct Fetching {
-    /// Who was asked; none if that worker has left since, and is not to blame if it does not come.
+    /// Who was asked; none if that peer has left since, and is not to blame if it does not come.
     asked: Option<PeerId>,
     waiting: Vec<Pending>,
 }
@@ -36,6 +54,8 @@ pub(super) struct Fetching {
 /// An acknowledgement that waits for outputs to be here.
 #[derive(Debug)]
 pub(super) struct Deferred {
+    /// Who sent the batch.
+    from: PeerId,
     worker: PeerId,
     root: Hash,
     sequence: u64,
@@ -43,6 +63,7 @@ pub(super) struct Deferred {
 }
 
 impl Source {
+    /// Results of a neighbour's own.
     pub(super) fn results(
         &mut self,
         now: Timestamp,
@@ -50,29 +71,63 @@ impl Source {
         batch: &VerifiedBatch,
         standings: &mut Standings,
     ) {
-        let indices = match self.admit(&worker, batch) {
-            Ok(indices) => indices,
-            Err(what) => return self.out.effects.push(Effect::Violation(worker, what)),
-        };
+        match self.admit(&worker, batch) {
+            Ok(routes) => self.take_batch(now, worker, batch, routes, standings),
+            Err(what) => self.out.effects.push(Effect::Violation(worker, what)),
+        }
+    }
+
+    /// Results that came through relays, or round them: `trails` say how their leases went.
+    pub(super) fn relayed(
+        &mut self,
+        now: Timestamp,
+        from: PeerId,
+        batch: &VerifiedBatch,
+        trails: &[Trail],
+        standings: &mut Standings,
+    ) {
+        match self.admit_relayed(&from, batch, trails) {
+            Ok(routes) => {
+                self.note_routes(now, batch, &routes);
+                self.take_batch(now, from, batch, routes, standings);
+            }
+            Err(what) => self.out.effects.push(Effect::Violation(from, what)),
+        }
+    }
+
+    fn take_batch(
+        &mut self,
+        now: Timestamp,
+        from: PeerId,
+        batch: &VerifiedBatch,
+        routes: Vec<(TaskIndex, Route)>,
+        standings: &mut Standings,
+    ) {
         let commit = batch.commit();
+        let worker = batch.worker();
+        let direct = routes.iter().all(|(_, route)| route.via.is_empty() && route.from == worker);
         let mut missing = BTreeSet::new();
-        for (at, (one, task)) in batch.opened().iter().zip(indices).enumerate() {
+        for (at, (one, (task, route))) in batch.opened().iter().zip(routes).enumerate() {
             let Some(proof) = batch.proof(at) else { continue };
-            let pending = Pending { task, root: commit.root, proof, opened: one.clone() };
+            let opened = one.clone();
+            let pending = Pending { task, root: commit.root, route, proof, opened };
             if let Some(hash) = self.result(now, worker, pending, standings) {
                 missing.insert(hash);
             }
         }
-        let deferred = Deferred { worker, root: commit.root, sequence: commit.sequence, missing };
-        let stats = self.workers.entry(worker).or_default();
-        stats.heard = stats.heard.max(deferred.sequence);
+        let (root, sequence) = (commit.root, commit.sequence);
+        let deferred = Deferred { from, worker, root, sequence, missing };
+        if direct {
+            let stats = self.workers.entry(worker).or_default();
+            stats.heard = stats.heard.max(sequence);
+        }
         if deferred.missing.is_empty() {
             self.acknowledge(&deferred);
         } else {
             self.deferred.push(deferred);
         }
         if self.state != JobState::Running {
-            self.out.effects.push(Effect::Send(worker, self.over()));
+            self.out.effects.push(Effect::Send(from, self.over()));
         }
     }
 
@@ -81,14 +136,54 @@ impl Source {
         &self,
         worker: &PeerId,
         batch: &VerifiedBatch,
-    ) -> Result<Vec<TaskIndex>, &'static str> {
+    ) -> Result<Vec<(TaskIndex, Route)>, &'static str> {
+        let route = |one: &Opened| {
+            let (from, hand, lease) = (*worker, *worker, one.leaf.lease);
+            Ok(Route { from, hand, lease, via: Vec::new() })
+        };
+        self.admit_by(worker, batch, route)
+    }
+
+    /// The tasks of a batch that came by `trails`: each begins with a hop of a neighbour that the task was
+    /// leased to, and ends with the worker and the lease that it names.
+    fn admit_relayed(
+        &self,
+        from: &PeerId,
+        batch: &VerifiedBatch,
+        trails: &[Trail],
+    ) -> Result<Vec<(TaskIndex, Route)>, &'static str> {
+        let mut known: BTreeMap<LeaseId, Route> = BTreeMap::new();
+        for trail in trails {
+            let trail = trail.below(&self.me);
+            let (Some(lease), Some(parent)) = (trail.lease(), trail.parent) else { continue };
+            let wanted = batch.opened().iter().any(|one| one.leaf.lease == lease);
+            if !wanted || self.errand().check_trail(&trail, &batch.worker()).is_err() {
+                continue;
+            }
+            let via: Vec<PeerId> = trail.givers().collect();
+            let Some(hand) = via.first().copied() else { continue };
+            known.insert(lease, Route { from: *from, hand, lease: parent, via });
+        }
+        let route = |one: &Opened| {
+            known.get(&one.leaf.lease).cloned().ok_or("a result whose lease has no way from here")
+        };
+        self.admit_by(from, batch, route)
+    }
+
+    fn admit_by(
+        &self,
+        from: &PeerId,
+        batch: &VerifiedBatch,
+        route: impl Fn(&Opened) -> Result<Route, &'static str>,
+    ) -> Result<Vec<(TaskIndex, Route)>, &'static str> {
         let running = self.state == JobState::Running;
         let longest = self.manifest.program.limits.output;
-        let mut indices = Vec::new();
+        let mut routes = Vec::new();
         for one in batch.opened() {
+            let route = route(one)?;
             let index = self.by_id.get(&one.leaf.task).copied();
             let leased = |index: &TaskIndex| {
-                !running || self.pool.was_leased(worker, &one.leaf.lease, *index)
+                !running || self.pool.was_leased(&route.hand, &route.lease, *index)
             };
             let Some(index) = index.filter(leased) else {
                 return Err("a result for a task that was not leased to it");
@@ -96,13 +191,13 @@ impl Source {
             if matches!(one.output, Output::Blob { len, .. } if len > longest) {
                 return Err("an output longer than the job allows");
             }
-            indices.push(index);
+            routes.push((index, route));
         }
-        let deferred = self.deferred.iter().filter(|one| one.worker == *worker).count();
+        let deferred = self.deferred.iter().filter(|one| one.from == *from).count();
         if deferred >= 2 * MAX_UNACKED_BATCHES {
             return Err("more batches than may be unacknowledged");
         }
-        Ok(indices)
+        Ok(routes)
     }
 
     /// Takes one result in; says which output it waits for, if it waits.
@@ -116,11 +211,11 @@ impl Source {
         let running = self.state == JobState::Running;
         let (task, one) = (pending.task, &pending.opened);
         if !one.leaf.status.is_conclusive() {
-            self.inconclusive(now, worker, task, one, standings);
+            self.inconclusive(now, worker, &pending, standings);
             return None;
         }
         if self.has_voted(now, worker, &pending, standings)
-            || (!running && !self.may_come_late(&worker, &pending))
+            || (!running && !self.may_come_late(&pending))
         {
             return None;
         }
@@ -140,9 +235,8 @@ impl Source {
     }
 
     /// Whether a result for a job that is over is still of use: as a copy that was handed out in time.
-    fn may_come_late(&self, worker: &PeerId, pending: &Pending) -> bool {
-        let lease = &pending.opened.leaf.lease;
-        self.verifier.is_settled(pending.task) && self.pool.was_leased(worker, lease, pending.task)
+    fn may_come_late(&self, Pending { task, route, .. }: &Pending) -> bool {
+        self.verifier.is_settled(*task) && self.pool.was_leased(&route.hand, &route.lease, *task)
     }
 
     /// Whether the worker's word on the task is known already: what it said first stands, here and in
@@ -169,20 +263,27 @@ impl Source {
             return fetching.waiting.append(&mut waiting);
         }
         let Some(first) = waiting.first() else { return };
-        let (from, len) = (first.proof.leaf.worker, first.opened.output.len());
+        let (from, len) = (first.route.from, first.opened.output.len());
         self.out.effects.push(Effect::Fetch { hash, len, from });
         self.fetching.insert(hash, Fetching { asked: Some(from), waiting });
     }
 
-    /// A worker is gone: its results that wait are forgotten, for it sends them again when it is back;
-    /// they were never acknowledged.
-    pub(super) fn forget_awaited(&mut self, worker: &PeerId) {
+    /// A peer is gone: results that it sent and that wait are forgotten, for it sends them again when it
+    /// is back; they were never acknowledged.
+    pub(super) fn forget_awaited(&mut self, peer: &PeerId) {
+        let mut dropped = Vec::new();
         for fetching in self.fetching.values_mut() {
-            fetching.waiting.retain(|one| one.proof.leaf.worker != *worker);
-            fetching.asked = fetching.asked.filter(|asked| asked != worker);
+            fetching.waiting.retain(|one| {
+                let hit = one.route.from == *peer;
+                if hit {
+                    dropped.push((one.task, one.proof.leaf.worker));
+                }
+                !hit
+            });
+            fetching.asked = fetching.asked.filter(|asked| asked != peer);
         }
-        self.awaited.retain(|(_, awaited)| awaited != worker);
-        self.deferred.retain(|one| one.worker != *worker);
+        dropped.iter().for_each(|one| drop(self.awaited.remove(one)));
+        self.deferred.retain(|one| one.from != *peer);
     }
 
     pub(super) fn blob(
@@ -198,7 +299,7 @@ impl Source {
             let worker = one.proof.leaf.worker;
             let settled = self.verifier.is_settled(one.task);
             // Whoever else claims the output is asked next: who does not deliver spoils nobody's vote.
-            if !here && !settled && asked != Some(worker) {
+            if !here && !settled && asked != Some(one.route.from) {
                 others.push(one);
                 continue;
             }
@@ -206,7 +307,7 @@ impl Source {
             if here || settled {
                 self.vote(now, worker, one, standings);
             } else {
-                self.inconclusive(now, worker, one.task, &one.opened, standings);
+                self.inconclusive(now, worker, &one, standings);
             }
         }
         self.fetch(*hash, others);
@@ -218,7 +319,7 @@ impl Source {
         let wait: &[Pending] = self.fetching.get(hash).map_or(&[], |fetching| &fetching.waiting);
         let mut ready = Vec::new();
         self.deferred.retain_mut(|deferred| {
-            let still = wait.iter().any(|one| one.proof.leaf.worker == deferred.worker);
+            let still = wait.iter().any(|one| one.root == deferred.root);
             let hit = !still && deferred.missing.remove(hash);
             let done = deferred.missing.is_empty();
             if hit && done {
@@ -231,16 +332,20 @@ impl Source {
         }
     }
 
-    /// Says that everything up to the first batch with a missing output is stored.
+    /// Says that a batch is stored, or, to a neighbour of its own, everything up to the first batch with a
+    /// missing output.
     fn acknowledge(&mut self, what: &Deferred) {
-        let heard = self.workers.get(&what.worker).map_or(0, |stats| stats.heard);
-        let waiting =
-            self.deferred.iter().filter(|one| one.worker == what.worker).map(|one| one.sequence);
-        let highest = waiting.min().map_or(heard, |first| heard.min(first.saturating_sub(1)));
-        let heard = Record::Heard { job: self.job, worker: what.worker, highest };
-        self.out.records.push(Change::Put(heard));
+        let mut highest = what.sequence;
+        if what.from == what.worker {
+            let heard = self.workers.get(&what.worker).map_or(0, |stats| stats.heard);
+            let own = |one: &&Deferred| one.from == what.worker && one.worker == what.worker;
+            let waiting = self.deferred.iter().filter(own).map(|one| one.sequence);
+            highest = waiting.min().map_or(heard, |first| heard.min(first.saturating_sub(1)));
+            let heard = Record::Heard { job: self.job, worker: what.worker, highest };
+            self.out.records.push(Change::Put(heard));
+        }
         let ack = Ack::sign(&self.key, self.job, what.root, highest);
-        self.out.effects.push(Effect::Send(what.worker, Frame::Ack(ack)));
+        self.out.effects.push(Effect::Send(what.from, Frame::Ack(ack)));
     }
 
     /// Counts an attempt that says nothing, once for each lease of the task: the first time ends the
@@ -249,21 +354,21 @@ impl Source {
         &mut self,
         now: Timestamp,
         worker: PeerId,
-        task: TaskIndex,
-        one: &Opened,
+        Pending { task, route, opened, .. }: &Pending,
         standings: &mut Standings,
     ) {
-        if !self.pool.is_held(&worker, &one.leaf.lease, task) || self.state != JobState::Running {
+        let (task, hand) = (*task, route.hand);
+        if !self.pool.is_held(&hand, &route.lease, task) || self.state != JobState::Running {
             return;
         }
         let stats = self.workers.entry(worker).or_default();
         stats.inconclusive += 1;
-        stats.micros = stats.micros.saturating_add(one.micros);
+        stats.micros = stats.micros.saturating_add(opened.micros);
         let tries = self.inconclusive.entry(task).or_default();
         *tries += 1;
         let tries = *tries;
-        self.pool(now, pool::Input::Inconclusive { worker, task });
-        self.verifier.unable(now, task, &worker, standings);
+        self.pool(now, pool::Input::Inconclusive { worker: hand, task });
+        self.verifier.unable(now, task, &hand, standings);
         if tries >= MAX_INCONCLUSIVE {
             self.verifier.give_up(task);
         }
@@ -275,8 +380,9 @@ impl Source {
         if self.has_voted(now, worker, &result, standings) {
             return;
         }
-        let Pending { task, root, proof, opened } = result;
-        let vote = Vote { worker, outcome: proof.outcome(), root, id: proof.leaf.task };
+        let Pending { task, root, route: Route { hand, via, .. }, proof, opened } = result;
+        let outcome = proof.outcome();
+        let vote = Vote { worker, via: via.clone(), outcome, root, id: proof.leaf.task };
         let stats = self.workers.entry(worker).or_default();
         stats.returned += 1;
         stats.micros = stats.micros.saturating_add(opened.micros);
@@ -295,9 +401,10 @@ impl Source {
                 output: opened.output,
                 log: opened.log.into_vec(),
                 micros: opened.micros,
+                via,
             }));
         }
-        self.pool(now, pool::Input::Returned { worker, task, wants });
+        self.pool(now, pool::Input::Returned { worker: hand, task, wants });
         self.out.effects.push(Effect::Changed);
     }
 }

@@ -143,13 +143,14 @@ impl Bench {
                 Effect::Fetch { hash, from, .. } => self.fetches.push((hash, from)),
                 Effect::Violation(peer, what) => self.violations.push((peer, what)),
                 Effect::Caught { .. } | Effect::Excluded(_) | Effect::Quarantined => {}
+                Effect::Hop { .. } => {}
             }
         }
     }
 
     fn join(&mut self, worker: u8, window: u32) {
         self.step(Input::Join { worker: id(worker), slots: 4, prefix: Prefix::default() });
-        self.step(Input::Credit { worker: id(worker), tasks: window });
+        self.step(Input::Credit { worker: id(worker), tasks: window, below: 0 });
     }
 
     fn task(&self, task: TaskIndex) -> TaskId {

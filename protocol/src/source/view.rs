@@ -4,7 +4,7 @@ use alloc::{borrow::ToOwned as _, collections::BTreeMap, string::String, vec::Ve
 
 use serde::{Deserialize, Serialize};
 
-use super::Source;
+use super::{HopView, Source};
 use crate::{
     id::{JobId, PeerId},
     job::Audience,
@@ -44,6 +44,10 @@ pub struct WorkerView {
     pub undrawn: u64,
     /// Microseconds of computing, as the worker tells it.
     pub micros: u64,
+    /// Tasks computed at once by it and those below it; 0 if it hands nothing on.
+    pub below: u32,
+    /// The relay that its results come through, if they do.
+    pub via: Option<PeerId>,
 }
 
 /// A job's standing.
@@ -91,6 +95,8 @@ pub struct JobView {
     pub ended: Option<Timestamp>,
     /// Everyone that took part.
     pub workers: Vec<WorkerView>,
+    /// The hops behind relays that results came over.
+    pub tree: Vec<HopView>,
 }
 
 impl Source {
@@ -136,8 +142,11 @@ impl Source {
                     drawn: self.verifier.draws_of(peer).0,
                     undrawn: self.verifier.draws_of(peer).1,
                     micros: stats.micros,
+                    below: stats.below,
+                    via: stats.via,
                 })
                 .collect(),
+            tree: self.tree.view(),
         }
     }
 

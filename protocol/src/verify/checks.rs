@@ -159,8 +159,10 @@ impl Verifier {
         standings: &mut Standings,
     ) {
         let Some(task) = self.tasks.get(&index) else { return };
-        let Some(primary) = task.supporters().find(|ballot| ballot.worker != replica) else {
-            return;
+        let Some(cast) = task.ballot(&replica) else { return };
+        let Some(primary) = task.supporters().find(|ballot| ballot.is_independent(cast)) else {
+            // A relay that stands in front of both might have made up both.
+            return self.look_elsewhere(now, index, standings);
         };
         let (worker, number) = (primary.worker, primary.vote);
         let worth = self.members.worth(&worker, &replica, standings);

@@ -7,7 +7,7 @@ use super::{
     About, Policy, State, Verifier,
     checks::draw,
     members::{self, Members},
-    task::Task,
+    task::{Task, Wanted},
 };
 use crate::{
     id::{Hash, PeerId, TaskId},
@@ -20,6 +20,8 @@ use crate::{
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Silence is looked for this often.
 const LOOK: Duration = Duration::from_secs(1);
+/// Times the patience until a result is taken whose relay stands in front of everyone who could check it.
+const PATIENT: u8 = 2;
 /// Rungs of the ladder.
 pub(super) const RUNGS: u8 = 4;
 
@@ -81,6 +83,7 @@ impl Verifier {
             } else {
                 self.staff(now, index, standings);
                 self.settle_by_votes(index);
+                self.settle_single_path(index);
             }
         }
     }
@@ -101,6 +104,36 @@ impl Verifier {
             if open || !self.members.can_answer(wanted, task) {
                 self.staff(now, index, standings);
             }
+        }
+    }
+
+    /// Nobody can be asked, after all patience, whom no relay stands in front of that had part in the
+    /// result already: it stands, and is shown as what it is (spec RELAY-8).
+    fn settle_single_path(&mut self, index: TaskIndex) {
+        let Some(task) = self.tasks.get_mut(&index) else { return };
+        let patient =
+            |one: &Wanted| one.widened < PATIENT || self.members.can_answer(one, task);
+        let asked = task.wanted.as_ref().is_none_or(patient);
+        let relayed = task.primary().is_some_and(|ballot| !ballot.via.is_empty());
+        if task.state != State::Checking || asked || !relayed {
+            return;
+        }
+        if let Some(outcome) = task.acceptance.as_ref().map(|one| one.outcome) {
+            task.believe(outcome, super::Basis::SinglePath);
+            self.confirm(index);
+        }
+    }
+
+    /// What came does not serve: others are asked if nobody else is left of those who were.
+    pub(super) fn look_elsewhere(
+        &mut self,
+        now: Timestamp,
+        index: TaskIndex,
+        standings: &mut Standings,
+    ) {
+        let Some(task) = self.tasks.get(&index) else { return };
+        if task.wanted.as_ref().is_some_and(|wanted| !self.members.can_answer(wanted, task)) {
+            self.staff(now, index, standings);
         }
     }
 
@@ -200,7 +233,7 @@ impl Verifier {
             let Some(count) = core::num::NonZeroU64::new(member.provisional.len() as u64) else {
                 continue;
             };
-            if !self.members.is_here(peer) {
+            if !self.members.is_reachable(peer) {
                 closing.extend(member.provisional.values());
                 continue;
             }
@@ -239,5 +272,5 @@ fn disputed(members: &Members, task: &Task, widened: u8, standings: &Standings) 
 }
 
 fn has_voted(task: &Task, from: &members::From) -> bool {
-    from.among.iter().any(|peer| task.ballot(peer).is_some())
+    from.among.iter().any(|peer| task.has(peer))
 }

@@ -5,9 +5,12 @@
 //! job; an outcome by all who claim it, against all who claim another; it is accepted when that
 //! reaches the wanted certainty. A judgement of one's own, so floats.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
-use super::{Basis, Policy, State, Verifier, Vote, policy::MILLION};
+use super::{Basis, Policy, State, Verifier, Vote, policy::MILLION, task::Task};
 use crate::{
     id::PeerId, plan::classic, pool::TaskIndex, result::Outcome, standing::Standings,
     time::Timestamp,
@@ -75,7 +78,9 @@ impl Verifier {
         let Policy::Credibility { error, faulty } = self.policy() else { return };
         let share = |parts: u32| f64::from(parts) / f64::from(MILLION);
         let Some(task) = self.tasks.get_mut(&index) else { return };
-        let votes = task.valid().map(|ballot| {
+        let outcomes: BTreeSet<Outcome> = task.valid().map(|ballot| ballot.outcome).collect();
+        let votes = outcomes.iter().flat_map(|one| Task::independent(task.valid(), one));
+        let votes = votes.map(|ballot| {
             let checks = self.members.get(&ballot.worker).map_or(0, |member| member.checks);
             (ballot.outcome, of_worker(share(faulty), checks))
         });

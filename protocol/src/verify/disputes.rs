@@ -13,7 +13,7 @@ use alloc::{
 use super::{
     Basis, Effect, Policy, State, Verifier,
     closing::{PATIENCE, RUNGS},
-    task::{Probe, Wanted},
+    task::{Ballot, Probe, Task, Wanted},
 };
 use crate::{
     id::PeerId,
@@ -71,11 +71,8 @@ impl Verifier {
     pub(super) fn refer(&mut self, now: Timestamp, index: TaskIndex, standings: &mut Standings) {
         let by_count = self.policy() == Policy::Boinc;
         let Some(task) = self.tasks.get(&index) else { return };
-        let heard = |ballot: &&super::task::Ballot| ballot.referee || by_count;
-        let mut votes: BTreeMap<Outcome, u32> = BTreeMap::new();
-        for ballot in task.valid().filter(heard) {
-            *votes.entry(ballot.outcome).or_default() += 1;
-        }
+        let heard = |ballot: &&Ballot| ballot.referee || by_count;
+        let votes = count(&task.valid().filter(heard).collect::<Vec<&Ballot>>());
         let best = votes.into_iter().max_by_key(|(_, count)| *count);
         let asked_own = task.wanted.as_ref().is_some_and(|one| one.from.rung == Basis::Own);
         match best {
@@ -152,10 +149,7 @@ impl Verifier {
         if !open || self.config.policy == Policy::Boinc || (asked && !full) {
             return;
         }
-        let mut votes: BTreeMap<Outcome, u32> = BTreeMap::new();
-        for ballot in task.valid() {
-            *votes.entry(ballot.outcome).or_default() += 1;
-        }
+        let votes = count(&task.valid().collect::<Vec<&Ballot>>());
         let mut counts: Vec<(u32, Outcome)> =
             votes.into_iter().map(|(outcome, count)| (count, outcome)).collect();
         counts.sort_unstable();
@@ -511,4 +505,12 @@ impl Verifier {
             }
         }
     }
+}
+
+/// Independent votes for each outcome.
+fn count(ballots: &[&Ballot]) -> BTreeMap<Outcome, u32> {
+    let outcomes: BTreeSet<Outcome> = ballots.iter().map(|ballot| ballot.outcome).collect();
+    let votes = |one: &Outcome| Task::independent(ballots.iter().copied(), one).len();
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    outcomes.into_iter().map(|one| (one, number(votes(&one)))).collect()
 }

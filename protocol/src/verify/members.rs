@@ -10,7 +10,7 @@ use alloc::{
 };
 
 use super::{
-    Basis,
+    Basis, Vote,
     closing::PATIENCE,
     task::{State, Task, Wanted},
 };
@@ -53,6 +53,8 @@ pub(super) struct From {
 pub(super) struct Member {
     about: Option<About>,
     joined: bool,
+    /// The neighbour that it was last heard through, if it is none itself.
+    hand: Option<PeerId>,
     excluded: bool,
     /// When it last returned a result.
     heard: Timestamp,
@@ -121,9 +123,28 @@ impl Members {
 
     pub(super) fn join(&mut self, now: Timestamp, peer: PeerId, about: About) {
         let member = self.entry(peer);
-        (member.about, member.joined) = (Some(about), true);
+        (member.about, member.joined, member.hand) = (Some(about), true, None);
         member.heard = member.heard.max(now);
         self.regroup();
+    }
+
+    /// A vote came: a worker behind a relay is taken to be of the relay's network.
+    pub(super) fn behind(&mut self, vote: &Vote) {
+        let Some(hand) = vote.via.first() else { return };
+        let prefix = self.prefix(hand).unwrap_or_default();
+        let member = self.entry(vote.worker);
+        let about = About { prefix, slots: 0, own: false, reserved: true };
+        if member.joined || (member.hand == Some(*hand) && member.about == Some(about)) {
+            return;
+        }
+        (member.hand, member.about) = (Some(*hand), Some(about));
+        self.regroup();
+    }
+
+    /// Whether it is there itself, or the relay that it was last heard through.
+    pub(super) fn is_reachable(&self, peer: &PeerId) -> bool {
+        let hand = self.map.get(peer).filter(|one| !one.excluded).and_then(|one| one.hand);
+        self.is_here(peer) || hand.is_some_and(|hand| self.is_here(&hand))
     }
 
     pub(super) fn leave(&mut self, peer: &PeerId) {
@@ -295,6 +316,13 @@ impl Members {
                 break;
             }
         }
+        // Where no path leads to anyone else, the submitter computes it again, however much that is.
+        if widened > 0
+            && !has_someone(&among, task)
+            && let Some(own) = self.own_slots().filter(|own| has_someone(&own.among, task))
+        {
+            return own;
+        }
         among.sort_unstable();
         among.dedup();
         From { rung: found, among: Among::from(among) }
@@ -330,7 +358,7 @@ impl Members {
         let free: Vec<PeerId> = self
             .map
             .iter()
-            .filter(|(peer, member)| member.may_compute() && !voters.contains(peer))
+            .filter(|(peer, member)| member.may_compute() && !task.has(peer))
             .map(|(peer, _)| *peer)
             .collect();
         let unrelated =
@@ -384,7 +412,7 @@ impl Members {
             let fit = member.may_compute()
                 && !member.is_own()
                 && standings.is_established(peer)
-                && task.ballot(peer).is_none()
+                && !task.has(peer)
                 && accused.iter().all(|one| !self.related(one, peer, standings));
             if let Some(about) = member.about.filter(|_| fit) {
                 let best = by_network.entry(about.prefix).or_insert(*peer);
@@ -416,7 +444,7 @@ impl Members {
 
     /// Whether somebody of those asked can answer.
     pub(super) fn can_answer(&self, wanted: &Wanted, task: &Task) -> bool {
-        let can = |peer: &PeerId| self.is_here(peer) && task.ballot(peer).is_none();
+        let can = |peer: &PeerId| self.is_here(peer) && !task.has(peer);
         wanted.from.among.iter().any(can)
     }
 
@@ -475,7 +503,7 @@ impl Members {
     }
 }
 
-/// Whether one of `among` has no vote on the task.
+/// Whether one of `among` has had no part in any vote on the task.
 fn has_someone(among: &[PeerId], task: &Task) -> bool {
-    among.iter().any(|peer| task.ballot(peer).is_none())
+    among.iter().any(|peer| !task.has(peer))
 }

@@ -69,6 +69,8 @@ pub enum Basis {
     Elsewhere,
     /// A replica by any other identity: it may be the same person's.
     Anyone,
+    /// Nobody could be asked whom no relay stands in front of that had part in it already.
+    SinglePath,
     /// A later check of the same worker.
     LaterCheck,
     /// The worker's word alone.
@@ -126,6 +128,8 @@ pub struct Decision {
 #[derive(Debug, Clone)]
 pub(super) struct Ballot {
     pub(super) worker: PeerId,
+    /// The relays that it came through.
+    pub(super) via: Vec<PeerId>,
     pub(super) outcome: Outcome,
     pub(super) vote: u64,
     pub(super) own: bool,
@@ -172,7 +176,38 @@ pub(super) struct Task {
     pub(super) own_unable: bool,
 }
 
+impl Ballot {
+    /// Whether `peer` has had part in it: computed it, or passed it on.
+    fn has(&self, peer: &PeerId) -> bool {
+        self.worker == *peer || self.via.contains(peer)
+    }
+
+    /// Whether nobody has had part in both (spec RELAY-8).
+    pub(super) fn is_independent(&self, other: &Self) -> bool {
+        !other.has(&self.worker) && !self.via.iter().any(|peer| other.has(peer))
+    }
+}
+
 impl Task {
+    /// Whether `peer` has had part in any vote: nothing that comes of it is independent of that.
+    pub(super) fn has(&self, peer: &PeerId) -> bool {
+        self.ballots.iter().any(|ballot| ballot.has(peer))
+    }
+
+    /// Of the votes for `outcome`, as many as nobody has had part in two of, in order.
+    pub(super) fn independent<'a>(
+        votes: impl Iterator<Item = &'a Ballot>,
+        outcome: &Outcome,
+    ) -> Vec<&'a Ballot> {
+        let mut chosen: Vec<&Ballot> = Vec::new();
+        for ballot in votes.filter(|ballot| ballot.outcome == *outcome) {
+            if chosen.iter().all(|one| one.is_independent(ballot)) {
+                chosen.push(ballot);
+            }
+        }
+        chosen
+    }
+
     pub(super) fn ballot(&self, worker: &PeerId) -> Option<&Ballot> {
         self.ballots.iter().find(|ballot| ballot.worker == *worker)
     }
@@ -180,6 +215,7 @@ impl Task {
     pub(super) fn push(&mut self, vote: u64, cast: &Vote, own: bool) {
         self.ballots.push(Ballot {
             worker: cast.worker,
+            via: cast.via.clone(),
             outcome: cast.outcome,
             vote,
             own,
@@ -187,7 +223,7 @@ impl Task {
             passed: false,
             // Who was not asked may be anyone's mate.
             referee: (self.probe.is_some() || self.state == State::Disputed)
-                && self.wanted.as_ref().is_some_and(|one| one.from.among.contains(&cast.worker)),
+                && self.wanted.as_ref().is_some_and(|one| one.from.among.contains(cast.hand())),
         });
     }
 
@@ -260,6 +296,8 @@ impl Task {
         let lists = self.acceptance.as_ref().map_or(0, |one| {
             (one.agreed.capacity() + one.outvoted.capacity()) * size_of::<PeerId>()
         });
-        size_of::<Self>() + lists + self.ballots.capacity() * size_of::<Ballot>()
+        let via: usize = self.ballots.iter().map(|one| one.via.capacity()).sum();
+        let ballots = self.ballots.capacity() * size_of::<Ballot>();
+        size_of::<Self>() + lists + ballots + via * size_of::<PeerId>()
     }
 }

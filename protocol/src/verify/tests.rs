@@ -230,7 +230,7 @@ impl World {
 
     fn say(&mut self, worker: PeerId, task: TaskIndex, outcome: Outcome) -> Taken {
         let root = Hash(self.random.draw());
-        let vote = Vote { worker, outcome, root, id: task_id(task) };
+        let vote = Vote { worker, via: Vec::new(), outcome, root, id: task_id(task) };
         let taken = self.verifier.vote(self.now, task, vote, &mut self.standings);
         self.settle();
         self.verifier.advance(self.now, &mut self.standings);

@@ -1,6 +1,6 @@
 //! First-m voting: the first outcome that enough distinct peers agree on, and nothing else.
 
-use super::{Basis, State, Verifier, task::Ballot};
+use super::{Basis, State, Verifier, task::{Ballot, Task}};
 use crate::{
     pool::{TaskIndex, Want},
     result::Outcome,
@@ -31,7 +31,7 @@ impl Verifier {
     }
 }
 
+/// Votes for an outcome that nobody has had part in two of.
 fn agreeing(ballots: &[Ballot], outcome: &Outcome) -> u32 {
-    let count = ballots.iter().filter(|ballot| ballot.outcome == *outcome).count();
-    u32::try_from(count).unwrap_or(u32::MAX)
+    u32::try_from(Task::independent(ballots.iter(), outcome).len()).unwrap_or(u32::MAX)
 }

@@ -11,8 +11,9 @@ use crate::{
     crypto::Keypair,
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
     limits::{BATCH_CLOSE, MAX_BATCH},
+    path::{Hop, Trail},
     record::{Change, Key, Record},
-    result::{Commit, Opened, Output, Reveal},
+    result::{Commit, Opened, Reveal},
     task::{Input, Program},
     time::Timestamp,
     wire::Frame,
@@ -38,7 +39,24 @@ pub(super) struct Foreign {
     /// The next batch's number. It starts at the clock, so that a worker that forgot its last
     /// number in a crash never uses one again.
     sequence: u64,
-    pub(super) unacked: BTreeMap<u64, (Commit, Vec<Opened>)>,
+    pub(super) unacked: BTreeMap<u64, Unacked>,
+    /// The ways of the leases that results are owed under.
+    paths: BTreeMap<LeaseId, Vec<Hop>>,
+    pub(super) submitter: Option<PeerId>,
+    /// Whether the source says that it has no way to the submitter.
+    pub(super) away: bool,
+    /// Batches that had to be brought round the source.
+    pub(super) dropped: u32,
+}
+
+/// A batch that is not acknowledged.
+#[derive(Debug)]
+pub(super) struct Unacked {
+    pub(super) commit: Commit,
+    pub(super) opened: Vec<Opened>,
+    pub(super) sent: Option<Timestamp>,
+    /// When it was brought round the source.
+    pub(super) detoured: Option<Timestamp>,
 }
 
 /// The frame that opens `commit`.
@@ -56,6 +74,10 @@ impl Foreign {
             since: now,
             sequence: now.0,
             unacked: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            submitter: None,
+            away: false,
+            dropped: 0,
         }
     }
 
@@ -72,9 +94,43 @@ impl Foreign {
     }
 
     /// Takes back a stored batch.
-    pub(super) fn keep(&mut self, commit: Commit, opened: Vec<Opened>) {
+    pub(super) fn keep(&mut self, commit: Commit, opened: Vec<Opened>, trails: Vec<Trail>) {
         self.sequence = self.sequence.max(commit.sequence + 1);
-        self.unacked.insert(commit.sequence, (commit, opened));
+        self.submitter = self.submitter.or(opened.first().map(|one| one.leaf.submitter));
+        for trail in trails {
+            if let Some(lease) = trail.lease() {
+                self.paths.insert(lease, trail.hops);
+            }
+        }
+        let batch = Unacked { commit, opened, sent: None, detoured: None };
+        self.unacked.insert(batch.commit.sequence, batch);
+    }
+
+    /// A lease came this way.
+    pub(super) fn came_by(&mut self, lease: LeaseId, submitter: PeerId, path: Vec<Hop>) {
+        self.submitter = Some(submitter);
+        if path.len() > 1 {
+            self.paths.insert(lease, path);
+        }
+    }
+
+    /// The ways of the leases of these results, as far as they lead through a relay.
+    pub(super) fn trails(&self, opened: &[Opened]) -> Vec<Trail> {
+        let leases: BTreeSet<LeaseId> = opened.iter().map(|one| one.leaf.lease).collect();
+        let paths = leases.iter().filter_map(|lease| self.paths.get(lease));
+        paths.map(|hops| Trail { parent: None, hops: hops.clone() }).collect()
+    }
+
+    /// Forgets the ways of leases that nothing is owed under any more.
+    fn forget_paths(&mut self) {
+        if self.paths.is_empty() {
+            return;
+        }
+        let unacked = self.unacked.values().flat_map(|batch| &batch.opened);
+        let owed: BTreeSet<LeaseId> =
+            unacked.chain(&self.results).map(|one| one.leaf.lease).collect();
+        let open = &self.open;
+        self.paths.retain(|lease, _| open.contains_key(lease) || owed.contains(lease));
     }
 
     /// Whether nothing of the job is left to do or to say.
@@ -86,15 +142,15 @@ impl Foreign {
     /// concluded is no result: a new lease, which may come ahead of the acknowledgement, asks for
     /// another try.
     pub(super) fn delivered(&self) -> BTreeSet<TaskId> {
-        let unacked = self.unacked.values().flat_map(|(_, opened)| opened);
+        let unacked = self.unacked.values().flat_map(|batch| &batch.opened);
         let all = self.results.iter().chain(unacked).map(|one| &one.leaf);
         all.filter(|leaf| leaf.status.is_conclusive()).map(|leaf| leaf.task).collect()
     }
 
     /// Whether `output` is that of a result which is not acknowledged.
     pub(super) fn owes(&self, output: &Hash) -> bool {
-        let mut opened = self.unacked.values().flat_map(|(_, opened)| opened);
-        opened.any(|one| matches!(one.output, Output::Blob { hash, .. } if hash == *output))
+        let mut opened = self.unacked.values().flat_map(|batch| &batch.opened);
+        opened.any(|one| one.output.blob() == Some(*output))
     }
 
     /// Tasks that wait to be computed.
@@ -230,6 +286,13 @@ impl Foreign {
         self.results.push(opened);
     }
 
+    /// A batch went to the source.
+    pub(super) fn sent(&mut self, now: Timestamp, sequence: u64) {
+        if let Some(batch) = self.unacked.get_mut(&sequence) {
+            batch.sent = Some(now);
+        }
+    }
+
     pub(super) fn open_results(&self) -> usize {
         self.results.len()
     }
@@ -256,20 +319,40 @@ impl Foreign {
             source,
             commit: commit.clone(),
             opened: opened.clone(),
+            trails: self.trails(&opened),
         }));
         for one in &opened {
             self.release(&one.leaf.lease, records, source);
         }
         let frame = reveal(&commit, &opened);
-        self.unacked.insert(commit.sequence, (commit.clone(), opened));
+        let batch = Unacked { commit: commit.clone(), opened, sent: None, detoured: None };
+        self.unacked.insert(commit.sequence, batch);
         (commit, frame)
     }
 
+    /// The submitter has every batch up to `highest`.
     pub(super) fn acked(&mut self, highest: u64, records: &mut Vec<Change>, source: PeerId) {
         let kept = self.unacked.split_off(&highest.saturating_add(1));
-        for (sequence, (commit, _)) in core::mem::replace(&mut self.unacked, kept) {
-            records.push(Change::Delete(Key::batch(&source, &commit.job, sequence)));
+        for (sequence, batch) in core::mem::replace(&mut self.unacked, kept) {
+            records.push(Change::Delete(Key::batch(&source, &batch.commit.job, sequence)));
         }
+        self.forget_paths();
+    }
+
+    /// The submitter has the batch with this root, which came to it through relays: the numbers of
+    /// others' batches mean nothing to it. Says whether the batch had gone another way.
+    pub(super) fn acked_one(
+        &mut self,
+        root: &Hash,
+        records: &mut Vec<Change>,
+        source: PeerId,
+    ) -> Option<bool> {
+        let hit = |(_, batch): &(&u64, &Unacked)| batch.commit.root == *root;
+        let sequence = self.unacked.iter().find(hit).map(|(sequence, _)| *sequence)?;
+        let batch = self.unacked.remove(&sequence)?;
+        records.push(Change::Delete(Key::batch(&source, &batch.commit.job, sequence)));
+        self.forget_paths();
+        Some(batch.detoured.is_some())
     }
 
     /// Deletes every record of the job.

@@ -6,6 +6,8 @@ use alloc::{collections::BTreeMap, vec, vec::Vec};
 
 use super::*;
 use crate::{
+    crypto::Signature,
+    path::Hop,
     limits::{BATCH_CLOSE, MAX_LEASE_TASKS},
     record::Key,
     result::{Commit, Reveal, VerifiedBatch},
@@ -56,8 +58,19 @@ fn lease(from: u8, of: u8, name: u16, tasks: core::ops::Range<u16>) -> Lease {
         tasks: tasks.map(|number| leased(&program, number_input(number))).collect(),
         program,
         lasts_ms: 30_000,
-        path: vec![source(from)],
+        path: vec![hop(from, LeaseId(id))],
     }
+}
+
+/// A hop as it is handed to the machine, which does not look at signatures.
+fn hop(giver: u8, lease: LeaseId) -> Hop {
+    Hop { giver: source(giver), lease, root: Hash([0; 32]), signature: Signature([0; 64]) }
+}
+
+/// A source's word, as it is handed to the machine, which does not look at signatures.
+fn ack(peer: PeerId, job: JobId, highest: u64) -> Input {
+    let (root, signature) = (Hash([0; 32]), Signature([0; 64]));
+    Input::Ack { peer, ack: Ack { job, root, highest, signature } }
 }
 
 /// A worker with its disk and everything it did.
@@ -91,6 +104,7 @@ impl Bench {
 
     fn worker(slots: u32, seed: u8) -> Worker {
         let lending = Lending {
+            relays: false,
             slots,
             memory: 1 << 30,
             accept: offer::Accept::All,
@@ -142,6 +156,7 @@ impl Bench {
                 }
                 Effect::Kill(attempt) => self.running.retain(|(running, _)| *running != attempt),
                 Effect::Violation(_, what) => self.violations.push(what),
+                Effect::HandOn(..) | Effect::Reach(_) | Effect::Hop { .. } => {}
             }
         }
         assert!(self.running.len() <= self.slots as usize);
@@ -155,7 +170,8 @@ impl Bench {
     }
 
     fn lease(&mut self, lease: Lease) {
-        self.step(Input::Lease { peer: *lease.path.last().unwrap(), lease });
+        let peer = lease.path.last().unwrap().giver;
+        self.step(Input::Lease { peer, lease, hand_on: false });
         self.fetch();
     }
 
@@ -296,15 +312,15 @@ fn what_is_not_acknowledged_is_said_again_in_order() {
     let sequences: Vec<u64> = said.iter().map(|batch| batch.commit().sequence).collect();
     assert!(sequences.is_sorted());
     assert_eq!(bench.disk.len(), 4, "four batches, no lease: {:?}", bench.disk.keys());
-    bench.step(Input::Ack { peer: source(1), job: job(1), highest: sequences[1] });
+    bench.step(ack(source(1), job(1), sequences[1]));
     assert_eq!(bench.disk.len(), 2);
     // Nobody else's word counts.
-    bench.step(Input::Ack { peer: source(2), job: job(1), highest: u64::MAX });
+    bench.step(ack(source(2), job(1), u64::MAX));
     assert_eq!(bench.disk.len(), 2);
     bench.step(Input::Down { peer: source(1) });
     bench.up(1);
     assert_eq!(bench.batches(), said[2..]);
-    bench.step(Input::Ack { peer: source(1), job: job(1), highest: u64::MAX });
+    bench.step(ack(source(1), job(1), u64::MAX));
     assert!(bench.disk.is_empty());
 }
 
@@ -327,14 +343,15 @@ fn results_for_a_source_that_is_away_are_kept_and_no_more_than_bounds_allow() {
 #[test]
 fn a_lease_that_breaks_a_rule_is_a_violation() {
     let good = || lease(1, 1, 1, 0..3);
-    let me = Keypair::from_seed(&[100; 32]).peer_id();
+    let giver = Keypair::from_seed(&[100; 32]).peer_id();
     let (mut renamed, mut foreign, mut looped) = (good(), good(), good());
     renamed.tasks[1].task = TaskId([7; 32]);
     foreign.submitter = source(2);
-    looped.path = vec![source(1), me, source(1)];
+    let mine = Hop { giver, ..hop(1, looped.lease) };
+    looped.path = vec![hop(1, looped.lease), mine, hop(1, looped.lease)];
     let (mut twice, mut detour, mut other) = (good(), good(), good());
     twice.tasks.push(twice.tasks[0].clone());
-    detour.path = vec![source(1), source(2)];
+    detour.path = vec![hop(1, detour.lease), hop(2, detour.lease)];
     other.program.args.push("x".into());
     let refused = [
         (renamed, "a lease whose task ids are not its tasks'"),
@@ -345,7 +362,7 @@ fn a_lease_that_breaks_a_rule_is_a_violation() {
     ];
     let mut bench = Bench::ready(1, 1);
     for (lease, what) in refused {
-        bench.step(Input::Lease { peer: source(1), lease });
+        bench.step(Input::Lease { peer: source(1), lease, hand_on: false });
         assert_eq!(core::mem::take(&mut bench.violations), [what]);
     }
     assert!(
@@ -356,6 +373,7 @@ fn a_lease_that_breaks_a_rule_is_a_violation() {
     bench.lease(good());
     assert_eq!(core::mem::take(&mut bench.violations), ["a lease or task that is given twice"]);
     other.lease = LeaseId([9; 32]);
+    other.path[0].lease = other.lease;
     for task in &mut other.tasks {
         task.task = other.program.task_id(&task.input.hash());
     }
@@ -441,8 +459,8 @@ fn sources_take_turns_and_so_do_the_jobs_of_one() {
 #[test]
 fn a_source_that_does_not_deliver_a_blob_spoils_its_own_tasks_only() {
     let mut bench = Bench::ready(1, 2);
-    bench.step(Input::Lease { peer: source(1), lease: lease(1, 1, 1, 0..2) });
-    bench.step(Input::Lease { peer: source(2), lease: lease(2, 2, 2, 0..2) });
+    bench.step(Input::Lease { peer: source(1), lease: lease(1, 1, 1, 0..2), hand_on: false });
+    bench.step(Input::Lease { peer: source(2), lease: lease(2, 2, 2, 0..2), hand_on: false });
     let module = Hash::of(b"module");
     assert_eq!(core::mem::take(&mut bench.fetches), [(module, source(1))], "asked for once");
     bench.step(Input::Blob { hash: module, here: false });
@@ -476,7 +494,7 @@ fn jobs_that_are_over_make_room_for_new_ones() {
         let of = one.job;
         bench.lease(one);
         bench.execute();
-        bench.step(Input::Ack { peer: source(1), job: of, highest: u64::MAX });
+        bench.step(ack(source(1), of, u64::MAX));
     }
     assert!(!bench.sent.iter().any(|(_, frame)| matches!(frame, Frame::Refuse(_))));
     assert!(bench.worker.jobs.len() <= MAX_FOREIGN_JOBS);

@@ -340,6 +340,9 @@ impl Life {
             Effect::Advertise(bytes) => {
                 let _ = self.net.publish_advert(bytes);
             }
+            Effect::Reach(peer) => {
+                let _ = self.net.reach(peer);
+            }
             Effect::Submitted(_) | Effect::Changed(_) | Effect::Caught { .. } => {}
         }
     }
@@ -464,6 +467,7 @@ fn listen(address: IpAddr) -> String {
 
 fn machines(settings: &Settings, agent: String) -> Config {
     let lending = Lending {
+        relays: false,
         slots: settings.slots,
         memory: MEMORY,
         accept: Accept::All,

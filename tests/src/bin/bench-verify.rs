@@ -72,7 +72,7 @@ fn footprint() -> String {
     for task in 0..TASKS as u32 / 2 {
         let worker = id(1 + (task % PEERS as u32) as u8);
         let (root, id) = (Hash(entropy.draw()), TaskId(entropy.draw()));
-        let vote = Vote { worker, outcome, root, id };
+        let vote = Vote { worker, via: Vec::new(), outcome, root, id };
         let _ = verifier.vote(now, task, vote, &mut standings);
         drop(verifier.take_effects());
     }

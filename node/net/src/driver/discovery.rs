@@ -82,6 +82,18 @@ impl Driver {
         }
     }
 
+    /// Looks for a peer that is wanted by name.
+    pub(super) fn reach(&mut self, peer: PeerId) {
+        if self.peers.contains_key(&peer) || peer == self.shared.id {
+            return;
+        }
+        let now = Instant::now();
+        if !self.book.want(peer, now) {
+            self.swarm.behaviour_mut().kad.get_closest_peers(names::to_libp2p(&peer));
+        }
+        self.dial_due(now);
+    }
+
     /// Enters a peer that someone else told of. Tells whether it is news.
     fn hear_of(&mut self, peer: libp2p::PeerId, addresses: &[Multiaddr], from: Instant) -> bool {
         let Some(name) = names::from_libp2p(&peer) else { return false };

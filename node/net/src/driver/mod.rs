@@ -262,6 +262,7 @@ impl Driver {
             }
             Command::Publish(bytes) => self.publish(bytes),
             Command::Dial(address) => self.dial_once(address),
+            Command::Reach(peer) => self.reach(peer),
             Command::Disconnect { peer, reason } => self.refuse(peer, reason),
             Command::Peers(reply) => {
                 // Whoever asked may have stopped waiting.

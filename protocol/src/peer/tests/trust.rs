@@ -134,7 +134,7 @@ fn an_output_is_for_whom_it_was_computed() {
         micros: 0,
     }];
     let commit = Commit::sign(&key(ME), JobId([2; 32]), 1, &opened);
-    let record = Record::Batch { source: id(1), commit, opened };
+    let record = Record::Batch { source: id(1), commit, opened, trails: Vec::new() };
     bench.disk.insert(record.key(), record);
     bench.restart();
     let output = Hash::of(b"output");

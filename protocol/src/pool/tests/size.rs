@@ -11,7 +11,7 @@ fn run(count: u32, need: u32, workers: u8) -> usize {
     let mut inputs = Vec::new();
     for worker in 1..=workers {
         inputs.push(Input::Joined { worker: peer(worker), slots: 4, own: false, reserved: false });
-        inputs.push(Input::Credit { worker: peer(worker), tasks: 1024 });
+        inputs.push(Input::Credit { worker: peer(worker), tasks: 1024, below: 0 });
     }
     loop {
         for input in inputs.drain(..) {

@@ -88,7 +88,7 @@ impl Model {
                         own: false,
                         reserved: false,
                     });
-                    self.step(Input::Credit { worker: peer(worker), tasks: spec.window });
+                    self.step(Input::Credit { worker: peer(worker), tasks: spec.window, below: 0 });
                 }
                 Event::Result(worker, task) => {
                     self.step(Input::Returned { worker: peer(worker), task, wants: want(task, 0) })

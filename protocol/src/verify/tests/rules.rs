@@ -288,6 +288,7 @@ pub(super) fn stored(world: &World) -> Verifier {
     let mut restored = Verifier::new(world.verifier.config, ME, [99; 32]);
     for (index, task) in &world.verifier.tasks {
         let vote = |ballot: &task::Ballot| Vote {
+            via: Vec::new(),
             worker: ballot.worker,
             outcome: ballot.outcome,
             root: Hash([0; 32]),

@@ -81,7 +81,7 @@ impl Model {
             Op::Pass { millis } => self.bench.pass(MS * u32::try_from(millis).unwrap()),
             Op::Ack { from } if self.up.contains(&from) => {
                 let highest = self.highest.get(&from).copied().unwrap_or(0);
-                self.bench.step(Input::Ack { peer: source(from), job: job(from), highest });
+                self.bench.step(ack(source(from), job(from), highest));
             }
             Op::Cancel { from, task } if self.up.contains(&from) => {
                 let task = lease(from, from, 0, task..task + 1).tasks[0].task;
@@ -175,7 +175,7 @@ impl Model {
         assert!(self.owed.is_empty(), "lost: {:?}", self.owed);
         assert_eq!(self.bench.violations, [""; 0]);
         for from in 1..3 {
-            self.bench.step(Input::Ack { peer: source(from), job: job(from), highest: u64::MAX });
+            self.bench.step(ack(source(from), job(from), u64::MAX));
         }
         assert!(self.bench.disk.is_empty(), "left over: {:?}", self.bench.disk);
     }

@@ -3,6 +3,7 @@
 use bayan_protocol::{
     crypto::Keypair,
     id::{Hash, JobId, LeaseId},
+    path::Errand,
     result::{Leaf, Opened, Output, output_commit},
     task::{DataFile, Input, Limits, PROFILE_V1, Program, Status},
     wire::{Lease, LeasedTask},
@@ -64,17 +65,37 @@ pub(crate) fn leased(program: &Program, input: Input) -> LeasedTask {
     LeasedTask { task: program.task_id(&input.hash()), input }
 }
 
-/// A lease of `inputs` straight from the submitter.
+/// A lease of `inputs` straight from the submitter to the worker.
 pub(crate) fn lease(program: Program, inputs: Vec<Input>) -> Lease {
-    Lease {
-        lease: LEASE,
-        job: JOB,
-        submitter: submitter().peer_id(),
-        lasts_ms: 30_000,
-        path: vec![submitter().peer_id()],
-        tasks: inputs.into_iter().map(|input| leased(&program, input)).collect(),
-        program,
+    let tasks: Vec<LeasedTask> =
+        inputs.into_iter().map(|input| leased(&program, input)).collect();
+    let errand = Errand { job: JOB, submitter: submitter().peer_id() };
+    let ids = tasks.iter().map(|one| one.task);
+    let hop = errand.hand(&submitter(), None, LEASE, &worker().peer_id(), ids);
+    let path = vec![hop];
+    Lease { lease: LEASE, job: JOB, submitter: errand.submitter, lasts_ms: 30_000, path, tasks, program }
+}
+
+/// A lease of `inputs` that went through so many relays on its way to the worker.
+pub(crate) fn handed_on(program: Program, inputs: Vec<Input>, relays: u8) -> Lease {
+    let mut lease = lease(program, inputs);
+    let errand = lease.errand();
+    let keys: Vec<Keypair> = (0..=relays).map(relay).collect();
+    let name = |at: usize| if at == 0 { LEASE } else { LeaseId([0x40 + at as u8; 32]) };
+    lease.path.clear();
+    for (at, key) in keys.iter().enumerate() {
+        let to = keys.get(at + 1).map_or(worker().peer_id(), Keypair::peer_id);
+        let parent = at.checked_sub(1).map(name);
+        let ids = lease.tasks.iter().map(|one| one.task);
+        lease.path.push(errand.hand(key, parent, name(at), &to, ids));
     }
+    lease.lease = name(relays.into());
+    lease
+}
+
+/// Relay number `at`, from 1; the submitter is number 0.
+fn relay(at: u8) -> Keypair {
+    if at == 0 { submitter() } else { Keypair::from_seed(&[0x70 + at; 32]) }
 }
 
 /// The worker's result number `place`: the square of the input.

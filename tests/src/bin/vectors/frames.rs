@@ -190,6 +190,7 @@ fn kind(frame: &Frame) -> &'static str {
 
 pub(crate) fn hello() -> Hello {
     Hello {
+        relays: 0,
         versions: vec![1],
         agent: "bayan/0.1.0".into(),
         profiles: vec![PROFILE_V1.into()],
@@ -218,9 +219,9 @@ fn frames() -> Vec<Case> {
         frame("hello with as much as fits", &Frame::Hello(many)),
         frame("offer", &Frame::Offer(offer)),
         frame("ask", &Frame::Ask),
-        frame("credit", &Frame::Credit(Credit { tasks: 16 })),
-        frame("credit withdrawn", &Frame::Credit(Credit { tasks: 0 })),
-        frame("credit above what is honoured", &Frame::Credit(Credit { tasks: u32::MAX })),
+        frame("credit", &Frame::Credit(Credit { tasks: 16, below: 0 })),
+        frame("credit withdrawn", &Frame::Credit(Credit { tasks: 0, below: 0 })),
+        frame("credit above what is honoured", &Frame::Credit(Credit { tasks: u32::MAX, below: 0 })),
     ];
     cases.extend(leases());
     cases.extend(refusals());
@@ -243,13 +244,9 @@ fn leases() -> Vec<Case> {
         cast::inline(b""),
         Input::Blob { hash: Hash::of(b"big"), len: 1 << 20 },
     ];
-    let mut relayed = cast::lease(cast::full(), inputs);
-    relayed.path.push(cast::stranger().peer_id());
+    let mut relayed = cast::handed_on(cast::full(), inputs, 1);
     relayed.lasts_ms = 20_000;
-    let mut deep = cast::lease(cast::bare(), vec![cast::inline(b"0\n")]);
-    deep.path = [[1; 32], [2; 32], [3; 32], [4; 32], [5; 32], [6; 32], [7; 32], [8; 32]]
-        .map(|seed| Keypair::from_seed(&seed).peer_id())
-        .to_vec();
+    let deep = cast::handed_on(cast::bare(), vec![cast::inline(b"0\n")], 7);
     let longest = cast::lease(cast::bare(), vec![cast::inline(&[0; 16 << 10])]);
     let (head, task) = open_ended(&Frame::Lease(cast::lease(cast::bare(), Vec::new())));
     let most = Case::valid("lease of as many tasks as fit")

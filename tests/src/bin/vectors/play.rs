@@ -148,6 +148,7 @@ impl Play {
         let outcome = Outcome { status: Status::Exited(0), output, fuel: 1000 };
         let root = step.get("root").and_then(Value::as_str).unwrap_or("");
         let vote = Vote {
+            via: Vec::new(),
             worker: peer(&step["by"]),
             outcome,
             root: Hash::of(root.as_bytes()),

@@ -251,7 +251,8 @@ fn lease_bounds() -> Vec<Case> {
     let (head, task) = open_ended(&Frame::Lease(empty.clone()));
     let head = [head, vec![0x99, 0x02, 0x01]].concat();
     let pathless = Lease { path: Vec::new(), ..of(bare.clone()) };
-    let deep = Lease { path: vec![cast::submitter().peer_id(); 9], ..of(bare.clone()) };
+    let hop = cast::lease(bare.clone(), vec![cast::inline(b"0\n")]).path.remove(0);
+    let deep = Lease { path: vec![hop; 9], ..of(bare.clone()) };
     let long = cast::lease(bare.clone(), vec![cast::inline(&[0; (16 << 10) + 1])]);
     let huge = Input::Blob { hash: Hash::of(b"huge"), len: (4 << 30) + 1 };
     let items = MAX_PROGRAM_ITEMS + 1;

@@ -1,0 +1,585 @@
+//! Work taken in bulk and handed on: what a peer does for the peers below it.
+//!
+//! A relay is a worker whose engine is other peers. What it leases from upstream goes into the same
+//! `pool` that a submitter's tasks are in; the peers below it, and its own slots, lease from there. Their
+//! results keep their signatures and go upstream in batches, with the way that each lease came; what the
+//! submitter acknowledges goes back down. The machine decides nothing about whether a result is right.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `job` | one job's tasks: leased from upstream, handed on |
+//! | `bundles` | results on their way up |
+//! | `restart` | what is taken back from the store |
+
+mod bundles;
+mod job;
+mod restart;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    vec::Vec,
+};
+use core::time::Duration;
+
+use crate::{
+    batch::Batch,
+    crypto::Keypair,
+    entropy::Entropy,
+    id::{Hash, JobId, LeaseId, PeerId},
+    limits::{MAX_FOREIGN_JOBS, MAX_LEASE_TASKS, RENEW},
+    path::{Errand, Trail},
+    pool,
+    result::{Ack, VerifiedBatch},
+    time::Timestamp,
+    wire::{Cancel, Frame, Lease, Offer, Reason, Refuse, Renew, Route},
+};
+pub use bundles::{PATIENCE, way_round};
+use job::Job;
+
+/// A peer that asked for work is thought idle for this long.
+const IDLE: Duration = Duration::from_secs(35);
+/// Work that a relay would like to hold, in windows of those below it: a store for when the link is slow.
+const BULK: u32 = 8;
+/// Without anyone below that takes work, what is held is given back after this long.
+const ALONE: Duration = Duration::from_secs(5);
+
+/// What happens to the relay.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A peer is connected; this one's own slots are, too.
+    Up {
+        /// Who.
+        peer: PeerId,
+        /// Tasks that it computes at once.
+        slots: u32,
+    },
+    /// A peer is gone.
+    Down {
+        /// Who.
+        peer: PeerId,
+    },
+    /// A peer is idle and asks for work.
+    Asked {
+        /// Who.
+        peer: PeerId,
+    },
+    /// How many tasks a peer may hold.
+    Credit {
+        /// Who.
+        peer: PeerId,
+        /// Tasks, for each job.
+        tasks: u32,
+        /// Tasks computed at once by it and those below it; 0 if it hands nothing on.
+        below: u32,
+    },
+    /// A peer takes no work of a job.
+    Refused {
+        /// Who.
+        peer: PeerId,
+        /// Which job.
+        job: JobId,
+    },
+    /// A peer still works on these leases.
+    Renew {
+        /// Who.
+        peer: PeerId,
+        /// Which.
+        leases: Vec<LeaseId>,
+    },
+    /// A source has work that may be handed on.
+    Offered {
+        /// Who.
+        peer: PeerId,
+        /// What.
+        offer: Offer,
+    },
+    /// A source hands over tasks that are to be handed on; path and ids have been checked.
+    Lease {
+        /// Who.
+        peer: PeerId,
+        /// What.
+        lease: Lease,
+    },
+    /// A source no longer wants work.
+    Cancel {
+        /// Who.
+        peer: PeerId,
+        /// What.
+        cancel: Cancel,
+    },
+    /// The submitter has stored a batch; its signature has been checked.
+    Ack {
+        /// Who brought its word.
+        from: PeerId,
+        /// Its word.
+        ack: Ack,
+    },
+    /// Results from below, with the trails of those that did not come from their worker under a lease
+    /// of this peer's. The batch has been checked, trails have not.
+    Results {
+        /// Who sent them.
+        from: PeerId,
+        /// What.
+        batch: VerifiedBatch,
+        /// The ways of their leases.
+        trails: Vec<Trail>,
+    },
+    /// A source tells how it is connected towards the submitter.
+    Route {
+        /// Who.
+        peer: PeerId,
+        /// What.
+        route: Route,
+    },
+    /// An output that was to be fetched is here, or is not to be had.
+    Blob {
+        /// Which.
+        hash: Hash,
+        /// Whether it is here.
+        here: bool,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// What the relay wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Say this to that peer.
+    Send(PeerId, Frame),
+    /// Get this blob from that peer.
+    Fetch {
+        /// Which.
+        hash: Hash,
+        /// Its length.
+        len: u64,
+        /// From whom.
+        from: PeerId,
+    },
+    /// The peer broke the protocol in this way.
+    Violation(PeerId, &'static str),
+    /// This peer is to be reached, to bring results to it.
+    Reach(PeerId),
+    /// A hop brought results to the submitter and its word back, or did not.
+    Hop {
+        /// Who.
+        peer: PeerId,
+        /// How.
+        outcome: HopOutcome,
+    },
+}
+
+/// What became of something that was given to a hop to pass on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HopOutcome {
+    /// The submitter acknowledged it.
+    Delivered,
+    /// It had to be brought round the hop.
+    Dropped,
+}
+
+/// A peer that may work below this one.
+#[derive(Debug, Clone, Copy)]
+struct Below {
+    slots: u32,
+    window: u32,
+    /// Slots of it and those below it, as it says; 0 if it hands nothing on.
+    below: u32,
+    /// When it last said that it is idle.
+    asked: Option<Timestamp>,
+}
+
+/// What a relay would take of one source for those below it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Tasks that it would hold.
+    pub tasks: u32,
+    /// Tasks that are computed at once below it.
+    pub slots: u32,
+}
+
+/// The machine. See the module's head for what it decides.
+pub struct Relay {
+    key: Keypair,
+    me: PeerId,
+    entropy: Entropy,
+    /// Whether work is handed on at all.
+    allowed: bool,
+    below: BTreeMap<PeerId, Below>,
+    /// Jobs that sources have offered, and by whom.
+    offers: BTreeMap<JobId, (Offer, BTreeSet<PeerId>)>,
+    jobs: BTreeMap<JobId, Job>,
+    renewed: Timestamp,
+    out: Batch<Effect>,
+}
+
+impl Relay {
+    /// A relay with nothing to do; one that is not `allowed` never has.
+    pub fn new(key: Keypair, allowed: bool, entropy: Entropy) -> Self {
+        Self {
+            me: key.peer_id(),
+            key,
+            entropy,
+            allowed,
+            below: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            renewed: Timestamp(0),
+            out: Batch::default(),
+        }
+    }
+
+    /// Takes one input and says what is to be stored and done.
+    pub fn step(&mut self, now: Timestamp, input: Input) -> Batch<Effect> {
+        match input {
+            Input::Up { peer, slots } => self.up(now, peer, slots),
+            Input::Down { peer } => self.down(now, &peer),
+            Input::Asked { peer } => self.asked(now, peer),
+            Input::Credit { peer, tasks, below } => self.credit(now, peer, tasks, below),
+            Input::Refused { peer, job } => self.refused(now, &peer, &job),
+            Input::Renew { peer, leases } => self.renew_below(now, peer, &leases),
+            Input::Offered { peer, offer } => self.offered(now, peer, offer),
+            Input::Lease { peer, lease } => self.leased(now, peer, lease),
+            Input::Cancel { peer, cancel } => self.cancelled(now, &peer, &cancel),
+            Input::Ack { from, ack } => self.acked(&from, &ack),
+            Input::Results { from, batch, trails } => self.results(now, from, &batch, &trails),
+            Input::Route { peer, route } => self.routed(now, &peer, &route),
+            Input::Blob { hash, here } => self.blob(now, &hash, here),
+            Input::Tick => self.tick(now),
+        }
+        self.deliver(now);
+        core::mem::take(&mut self.out)
+    }
+
+    /// When the relay next wants a tick, and what for.
+    pub fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
+        let renew = (!self.jobs.is_empty()).then(|| (self.renewed + RENEW, "lease renewal upstream"));
+        self.jobs.values().filter_map(Job::next_wake).chain(renew).min()
+    }
+
+    /// Whether a lease of `job` goes to those below.
+    pub fn hands_on(&self, job: &JobId) -> bool {
+        self.jobs.get(job).is_some_and(|job| job.has_takers())
+    }
+
+    /// Whether the job passes through here.
+    pub fn knows(&self, job: &JobId) -> bool {
+        self.jobs.contains_key(job)
+    }
+
+    /// Whose the job is that passes through here.
+    pub fn errand(&self, job: &JobId) -> Option<Errand> {
+        self.jobs.get(job).map(|job| job.errand)
+    }
+
+    /// Jobs that pass through here.
+    pub fn jobs(&self) -> impl Iterator<Item = &JobId> {
+        self.jobs.keys()
+    }
+
+    /// The window that `peer` gave, and the slots below it.
+    pub fn window_of(&self, peer: &PeerId) -> Option<(u32, u32)> {
+        self.below.get(peer).map(|one| (one.window, one.below))
+    }
+
+    /// Whether `output` belongs to a result that is on its way up: whoever takes it may have it.
+    pub fn owes(&self, output: &Hash) -> bool {
+        self.jobs.values().any(|job| job.owes(output))
+    }
+
+    /// Whether the job's tasks below need `hash`, so that `peer`, who works on it, may have it.
+    pub fn feeds(&self, peer: &PeerId, hash: &Hash) -> bool {
+        self.jobs.values().any(|job| job.feeds(peer, hash))
+    }
+
+    /// What is wanted of each source for those below.
+    pub fn demands(&self) -> BTreeMap<PeerId, Demand> {
+        let mut demands: BTreeMap<PeerId, Demand> = BTreeMap::new();
+        for (id, job) in &self.jobs {
+            let Some((_, sources)) = self.offers.get(id) else { continue };
+            let Demand { tasks, slots } = job.demand(&self.me);
+            let many = u32::try_from(sources.len()).unwrap_or(1).max(1);
+            for source in sources {
+                let demand = demands.entry(*source).or_default();
+                demand.tasks = demand.tasks.saturating_add(tasks.saturating_mul(BULK).div_ceil(many));
+                demand.slots = demand.slots.saturating_add(slots);
+            }
+        }
+        demands
+    }
+
+    /// Tasks computed at once by those below, each counted once; for adverts.
+    pub fn slots_below(&self) -> u32 {
+        let active: BTreeSet<PeerId> =
+            self.jobs.values().flat_map(Job::takers).filter(|peer| *peer != self.me).collect();
+        active.iter().filter_map(|peer| self.below.get(peer)).fold(0, |sum, one| {
+            sum.saturating_add(one.slots)
+        })
+    }
+
+    fn up(&mut self, now: Timestamp, peer: PeerId, slots: u32) {
+        self.below.insert(peer, Below { slots, window: 0, below: 0, asked: None });
+        // What it is to bring upstream, and what of its work is settled already.
+        for job in self.jobs.values_mut() {
+            job.upstream_up(&peer);
+            job.reconnected(&peer, &mut self.out.effects);
+            job.tell_route(now, None, &mut self.out.effects);
+        }
+        self.renewed = Timestamp(0);
+    }
+
+    fn down(&mut self, now: Timestamp, peer: &PeerId) {
+        self.below.remove(peer);
+        for (_, sources) in self.offers.values_mut() {
+            sources.remove(peer);
+        }
+        let ids: Vec<JobId> = self.jobs.keys().copied().collect();
+        for id in ids {
+            self.in_pool(now, &id, pool::Input::Left { worker: *peer });
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.left(now, peer);
+                job.upstream_down(now, peer);
+                job.tell_route(now, None, &mut self.out.effects);
+            }
+        }
+        self.offers.retain(|id, (_, sources)| !sources.is_empty() || self.jobs.contains_key(id));
+    }
+
+    fn offered(&mut self, now: Timestamp, peer: PeerId, offer: Offer) {
+        if !self.allowed || (self.offers.len() >= MAX_FOREIGN_JOBS && !self.knows(&offer.job)) {
+            return;
+        }
+        let id = offer.job;
+        self.offers.entry(id).or_insert_with(|| (offer, BTreeSet::new())).1.insert(peer);
+        let idle = |one: &Below| one.asked.is_some_and(|asked| now < asked + IDLE);
+        let idle: Vec<PeerId> =
+            self.below.iter().filter(|(_, one)| idle(one)).map(|(peer, _)| *peer).collect();
+        for worker in idle {
+            self.offer(worker, &id);
+        }
+    }
+
+    fn asked(&mut self, now: Timestamp, peer: PeerId) {
+        let Some(below) = self.below.get_mut(&peer) else { return };
+        below.asked = Some(now);
+        let jobs: Vec<JobId> = self.offers.keys().copied().collect();
+        for job in jobs {
+            self.offer(peer, &job);
+        }
+    }
+
+    /// Offers a job to a peer, unless that would lead it back to where it came from.
+    fn offer(&mut self, peer: PeerId, id: &JobId) {
+        let Some((offer, sources)) = self.offers.get(id) else { return };
+        let behind = peer == self.me || sources.contains(&peer) || peer == offer.submitter;
+        let above = self.jobs.get(id).is_some_and(|job| job.is_above(&peer));
+        if !self.allowed || sources.is_empty() || above || (behind && peer != self.me) {
+            return;
+        }
+        self.out.effects.push(Effect::Send(peer, Frame::Offer(offer.clone())));
+        if peer != self.me {
+            let entropy = Entropy::new(&self.entropy.draw());
+            let job = self.jobs.entry(*id);
+            job.or_insert_with(|| Job::new(offer, entropy)).offered.insert(peer);
+        }
+    }
+
+    fn credit(&mut self, now: Timestamp, peer: PeerId, tasks: u32, below: u32) {
+        let Some(known) = self.below.get_mut(&peer) else { return };
+        (known.window, known.below) = (tasks, below);
+        if below > 0 {
+            known.slots = below;
+        }
+        let slots = known.slots;
+        let offered = |(_, job): &(&JobId, &Job)| job.offered.contains(&peer);
+        let ids: Vec<JobId> = self.jobs.iter().filter(offered).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.join(now, &id, peer, slots);
+            self.in_pool(now, &id, pool::Input::Credit { worker: peer, tasks, below });
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.credit(now, peer, tasks, slots);
+            }
+        }
+        self.engage_oneself(now);
+    }
+
+    /// Once anyone below takes work of a job, the own slots take their part of it from the same pool.
+    fn engage_oneself(&mut self, now: Timestamp) {
+        let own = self.below.get(&self.me).filter(|own| own.slots > 0).copied();
+        let Some(own) = own else { return };
+        let fresh = |(_, job): &(&JobId, &Job)| job.has_takers() && !job.offered.contains(&self.me);
+        let ids: Vec<JobId> = self.jobs.iter().filter(fresh).map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.offered.insert(self.me);
+            }
+            self.offer(self.me, &id);
+            self.credit(now, self.me, own.window, 0);
+        }
+    }
+
+    /// Lets a peer into a job's pool.
+    fn join(&mut self, now: Timestamp, id: &JobId, peer: PeerId, slots: u32) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        if !job.takers.contains_key(&peer) {
+            job.takers.insert(peer, Demand::default());
+            // For the pool they are like anybody: what they return settles no more than others' results.
+            let joined =
+                pool::Input::Joined { worker: peer, slots, own: false, reserved: false };
+            self.in_pool(now, id, joined);
+        }
+    }
+
+    fn refused(&mut self, now: Timestamp, peer: &PeerId, id: &JobId) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        job.offered.remove(peer);
+        job.left(now, peer);
+        self.in_pool(now, id, pool::Input::Left { worker: *peer });
+    }
+
+    fn renew_below(&mut self, now: Timestamp, peer: PeerId, leases: &[LeaseId]) {
+        let ids: Vec<JobId> = self.jobs.keys().copied().collect();
+        for id in ids {
+            let Some(job) = self.jobs.get(&id) else { continue };
+            let known: Vec<LeaseId> = leases.iter().filter_map(|lease| job.in_pool(lease)).collect();
+            for lease in known {
+                self.in_pool(now, &id, pool::Input::Renewed { worker: peer, lease });
+            }
+        }
+    }
+
+    fn leased(&mut self, now: Timestamp, peer: PeerId, lease: Lease) {
+        let (id, submitter) = (lease.job, lease.submitter);
+        let entropy = Entropy::new(&self.entropy.draw());
+        let offer = Offer {
+            job: id,
+            submitter,
+            profile: lease.program.profile.clone(),
+            memory: lease.program.limits.memory,
+        };
+        let job = self.jobs.entry(id).or_insert_with(|| Job::new(&offer, entropy));
+        let above: Vec<PeerId> = lease.path.iter().map(|hop| hop.giver).collect();
+        match job.take(peer, lease, &mut self.out.records) {
+            Ok(inputs) => {
+                for input in inputs {
+                    self.in_pool(now, &id, input);
+                }
+            }
+            Err(what) => self.out.effects.push(Effect::Violation(peer, what)),
+        }
+        // Whoever turns out to stand above is not handed what came through it.
+        for peer in above {
+            self.refused(now, &peer, &id);
+        }
+    }
+
+    fn cancelled(&mut self, now: Timestamp, peer: &PeerId, cancel: &Cancel) {
+        let id = cancel.job;
+        if cancel.tasks.is_empty() {
+            if let Some((_, sources)) = self.offers.get_mut(&id) {
+                sources.remove(peer);
+                if sources.is_empty() {
+                    self.offers.remove(&id);
+                }
+            }
+            // One source that is done with the job ends what came from it; the submitter ends it all.
+            let over = self.jobs.get(&id).is_some_and(|job| {
+                job.errand.submitter == *peer || !job.has_other_source(peer)
+            });
+            if over {
+                self.end(&id);
+            }
+            return;
+        }
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if let Some(input) = job.drop_tasks(peer, &cancel.tasks, &mut self.out.records) {
+            self.in_pool(now, &id, input);
+        }
+    }
+
+    fn end(&mut self, id: &JobId) {
+        let Some(job) = self.jobs.remove(id) else { return };
+        let over = Frame::Cancel(Cancel { job: *id, tasks: Vec::new() });
+        let send = |peer: &PeerId| Effect::Send(*peer, over.clone());
+        self.out.effects.extend(job.offered.iter().map(send));
+        self.offers.remove(id);
+        job.forget(*id, &mut self.out.records);
+    }
+
+    fn routed(&mut self, now: Timestamp, peer: &PeerId, route: &Route) {
+        if let Some(job) = self.jobs.get_mut(&route.job) {
+            job.tell_route(now, Some((*peer, route.away_ms)), &mut self.out.effects);
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        let ids: Vec<JobId> = self.jobs.keys().copied().collect();
+        for id in &ids {
+            self.in_pool(now, id, pool::Input::Tick);
+            self.give_back(now, id);
+        }
+        if self.renewed + RENEW <= now {
+            self.renewed = now;
+            self.renew_upstream();
+        }
+    }
+
+    /// Says upstream that what is held is still being worked on.
+    fn renew_upstream(&mut self) {
+        let mut leases: BTreeMap<PeerId, Vec<LeaseId>> = BTreeMap::new();
+        for job in self.jobs.values() {
+            for (source, lease) in job.held() {
+                leases.entry(source).or_default().push(lease);
+            }
+        }
+        for (source, leases) in leases {
+            for some in leases.chunks(MAX_LEASE_TASKS) {
+                let frame = Frame::Renew(Renew { leases: some.to_vec() });
+                self.out.effects.push(Effect::Send(source, frame));
+            }
+        }
+    }
+
+    /// What nobody here takes is not kept from others.
+    fn give_back(&mut self, now: Timestamp, id: &JobId) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        if job.is_stranded(now, ALONE) {
+            let sources = job.surrender(&mut self.out.records);
+            for source in sources {
+                let refuse =
+                    Refuse { job: Some(*id), reason: Reason::Busy, text: String::new() };
+                self.out.effects.push(Effect::Send(source, Frame::Refuse(refuse)));
+                if let Some((_, sources)) = self.offers.get_mut(id) {
+                    sources.remove(&source);
+                }
+            }
+        }
+        if self.jobs.get(id).is_some_and(Job::is_idle) {
+            self.jobs.remove(id);
+        }
+    }
+
+    /// Lets a job's pool take one input, and carries out what it wants.
+    fn in_pool(&mut self, now: Timestamp, id: &JobId, input: pool::Input) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        for effect in job.pool.step(now, input) {
+            match effect {
+                pool::Effect::Lease { worker, lease, tasks } => {
+                    let leases =
+                        job.hand(&self.key, &mut self.entropy, worker, lease, &tasks, &mut self.out);
+                    let send = |lease| Effect::Send(worker, Frame::Lease(lease));
+                    self.out.effects.extend(leases.into_iter().map(send));
+                }
+                pool::Effect::Cancel { worker, tasks } => {
+                    let tasks = tasks.iter().filter_map(|index| job.task_id(*index)).collect();
+                    let frame = Frame::Cancel(Cancel { job: *id, tasks });
+                    self.out.effects.push(Effect::Send(worker, frame));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! Results on their way up: taken in from below, brought upstream in batches, kept until the submitter
+//! has acknowledged them, and brought round a hop that does not pass them on.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use core::time::Duration;
+
+use super::{Effect, HopOutcome, Relay, job::Job};
+use crate::{
+    id::{Hash, JobId, LeaseId, PeerId, TaskId},
+    limits::MAX_BATCH,
+    path::Trail,
+    pool::{self, TaskIndex, Want},
+    record::{Change, Key, Record},
+    result::{Ack, Opened, Output, VerifiedBatch},
+    time::Timestamp,
+    wire::{Bundle, Frame, Relayed},
+};
+
+/// Results wait this long for others to go upstream with.
+const GATHER: Duration = Duration::from_millis(100);
+/// Without an acknowledgement for this long, while there is said to be a way, results go another way.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A worker's batch on its way.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    pub(super) bundle: Bundle,
+    /// The way of each of its leases, from the submitter on.
+    pub(super) trails: Vec<Trail>,
+    /// Whom it is brought to: the source of its leases.
+    pub(super) source: PeerId,
+    /// Who sent it here, and is told when it has arrived.
+    from: PeerId,
+    since: Timestamp,
+    sent: Option<Timestamp>,
+    /// When it was brought round the source.
+    detoured: Option<Timestamp>,
+}
+
+/// A batch that waits for outputs.
+#[derive(Debug)]
+struct Waiting {
+    parcel: Parcel,
+    /// The tasks that it answers, and who has had them of this peer.
+    hands: Vec<(TaskIndex, PeerId)>,
+    missing: BTreeSet<Hash>,
+}
+
+/// All of a job's results on their way.
+#[derive(Debug, Default)]
+pub(super) struct Bundles {
+    parcels: BTreeMap<Hash, Parcel>,
+    /// Those that are to be sent, in order.
+    queue: Vec<Hash>,
+    waiting: Vec<Waiting>,
+    tasks: BTreeMap<TaskId, u32>,
+}
+
+impl Parcel {
+    pub(super) fn new(bundle: Bundle, trails: Vec<Trail>, source: PeerId, from: PeerId, now: Timestamp) -> Self {
+        Self { bundle, trails, source, from, since: now, sent: None, detoured: None }
+    }
+}
+
+impl Bundles {
+    /// Whether a result of the task is on the way.
+    pub(super) fn has(&self, task: &TaskId) -> bool {
+        self.tasks.contains_key(task)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parcels.is_empty() && self.waiting.is_empty()
+    }
+
+    pub(super) fn owes(&self, output: &Hash) -> bool {
+        let opened = self.parcels.values().flat_map(|parcel| &parcel.bundle.opened);
+        opened.into_iter().any(|one| one.output.blob() == Some(*output))
+    }
+
+    pub(super) fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
+        let first = self.queue.first().and_then(|root| self.parcels.get(root));
+        let send = first.map(|parcel| (parcel.since + GATHER, "results to go upstream"));
+        let sent = self.parcels.values().filter_map(|parcel| parcel.detoured.or(parcel.sent)).min();
+        let patience = sent.map(|sent| (sent + PATIENCE, "patience with a hop"));
+        send.into_iter().chain(patience).min()
+    }
+
+    pub(super) fn add(&mut self, root: Hash, parcel: Parcel) {
+        for one in &parcel.bundle.opened {
+            *self.tasks.entry(one.leaf.task).or_default() += 1;
+        }
+        self.queue.push(root);
+        self.parcels.insert(root, parcel);
+    }
+
+    fn remove(&mut self, root: &Hash) -> Option<Parcel> {
+        let parcel = self.parcels.remove(root)?;
+        self.queue.retain(|one| one != root);
+        for one in &parcel.bundle.opened {
+            if let Some(count) = self.tasks.get_mut(&one.leaf.task) {
+                *count -= 1;
+                if *count == 0 {
+                    self.tasks.remove(&one.leaf.task);
+                }
+            }
+        }
+        Some(parcel)
+    }
+
+    /// What `source` never acknowledged is sent again: it is back.
+    pub(super) fn again(&mut self, source: &PeerId) {
+        let unsent = |(_, parcel): &(&Hash, &mut Parcel)| parcel.source == *source;
+        let mut again: Vec<(Timestamp, Hash)> = self
+            .parcels
+            .iter_mut()
+            .filter(unsent)
+            .map(|(root, parcel)| {
+                parcel.sent = None;
+                (parcel.since, *root)
+            })
+            .collect();
+        again.sort_unstable();
+        self.queue.retain(|root| !again.iter().any(|(_, one)| one == root));
+        self.queue.extend(again.into_iter().map(|(_, root)| root));
+    }
+
+    pub(super) fn forget(self, job: JobId, records: &mut Vec<Change>) {
+        let roots = self.parcels.into_keys();
+        records.extend(roots.map(|root| Change::Delete(Key::parcel(&job, &root))));
+    }
+
+    /// The next frame for `source` of what is due, whole batches, as many as fit.
+    fn frame(&mut self, now: Timestamp, source: &PeerId) -> Option<Relayed> {
+        let of_source =
+            |root: &&Hash| self.parcels.get(*root).is_some_and(|one| one.source == *source);
+        let queued: Vec<Hash> = self.queue.iter().filter(of_source).copied().collect();
+        let results = |root: &Hash| self.parcels[root].bundle.opened.len();
+        let all: usize = queued.iter().map(results).sum();
+        let old = queued.first().is_some_and(|root| self.parcels[root].since + GATHER <= now);
+        if queued.is_empty() || (all < MAX_BATCH && !old) {
+            return None;
+        }
+        let mut chosen = Vec::new();
+        let mut count = 0;
+        for root in queued {
+            count += results(&root);
+            if count > MAX_BATCH && !chosen.is_empty() {
+                break;
+            }
+            chosen.push(root);
+        }
+        self.queue.retain(|root| !chosen.contains(root));
+        for root in &chosen {
+            if let Some(parcel) = self.parcels.get_mut(root) {
+                parcel.sent = Some(now);
+            }
+        }
+        Some(frame(chosen.iter().map(|root| &self.parcels[root]), source))
+    }
+
+    /// The batches that have been on the way for too long without a word.
+    fn overdue(&self, now: Timestamp) -> Vec<Hash> {
+        let late = |(_, parcel): &(&Hash, &Parcel)| {
+            parcel.detoured.or(parcel.sent).is_some_and(|sent| sent + PATIENCE <= now)
+        };
+        self.parcels.iter().filter(late).map(|(root, _)| *root).collect()
+    }
+}
+
+/// Results as they are sent to `to`.
+fn frame<'a>(parcels: impl Iterator<Item = &'a Parcel>, to: &PeerId) -> Relayed {
+    let (mut bundles, mut trails) = (Vec::new(), BTreeMap::new());
+    for parcel in parcels {
+        bundles.push(parcel.bundle.clone());
+        for trail in &parcel.trails {
+            let cut = trail.below(to);
+            trails.insert(cut.lease(), cut);
+        }
+    }
+    Relayed { bundles, trails: trails.into_values().collect() }
+}
+
+/// The ways of a batch's leases, the source that they came from, and the tasks that it answers with who
+/// had each of this peer.
+type Routes = (Vec<Trail>, PeerId, Vec<(TaskIndex, PeerId)>);
+
+/// Finds out how each result of a batch belongs to what was handed on here.
+fn routes(
+    job: &Job,
+    me: &PeerId,
+    from: &PeerId,
+    batch: &VerifiedBatch,
+    trails: &[Trail],
+) -> Result<Routes, &'static str> {
+    let worker = batch.worker();
+    let mut whole: BTreeMap<LeaseId, (PeerId, Trail)> = BTreeMap::new();
+    let mut hands = Vec::new();
+    for one in batch.opened() {
+        let (lease, task) = (one.leaf.lease, one.leaf.task);
+        let found = trails.iter().find(|trail| trail.lease() == Some(lease)).cloned();
+        let below = match found {
+            Some(trail) => trail.below(me),
+            None if worker == *from => Trail { parent: Some(lease), hops: Vec::new() },
+            None => return Err("a result whose lease has no way from here"),
+        };
+        if !below.hops.is_empty() && job.errand.check_trail(&below, &worker).is_err() {
+            return Err("a result whose lease has no way from here");
+        }
+        if below.parent.is_none() {
+            // A way that does not lead through here: it is brought to whom it leads through.
+            let source = below.hops.first().map_or(worker, |hop| hop.giver);
+            whole.entry(lease).or_insert((source, below));
+            continue;
+        }
+        let hand = below.hops.first().map_or(worker, |hop| hop.giver);
+        let given = below.parent.unwrap_or(lease);
+        let index = job.was_handed(&hand, &given, &task);
+        let Some(index) = index else { return Err("a result for a task that was not leased to it") };
+        hands.push((index, hand));
+        if let Some(way) = job.trail(below) {
+            whole.entry(lease).or_insert(way);
+        }
+    }
+    let source = whole.values().next().map(|(source, _)| *source);
+    let source = source.ok_or("a result whose lease has no way from here")?;
+    Ok((whole.into_values().map(|(_, trail)| trail).collect(), source, hands))
+}
+
+impl Relay {
+    /// Takes a batch in from below.
+    pub(super) fn results(
+        &mut self,
+        now: Timestamp,
+        from: PeerId,
+        batch: &VerifiedBatch,
+        trails: &[Trail],
+    ) {
+        let (id, root) = (batch.commit().job, batch.commit().root);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if let Some(parcel) = job.bundles.parcels.get_mut(&root) {
+            parcel.from = from; // said again: it is not there yet
+            return;
+        }
+        let (trails, source, hands) = match routes(job, &self.me, &from, batch, trails) {
+            Ok(routes) => routes,
+            Err(what) => return self.out.effects.push(Effect::Violation(from, what)),
+        };
+        let bundle = Bundle {
+            worker: batch.worker(),
+            commit: batch.commit().clone(),
+            opened: batch.opened().to_vec(),
+        };
+        let mut missing = BTreeSet::new();
+        for Opened { output, .. } in bundle.opened.iter().filter(|_| bundle.worker != self.me) {
+            if let Output::Blob { hash, len } = output
+                && missing.insert(*hash)
+            {
+                self.out.effects.push(Effect::Fetch { hash: *hash, len: *len, from });
+            }
+        }
+        let parcel = Parcel::new(bundle, trails, source, from, now);
+        let waiting = Waiting { parcel, hands, missing };
+        if waiting.missing.is_empty() {
+            self.complete(now, &id, waiting);
+        } else {
+            job.bundles.waiting.push(waiting);
+        }
+    }
+
+    pub(super) fn blob(&mut self, now: Timestamp, hash: &Hash, here: bool) {
+        let ids: Vec<JobId> = self.jobs.keys().copied().collect();
+        for id in ids {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            let waits = |one: &Waiting| one.missing.contains(hash);
+            if !job.bundles.waiting.iter().any(waits) {
+                continue;
+            }
+            let all = core::mem::take(&mut job.bundles.waiting);
+            let (hit, rest): (Vec<Waiting>, Vec<Waiting>) = all.into_iter().partition(waits);
+            job.bundles.waiting = rest;
+            for mut waiting in hit {
+                waiting.missing.remove(hash);
+                if !here {
+                    // Who does not deliver has not answered: others are asked.
+                    for (task, worker) in waiting.hands {
+                        self.in_pool(now, &id, pool::Input::Inconclusive { worker, task });
+                    }
+                } else if waiting.missing.is_empty() {
+                    self.complete(now, &id, waiting);
+                } else if let Some(job) = self.jobs.get_mut(&id) {
+                    job.bundles.waiting.push(waiting);
+                }
+            }
+        }
+    }
+
+    /// A batch is here with all its outputs: stored, and its tasks are done with.
+    fn complete(&mut self, now: Timestamp, id: &JobId, Waiting { parcel, hands, .. }: Waiting) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let root = parcel.bundle.commit.root;
+        self.out.records.push(Change::Put(Record::Parcel {
+            source: parcel.source,
+            from: parcel.from,
+            bundle: parcel.bundle.clone(),
+            trails: parcel.trails.clone(),
+        }));
+        job.bundles.add(root, parcel);
+        for (task, worker) in hands {
+            let Some(job) = self.jobs.get_mut(id) else { return };
+            job.done(task, &mut self.out.records);
+            let wants = Vec::from([Want::anyone(task, 0)]);
+            self.in_pool(now, id, pool::Input::Returned { worker, task, wants });
+        }
+    }
+
+    /// The submitter has a batch.
+    pub(super) fn acked(&mut self, by: &PeerId, ack: &Ack) {
+        let Some(job) = self.jobs.get_mut(&ack.job) else { return };
+        let Some(parcel) = job.bundles.remove(&ack.root) else { return };
+        self.out.records.push(Change::Delete(Key::parcel(&ack.job, &ack.root)));
+        let Parcel { source, from, detoured, .. } = parcel;
+        if source != job.errand.submitter {
+            let dropped = detoured.is_some() && *by != source;
+            let outcome = if dropped { HopOutcome::Dropped } else { HopOutcome::Delivered };
+            self.out.effects.push(Effect::Hop { peer: source, outcome });
+        }
+        self.out.effects.push(Effect::Send(from, Frame::Ack(ack.clone())));
+    }
+
+    /// Brings upstream what is due, and round a hop what that does not pass on.
+    pub(super) fn deliver(&mut self, now: Timestamp) {
+        for job in self.jobs.values_mut() {
+            let sources: BTreeSet<PeerId> = job
+                .bundles
+                .queue
+                .iter()
+                .filter_map(|root| Some(job.bundles.parcels.get(root)?.source))
+                .collect();
+            for source in sources.iter().filter(|source| self.below.contains_key(source)) {
+                while let Some(frame) = job.bundles.frame(now, source) {
+                    self.out.effects.push(Effect::Send(*source, Frame::Relayed(frame)));
+                }
+            }
+        }
+        let ids: Vec<JobId> = self.jobs.keys().copied().collect();
+        for id in ids {
+            self.detour(now, &id);
+        }
+    }
+
+    fn detour(&mut self, now: Timestamp, id: &JobId) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        for root in job.bundles.overdue(now) {
+            let Some(parcel) = job.bundles.parcels.get(&root) else { continue };
+            let (source, submitter) = (parcel.source, job.errand.submitter);
+            if source == submitter || !job.is_connected(&source) {
+                continue; // there is nobody in between, or it says itself that it cannot
+            }
+            let other = way_round(&parcel.trails, &source, |peer| self.below.contains_key(peer));
+            let Some(parcel) = job.bundles.parcels.get_mut(&root) else { continue };
+            parcel.detoured = Some(now);
+            match other {
+                Some(other) => {
+                    let relayed = frame(core::iter::once(&*parcel), &other);
+                    self.out.effects.push(Effect::Send(other, Frame::Relayed(relayed)));
+                }
+                None => self.out.effects.push(Effect::Reach(submitter)),
+            }
+        }
+    }
+}
+
+/// Who else stands on the way of these leases and is there: the nearest to the submitter.
+pub fn way_round(
+    trails: &[Trail],
+    source: &PeerId,
+    is_here: impl Fn(&PeerId) -> bool,
+) -> Option<PeerId> {
+    let mut above = trails.first()?.givers();
+    above.find(|giver| giver != source && is_here(giver))
+}

@@ -1,0 +1,465 @@
+//! One job that passes through a relay: what is leased from upstream and handed on.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
+use core::time::Duration;
+
+use super::{Demand, Effect, bundles::Bundles};
+use crate::{
+    batch::Batch,
+    crypto::Keypair,
+    entropy::Entropy,
+    id::{Hash, JobId, LeaseId, PeerId, TaskId},
+    limits::{LEASE, MAX_CREDIT, MAX_JOB_TASKS, MAX_LEASE_TASKS, MAX_PATH},
+    path::{Errand, Hop, Trail},
+    pool::{self, Pool, TaskIndex, Want},
+    record::{Change, Key, Record},
+    task::{Input, Program},
+    time::Timestamp,
+    wire::{Frame, Lease, LeasedTask, Offer, Route},
+};
+
+/// A task that passes through.
+#[derive(Debug)]
+struct Task {
+    id: TaskId,
+    input: Input,
+    /// The lease that it is held under; none once it is done with.
+    parent: Option<LeaseId>,
+}
+
+/// A lease from upstream.
+#[derive(Debug)]
+pub(super) struct Parent {
+    pub(super) source: PeerId,
+    path: Vec<Hop>,
+    /// Tasks that are not done with.
+    open: u32,
+}
+
+/// A lease that was given below.
+#[derive(Debug)]
+pub(super) struct Sub {
+    /// What the pool calls it: tasks of several parents are handed over together.
+    in_pool: LeaseId,
+    pub(super) parent: LeaseId,
+    pub(super) worker: PeerId,
+    pub(super) hop: Hop,
+    tasks: Vec<TaskIndex>,
+}
+
+/// How a source is connected towards the submitter.
+#[derive(Debug, Clone, Copy)]
+struct Upstream {
+    connected: bool,
+    /// Since when the way to the submitter is interrupted, here or further up.
+    away: Option<Timestamp>,
+}
+
+pub(super) struct Job {
+    pub(super) errand: Errand,
+    program: Option<Arc<Program>>,
+    tasks: Vec<Task>,
+    by_id: BTreeMap<TaskId, TaskIndex>,
+    pub(super) pool: Pool,
+    pub(super) parents: BTreeMap<LeaseId, Parent>,
+    pub(super) subs: BTreeMap<LeaseId, Sub>,
+    sources: BTreeMap<PeerId, Upstream>,
+    /// Who was offered the job.
+    pub(super) offered: BTreeSet<PeerId>,
+    /// Who takes work of it, and how much.
+    pub(super) takers: BTreeMap<PeerId, Demand>,
+    /// Since when nobody takes any.
+    alone: Option<Timestamp>,
+    /// Whether those below were told that the way up is interrupted.
+    told_away: bool,
+    pub(super) bundles: Bundles,
+}
+
+impl Job {
+    pub(super) fn new(offer: &Offer, entropy: Entropy) -> Self {
+        let config = pool::Config { reopens: true, ..pool::Config::default() };
+        Self {
+            errand: Errand { job: offer.job, submitter: offer.submitter },
+            program: None,
+            tasks: Vec::new(),
+            by_id: BTreeMap::new(),
+            pool: Pool::new(config, 0, 1, entropy),
+            parents: BTreeMap::new(),
+            subs: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            offered: BTreeSet::new(),
+            takers: BTreeMap::new(),
+            alone: None,
+            told_away: false,
+            bundles: Bundles::default(),
+        }
+    }
+
+    pub(super) fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
+        self.pool.next_wake().into_iter().chain(self.bundles.next_wake()).min()
+    }
+
+    /// Whether anyone below, but the own slots, takes work.
+    pub(super) fn has_takers(&self) -> bool {
+        self.takers.values().any(|demand| demand.tasks > 0)
+    }
+
+    pub(super) fn takers(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.takers.iter().filter(|(_, demand)| demand.tasks > 0).map(|(peer, _)| *peer)
+    }
+
+    /// What is taken below, without the own slots: these tell for themselves.
+    pub(super) fn demand(&self, me: &PeerId) -> Demand {
+        let others = self.takers.iter().filter(|(peer, _)| *peer != me);
+        others.fold(Demand::default(), |sum, (_, one)| Demand {
+            tasks: sum.tasks.saturating_add(one.tasks).min(MAX_CREDIT),
+            slots: sum.slots.saturating_add(one.slots),
+        })
+    }
+
+    pub(super) fn credit(&mut self, now: Timestamp, peer: PeerId, tasks: u32, slots: u32) {
+        let slots = if tasks == 0 { 0 } else { slots };
+        self.takers.insert(peer, Demand { tasks, slots });
+        self.note_alone(now);
+    }
+
+    pub(super) fn left(&mut self, now: Timestamp, peer: &PeerId) {
+        self.takers.remove(peer);
+        self.offered.remove(peer);
+        self.note_alone(now);
+    }
+
+    fn note_alone(&mut self, now: Timestamp) {
+        self.alone = if self.has_takers() { None } else { self.alone.or(Some(now)) };
+    }
+
+    /// Whether a lease that is held came through `peer`.
+    pub(super) fn is_above(&self, peer: &PeerId) -> bool {
+        *peer == self.errand.submitter
+            || self.parents.values().any(|one| one.path.iter().any(|hop| hop.giver == *peer))
+    }
+
+    /// Takes a lease from upstream; says what that means to the pool.
+    pub(super) fn take(
+        &mut self,
+        source: PeerId,
+        lease: Lease,
+        records: &mut Vec<Change>,
+    ) -> Result<Vec<pool::Input>, &'static str> {
+        let open = self.parents.values().filter(|one| one.source == source);
+        let held: usize = open.map(|one| one.open as usize).sum();
+        if held + lease.tasks.len() > 2 * MAX_CREDIT as usize {
+            return Err("more tasks than credit was given for");
+        }
+        if self.tasks.len() + lease.tasks.len() > MAX_JOB_TASKS as usize {
+            return Err("more tasks than a job may have");
+        }
+        if self.program.as_ref().is_some_and(|program| **program != lease.program) {
+            return Err("a lease whose program is not its job's");
+        }
+        if self.parents.contains_key(&lease.lease) {
+            return Err("a lease that is given twice");
+        }
+        self.program.get_or_insert_with(|| Arc::new(lease.program));
+        self.sources.entry(source).or_insert(Upstream { connected: true, away: None });
+        self.parents.insert(lease.lease, Parent { source, path: lease.path, open: 0 });
+        let (mut fresh, mut again) = (0, Vec::new());
+        for task in lease.tasks {
+            fresh += u32::from(self.take_task(lease.lease, task, &mut again, records));
+        }
+        self.close_if_done(&lease.lease, records);
+        Ok([pool::Input::Added(fresh), pool::Input::Wanted(again)].into())
+    }
+
+    /// Holds one task under `lease`. True if it was never seen before.
+    fn take_task(
+        &mut self,
+        lease: LeaseId,
+        LeasedTask { task, input }: LeasedTask,
+        again: &mut Vec<Want>,
+        records: &mut Vec<Change>,
+    ) -> bool {
+        if self.bundles.has(&task) {
+            return false; // its result is on the way
+        }
+        if let Some(parent) = self.parents.get_mut(&lease) {
+            parent.open += 1;
+        }
+        let Some(index) = self.by_id.get(&task).copied() else {
+            let index = TaskIndex::try_from(self.tasks.len()).unwrap_or(TaskIndex::MAX);
+            self.by_id.insert(task, index);
+            self.tasks.push(Task { id: task, input, parent: Some(lease) });
+            return true;
+        };
+        let known = &mut self.tasks[index as usize];
+        known.input = input;
+        match known.parent.replace(lease) {
+            Some(older) => self.release(&older, records),
+            None => again.push(Want::anyone(index, 1)),
+        }
+        false
+    }
+
+    /// Hands tasks on: a lease for each of the leases that they are held under.
+    pub(super) fn hand(
+        &mut self,
+        key: &Keypair,
+        entropy: &mut Entropy,
+        worker: PeerId,
+        in_pool: LeaseId,
+        tasks: &[TaskIndex],
+        out: &mut Batch<Effect>,
+    ) -> Vec<Lease> {
+        let mut groups: BTreeMap<LeaseId, Vec<TaskIndex>> = BTreeMap::new();
+        for index in tasks {
+            if let Some(parent) = self.tasks[*index as usize].parent {
+                groups.entry(parent).or_default().push(*index);
+            }
+        }
+        let mut leases = Vec::new();
+        for (at, (parent, tasks)) in groups.into_iter().enumerate() {
+            let lease = if at == 0 { in_pool } else { LeaseId(entropy.draw()) };
+            let (Some(above), Some(program)) = (self.parents.get(&parent), &self.program) else {
+                continue;
+            };
+            let ids = tasks.iter().map(|index| self.tasks[*index as usize].id);
+            let hop = self.errand.hand(key, Some(parent), lease, &worker, ids);
+            let mut path = above.path.clone();
+            path.push(hop.clone());
+            debug_assert!(path.len() <= MAX_PATH, "such leases are not taken");
+            let leased = |index: &TaskIndex| {
+                let task = &self.tasks[*index as usize];
+                LeasedTask { task: task.id, input: task.input.clone() }
+            };
+            leases.push(Lease {
+                lease,
+                job: self.errand.job,
+                submitter: self.errand.submitter,
+                program: (**program).clone(),
+                lasts_ms: u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX),
+                path,
+                tasks: tasks.iter().map(leased).collect(),
+            });
+            out.records.push(Change::Put(Record::Handed {
+                job: self.errand.job,
+                lease,
+                parent,
+                worker,
+                hop: hop.clone(),
+                tasks: tasks.iter().map(|index| self.tasks[*index as usize].id).collect(),
+            }));
+            self.subs.insert(lease, Sub { in_pool, parent, worker, hop, tasks });
+        }
+        leases
+    }
+
+    /// What the pool calls a lease that was given below.
+    pub(super) fn in_pool(&self, lease: &LeaseId) -> Option<LeaseId> {
+        self.subs.get(lease).map(|sub| sub.in_pool)
+    }
+
+    pub(super) fn task_id(&self, index: TaskIndex) -> Option<TaskId> {
+        self.tasks.get(index as usize).map(|task| task.id)
+    }
+
+    /// The task, if `lease` was given to `worker` with it.
+    pub(super) fn was_handed(
+        &self,
+        worker: &PeerId,
+        lease: &LeaseId,
+        task: &TaskId,
+    ) -> Option<TaskIndex> {
+        let index = self.by_id.get(task).copied()?;
+        let sub = self.subs.get(lease)?;
+        (sub.worker == *worker && sub.tasks.contains(&index)).then_some(index)
+    }
+
+    /// The way of a lease of this peer's, as its source knows it from its own lease on.
+    pub(super) fn trail(&self, below: Trail) -> Option<(PeerId, Trail)> {
+        let sub = self.subs.get(&below.parent?)?;
+        let parent = self.parents.get(&sub.parent)?;
+        let mut hops = Vec::from([sub.hop.clone()]);
+        hops.extend(below.hops);
+        // Whole, so that it can also be brought to whoever stands further up.
+        let mut whole = parent.path.clone();
+        whole.append(&mut hops);
+        Some((parent.source, Trail { parent: None, hops: whole }))
+    }
+
+    /// A task has a result, or is wanted no more: nothing of it is held.
+    pub(super) fn done(&mut self, index: TaskIndex, records: &mut Vec<Change>) {
+        let Some(task) = self.tasks.get_mut(index as usize) else { return };
+        task.input = Input::Inline(serde_bytes::ByteBuf::new());
+        if let Some(parent) = task.parent.take() {
+            self.release(&parent, records);
+        }
+    }
+
+    fn release(&mut self, lease: &LeaseId, records: &mut Vec<Change>) {
+        if let Some(parent) = self.parents.get_mut(lease) {
+            parent.open = parent.open.saturating_sub(1);
+        }
+        self.close_if_done(lease, records);
+    }
+
+    /// A lease without open tasks is not renewed, nor taken back after a restart. It is still known,
+    /// for what is computed under it.
+    fn close_if_done(&mut self, lease: &LeaseId, records: &mut Vec<Change>) {
+        if let Some(parent) = self.parents.get(lease).filter(|parent| parent.open == 0) {
+            records.push(Change::Delete(Key::held(&parent.source, lease)));
+        }
+    }
+
+    /// Leases that have open tasks.
+    pub(super) fn held(&self) -> impl Iterator<Item = (PeerId, LeaseId)> + '_ {
+        let open = self.parents.iter().filter(|(_, parent)| parent.open > 0);
+        open.map(|(lease, parent)| (parent.source, *lease))
+    }
+
+    /// `source` no longer wants these tasks.
+    pub(super) fn drop_tasks(
+        &mut self,
+        source: &PeerId,
+        tasks: &[TaskId],
+        records: &mut Vec<Change>,
+    ) -> Option<pool::Input> {
+        let mut wants = Vec::new();
+        for id in tasks {
+            let Some(index) = self.by_id.get(id).copied() else { continue };
+            let parent = self.tasks[index as usize].parent.and_then(|one| self.parents.get(&one));
+            if parent.is_some_and(|parent| parent.source == *source) {
+                self.done(index, records);
+                wants.push(Want::anyone(index, 0));
+            }
+        }
+        (!wants.is_empty()).then_some(pool::Input::Wanted(wants))
+    }
+
+    pub(super) fn has_other_source(&self, peer: &PeerId) -> bool {
+        self.parents.values().any(|one| one.open > 0 && one.source != *peer)
+    }
+
+    /// Whether tasks are held that nobody below has taken for `long`.
+    pub(super) fn is_stranded(&self, now: Timestamp, long: Duration) -> bool {
+        self.alone.is_some_and(|since| since + long <= now) && self.held().next().is_some()
+    }
+
+    /// Lets go of everything held; says of whom it was.
+    pub(super) fn surrender(&mut self, records: &mut Vec<Change>) -> BTreeSet<PeerId> {
+        let sources = self.held().map(|(source, _)| source).collect();
+        let open: Vec<TaskIndex> = (0..)
+            .zip(&self.tasks)
+            .filter(|(_, task)| task.parent.is_some())
+            .map(|(index, _)| index)
+            .collect();
+        for index in &open {
+            self.done(*index, records);
+        }
+        sources
+    }
+
+    /// Whether there is nothing left to do or to bring.
+    pub(super) fn is_idle(&self) -> bool {
+        self.offered.is_empty() && self.bundles.is_empty() && self.held().next().is_none()
+    }
+
+    pub(super) fn owes(&self, output: &Hash) -> bool {
+        self.bundles.owes(output)
+    }
+
+    /// Whether `peer` takes work of the job, and the job's program or a held task has the blob.
+    pub(super) fn feeds(&self, peer: &PeerId, hash: &Hash) -> bool {
+        let program = self.program.iter().flat_map(|program| program.blobs());
+        let mut blobs = program.chain(self.tasks.iter().filter_map(|task| task.input.blob()));
+        self.offered.contains(peer) && blobs.any(|blob| blob == *hash)
+    }
+
+    pub(super) fn upstream_up(&mut self, peer: &PeerId) {
+        if let Some(source) = self.sources.get_mut(peer) {
+            *source = Upstream { connected: true, away: None };
+            self.bundles.again(peer);
+        }
+    }
+
+    pub(super) fn upstream_down(&mut self, now: Timestamp, peer: &PeerId) {
+        if let Some(source) = self.sources.get_mut(peer) {
+            *source = Upstream { connected: false, away: Some(now) };
+        }
+    }
+
+    pub(super) fn is_connected(&self, source: &PeerId) -> bool {
+        self.sources.get(source).is_some_and(|one| one.connected && one.away.is_none())
+    }
+
+    /// Tells those below whether there is a way to the submitter, when that has changed.
+    pub(super) fn tell_route(
+        &mut self,
+        now: Timestamp,
+        heard: Option<(PeerId, Option<u64>)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some((peer, away_ms)) = heard
+            && let Some(source) = self.sources.get_mut(&peer)
+        {
+            source.away = away_ms.map(|ms| now - Duration::from_millis(ms.min(86_400_000)));
+        }
+        let away = !self.sources.is_empty()
+            && self.sources.values().all(|one| !one.connected || one.away.is_some());
+        if away == self.told_away {
+            return;
+        }
+        self.told_away = away;
+        let since = self.sources.values().filter_map(|one| one.away).max().unwrap_or(now);
+        let ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
+        let route = Route { job: self.errand.job, away_ms: away.then_some(ms) };
+        let send = |peer: &PeerId| Effect::Send(*peer, Frame::Route(route));
+        effects.extend(self.takers.keys().map(send));
+    }
+
+    /// A worker that is back is told what it need not compute any more, as far as it may hold it.
+    pub(super) fn reconnected(&mut self, peer: &PeerId, effects: &mut Vec<Effect>) {
+        let stale = self.pool.stale(peer);
+        for tasks in stale.chunks(MAX_LEASE_TASKS) {
+            let tasks = tasks.iter().filter_map(|index| self.task_id(*index)).collect();
+            let cancel = crate::wire::Cancel { job: self.errand.job, tasks };
+            effects.push(Effect::Send(*peer, Frame::Cancel(cancel)));
+        }
+    }
+
+    /// Everything is taken back: nobody is connected yet.
+    pub(super) fn restored(&mut self, now: Timestamp) {
+        for source in self.sources.values_mut() {
+            *source = Upstream { connected: false, away: Some(now) };
+        }
+        self.note_alone(now);
+    }
+
+    /// Takes back a lease that was given below before a restart.
+    pub(super) fn restore_sub(
+        &mut self,
+        now: Timestamp,
+        (lease, parent, worker, hop): (LeaseId, LeaseId, PeerId, Hop),
+        tasks: &[TaskId],
+    ) {
+        let tasks: Vec<TaskIndex> =
+            tasks.iter().filter_map(|task| self.by_id.get(task).copied()).collect();
+        let restored = pool::Input::Restored { worker, lease, tasks: tasks.clone() };
+        let _ = self.pool.step(now, restored);
+        self.subs.insert(lease, Sub { in_pool: lease, parent, worker, hop, tasks });
+    }
+
+    /// Deletes every record of the job.
+    pub(super) fn forget(self, id: JobId, records: &mut Vec<Change>) {
+        for (lease, parent) in &self.parents {
+            records.push(Change::Delete(Key::held(&parent.source, lease)));
+        }
+        for lease in self.subs.keys() {
+            records.push(Change::Delete(Key::handed(&id, lease)));
+        }
+        self.bundles.forget(id, records);
+    }
+}
