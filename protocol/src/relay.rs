@@ -8,9 +8,11 @@
 //! | file | subject |
 //! |---|---|
 //! | `job` | one job's tasks: leased from upstream, handed on |
+//! | `arrivals` | leases whose blobs are still on the way |
 //! | `bundles` | results on their way up |
 //! | `restart` | what is taken back from the store |
 
+mod arrivals;
 mod bundles;
 mod job;
 mod restart;
@@ -213,6 +215,8 @@ pub struct Relay {
     /// Jobs that sources have offered, and by whom.
     offers: BTreeMap<JobId, (Offer, BTreeSet<PeerId>)>,
     jobs: BTreeMap<JobId, Job>,
+    /// Blobs known to be here.
+    here: BTreeSet<Hash>,
     renewed: Timestamp,
     out: Batch<Effect>,
 }
@@ -228,6 +232,7 @@ impl Relay {
             below: BTreeMap::new(),
             offers: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            here: BTreeSet::new(),
             renewed: Timestamp(0),
             out: Batch::default(),
         }
@@ -248,7 +253,10 @@ impl Relay {
             Input::Ack { from, ack } => self.acked(&from, &ack),
             Input::Results { from, batch, trails } => self.results(now, from, &batch, &trails),
             Input::Route { peer, route } => self.routed(now, &peer, &route),
-            Input::Blob { hash, here } => self.blob(now, &hash, here),
+            Input::Blob { hash, here } => {
+                self.arrive(now, &hash, here);
+                self.blob(now, &hash, here);
+            }
             Input::Tick => self.tick(now),
         }
         self.deliver(now);
@@ -452,31 +460,6 @@ impl Relay {
         }
     }
 
-    fn leased(&mut self, now: Timestamp, peer: PeerId, lease: Lease) {
-        let (id, submitter) = (lease.job, lease.submitter);
-        let entropy = Entropy::new(&self.entropy.draw());
-        let offer = Offer {
-            job: id,
-            submitter,
-            profile: lease.program.profile.clone(),
-            memory: lease.program.limits.memory,
-        };
-        let job = self.jobs.entry(id).or_insert_with(|| Job::new(&offer, entropy));
-        let above: Vec<PeerId> = lease.path.iter().map(|hop| hop.giver).collect();
-        match job.take(peer, lease, &mut self.out.records) {
-            Ok(inputs) => {
-                for input in inputs {
-                    self.in_pool(now, &id, input);
-                }
-            }
-            Err(what) => self.out.effects.push(Effect::Violation(peer, what)),
-        }
-        // Whoever turns out to stand above is not handed what came through it.
-        for peer in above {
-            self.refused(now, &peer, &id);
-        }
-    }
-
     fn cancelled(&mut self, now: Timestamp, peer: &PeerId, cancel: &Cancel) {
         let id = cancel.job;
         if cancel.tasks.is_empty() {
@@ -496,6 +479,7 @@ impl Relay {
             return;
         }
         let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.drop_arriving(peer, &cancel.tasks);
         if let Some(input) = job.drop_tasks(peer, &cancel.tasks, &mut self.out.records) {
             self.in_pool(now, &id, input);
         }

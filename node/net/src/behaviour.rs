@@ -15,6 +15,7 @@ use libp2p::{
 use crate::{
     Config, StartError,
     address::{Reach, Scope},
+    gate,
     handle::MAX_ADVERT,
     substream,
 };
@@ -40,6 +41,7 @@ pub(crate) struct Behaviour {
     pub(crate) refused: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
+    pub(crate) gate: gate::Behaviour,
     pub(crate) kad: kad::Behaviour<kad::store::MemoryStore>,
     pub(crate) gossip:
         gossipsub::Behaviour<gossipsub::IdentityTransform, WhitelistSubscriptionFilter>,
@@ -68,6 +70,7 @@ impl Behaviour {
                     .with_cache_size(0),
             ),
             ping: ping::Behaviour::new(ping::Config::new()),
+            gate: gate::Behaviour::new(config.target_outgoing > 0),
             kad: kademlia(id),
             gossip: gossip(keypair, reach.scope())?,
             mdns: multicast(config.mdns && reach.scope() == Scope::Wide, id).into(),

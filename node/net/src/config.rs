@@ -23,7 +23,7 @@ pub struct Config {
     pub agent: String,
     /// Most established connections; three fifths of them may be inbound, two fifths outbound.
     pub max_peers: u32,
-    /// Outbound connections up to which newly discovered peers are dialled.
+    /// Outbound connections up to which newly discovered peers are dialled; at 0 none are looked for.
     pub target_outgoing: u32,
     /// Frames queued for one peer before it counts as too slow.
     pub queue_frames: usize,

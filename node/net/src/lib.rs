@@ -21,6 +21,7 @@ mod config;
 mod driver;
 mod event;
 mod frame;
+mod gate;
 mod handle;
 mod link;
 mod names;

@@ -141,7 +141,8 @@ impl Peer {
                 other => rest.push(other),
             }
         }
-        self.relay.restore(now, held, handed);
+        let batch = self.relay.restore(now, held, handed);
+        self.relay_batch(now, batch);
         rest
     }
 }

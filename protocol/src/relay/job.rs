@@ -7,7 +7,7 @@ use alloc::{
 };
 use core::time::Duration;
 
-use super::{Demand, Effect, bundles::Bundles};
+use super::{Demand, Effect, arrivals::Arriving, bundles::Bundles};
 use crate::{
     batch::Batch,
     crypto::Keypair,
@@ -77,6 +77,8 @@ pub(super) struct Job {
     /// Whether those below were told that the way up is interrupted.
     told_away: bool,
     pub(super) bundles: Bundles,
+    /// Leases whose blobs are still on the way.
+    pub(super) arriving: Vec<Arriving>,
 }
 
 impl Job {
@@ -96,6 +98,7 @@ impl Job {
             alone: None,
             told_away: false,
             bundles: Bundles::default(),
+            arriving: Vec::new(),
         }
     }
 
@@ -317,7 +320,8 @@ impl Job {
     /// Leases that have open tasks.
     pub(super) fn held(&self) -> impl Iterator<Item = (PeerId, LeaseId)> + '_ {
         let open = self.parents.iter().filter(|(_, parent)| parent.open > 0);
-        open.map(|(lease, parent)| (parent.source, *lease))
+        let arriving = self.arriving.iter().map(|one| (one.source, one.lease.lease));
+        open.map(|(lease, parent)| (parent.source, *lease)).chain(arriving)
     }
 
     /// `source` no longer wants these tasks.
@@ -358,6 +362,9 @@ impl Job {
             .collect();
         for index in &open {
             self.done(*index, records);
+        }
+        for Arriving { source, lease, .. } in core::mem::take(&mut self.arriving) {
+            records.push(Change::Delete(Key::held(&source, &lease.lease)));
         }
         sources
     }
@@ -456,6 +463,9 @@ impl Job {
     pub(super) fn forget(self, id: JobId, records: &mut Vec<Change>) {
         for (lease, parent) in &self.parents {
             records.push(Change::Delete(Key::held(&parent.source, lease)));
+        }
+        for Arriving { source, lease, .. } in &self.arriving {
+            records.push(Change::Delete(Key::held(source, &lease.lease)));
         }
         for lease in self.subs.keys() {
             records.push(Change::Delete(Key::handed(&id, lease)));

@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{Relay, bundles::Parcel, job::Job};
+use super::{Effect, Relay, bundles::Parcel, job::Job};
 use crate::{
+    batch::Batch,
     entropy::Entropy,
     id::PeerId,
     record::Record,
@@ -13,7 +14,11 @@ use crate::{
 
 impl Relay {
     /// Takes back what a stopped relay had. Leases come first, then what was handed on of them.
-    pub fn restore(&mut self, now: Timestamp, held: Vec<(PeerId, Lease)>, records: Vec<Record>) {
+    pub fn restore(
+        &mut self,
+        now: Timestamp,
+        held: Vec<(PeerId, Lease)>, records: Vec<Record>,
+    ) -> Batch<Effect> {
         for record in &records {
             if let Record::Parcel { source, from, bundle, trails } = record {
                 let Some(submitter) = bundle.opened.first().map(|one| one.leaf.submitter) else {
@@ -30,6 +35,14 @@ impl Relay {
             }
         }
         for (source, lease) in held {
+            // What was handed on had everything that it needs.
+            let parent = lease.lease;
+            let handed =
+                |one: &Record| matches!(one, Record::Handed { parent: of, .. } if *of == parent);
+            if records.iter().any(handed) {
+                self.here.extend(lease.program.blobs());
+                self.here.extend(lease.tasks.iter().filter_map(|task| task.input.blob()));
+            }
             self.leased(now, source, lease);
         }
         for record in records {
@@ -42,7 +55,9 @@ impl Relay {
         for job in self.jobs.values_mut() {
             job.restored(now);
         }
-        self.out = crate::batch::Batch::default();
+        self.out.records.clear();
+        self.out.effects.retain(|effect| matches!(effect, Effect::Fetch { .. }));
+        core::mem::take(&mut self.out)
     }
 
     fn restored(&mut self, offer: &Offer) -> &mut Job {

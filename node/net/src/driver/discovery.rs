@@ -32,6 +32,9 @@ impl Driver {
 
     /// Starts a walk if one is due.
     pub(super) fn walk(&mut self, now: Instant) {
+        if self.settings.target_outgoing == 0 {
+            return; // a walk would connect to whom it leads past
+        }
         let known = self.known();
         if self.walks.due(now, known) {
             let homeward = self.walks.is_homeward();
@@ -117,6 +120,9 @@ impl Driver {
     }
 
     fn dial(&mut self, dial: Dial, now: Instant) {
+        if let Some(peer) = dial.peer {
+            self.swarm.behaviour_mut().gate.name(names::to_libp2p(&peer));
+        }
         let options = match (dial.peer, dial.addresses.first()) {
             (Some(peer), _) => {
                 DialOpts::peer_id(names::to_libp2p(&peer)).addresses(dial.addresses.clone()).build()

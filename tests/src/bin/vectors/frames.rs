@@ -185,6 +185,8 @@ fn kind(frame: &Frame) -> &'static str {
         Frame::Reveal(_) => "reveal",
         Frame::Ack(_) => "ack",
         Frame::Cancel(_) => "cancel",
+        Frame::Relayed(_) => "relayed",
+        Frame::Route(_) => "route",
     }
 }
 
