@@ -582,20 +582,18 @@ impl Peer {
         };
         let Some(commit) = neighbour.commits.remove(at) else { return };
         let job = commit.job;
+        if !self.sources.contains_key(&job) && !self.relay.knows(&job) {
+            return self.unknown_job(peer, job, &reveal.opened);
+        }
         let submitter = self.relay.errand(&job).map_or(self.me, |errand| errand.submitter);
         match VerifiedBatch::check(commit, reveal, &peer, &submitter) {
             Ok(batch) if self.relay.knows(&job) => {
                 let trails = Vec::new();
                 self.relay(now, relay::Input::Results { from: peer, batch, trails });
             }
-            Ok(batch) if self.sources.contains_key(&job) => {
+            Ok(batch) => {
                 self.source(now, job, source::Input::Results { worker: peer, batch });
                 self.share_credit(now);
-            }
-            Ok(_) => {
-                // A job that is forgotten here: the worker may forget it too.
-                let over = crate::wire::Cancel { job, tasks: Vec::new() };
-                self.send(peer, Frame::Cancel(over));
             }
             Err(error) => self.violation(now, peer, &alloc::format!("{error}")),
         }
@@ -622,6 +620,9 @@ impl Peer {
             self.send(peer, offer);
         }
         self.relay(now, relay::Input::Asked { peer });
+        if peer != self.me && self.config.lending.relays && !self.relay.has_offers() {
+            self.worker(now, worker::Input::AskedBelow { peer });
+        }
     }
 
     fn refused(&mut self, now: Timestamp, peer: PeerId, refuse: &Refuse) {

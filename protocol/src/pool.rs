@@ -380,6 +380,11 @@ impl Pool {
         self.leases.get(lease).is_some_and(|l| l.worker == *worker && l.tasks.contains(&task))
     }
 
+    /// Whether `lease` was given to `worker`.
+    pub fn knows_lease(&self, worker: &PeerId, lease: &LeaseId) -> bool {
+        self.leases.get(lease).is_some_and(|one| one.worker == *worker)
+    }
+
     /// Workers that could get a copy of `task` now or once they have room: connected, with a window,
     /// and without a result of it. The source's own slots count only where a task is wanted of them.
     pub fn eligible_for(&self, task: TaskIndex) -> usize {

@@ -150,12 +150,12 @@ pub enum Record {
         job: JobId,
         /// The lease, as this peer named it.
         lease: LeaseId,
-        /// The lease that the tasks are held under.
-        parent: LeaseId,
+        /// Whose lease the tasks are held under.
+        source: PeerId,
+        /// The whole way, this peer's own hop at its end.
+        path: Vec<Hop>,
         /// Who got them.
         worker: PeerId,
-        /// This peer's hop.
-        hop: Hop,
         /// The tasks.
         tasks: Vec<TaskId>,
     },

@@ -40,6 +40,7 @@ use crate::{
     wire::{Cancel, Frame, Lease, Offer, Reason, Refuse, Renew, Route},
 };
 pub use bundles::{PATIENCE, way_round};
+pub use restart::is_part_of;
 use job::Job;
 
 /// A peer that asked for work is thought idle for this long.
@@ -287,6 +288,11 @@ impl Relay {
     /// Jobs that pass through here.
     pub fn jobs(&self) -> impl Iterator<Item = &JobId> {
         self.jobs.keys()
+    }
+
+    /// Whether there is a job to hand on.
+    pub fn has_offers(&self) -> bool {
+        !self.offers.is_empty()
     }
 
     /// The window that `peer` gave, and the slots below it.

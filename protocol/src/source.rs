@@ -87,6 +87,8 @@ pub enum Input {
         batch: VerifiedBatch,
         /// The way of each lease.
         trails: Vec<Trail>,
+        /// The tasks of each lease, from a worker that goes round a relay.
+        tasks: Vec<Vec<TaskId>>,
     },
     /// A worker still works on these leases.
     Renew {
@@ -460,8 +462,8 @@ impl Source {
             Input::Leave { worker } => self.leave(now, &worker, standings),
             Input::Credit { worker, tasks, below } => self.credit(now, worker, tasks, below),
             Input::Results { worker, batch } => self.results(now, worker, &batch, standings),
-            Input::Relayed { from, batch, trails } => {
-                self.relayed(now, from, &batch, &trails, standings);
+            Input::Relayed { from, batch, trails, tasks } => {
+                self.relayed(now, from, &batch, (&trails, &tasks), standings);
             }
             Input::Renew { worker, leases } => {
                 self.verifier.renewed(now, &worker);

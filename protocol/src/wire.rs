@@ -190,6 +190,10 @@ pub struct Relayed {
     /// The trail of each lease that they were computed under.
     #[serde(rename = "t")]
     pub trails: Vec<Trail>,
+    /// From a worker that brings its results round a relay: the tasks of each of these leases, in the
+    /// trails' order, which their last hops are signed for. Left out by others.
+    #[serde(rename = "k", default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<Vec<TaskId>>,
 }
 
 /// How a relay is connected towards a job's submitter.
@@ -308,7 +312,9 @@ impl Relayed {
         }
         bound(!self.trails.is_empty() && self.trails.len() <= MAX_BATCH, "trails")?;
         let fits = |trail: &Trail| !trail.hops.is_empty() && trail.hops.len() <= MAX_PATH;
-        bound(self.trails.iter().all(fits), "trails")
+        bound(self.trails.iter().all(fits), "trails")?;
+        bound(self.tasks.len() <= self.trails.len(), "tasks")?;
+        bound(self.tasks.iter().all(|tasks| tasks.len() <= MAX_LEASE_TASKS), "tasks")
     }
 }
 

@@ -88,6 +88,11 @@ pub enum Input {
         /// What.
         route: Route,
     },
+    /// A peer below asks for work, and there is none here to hand on.
+    AskedBelow {
+        /// Who.
+        peer: PeerId,
+    },
     /// A source turned out not to pass on what it is given: nothing more is taken of it.
     Shun {
         /// Who.
@@ -250,6 +255,7 @@ pub struct Worker {
     demands: BTreeMap<PeerId, Demand>,
     renewed: Timestamp,
     asked: Timestamp,
+    asked_others: Timestamp,
     executed: u64,
     /// Smoothed microseconds an attempt and microseconds a million fuel units: own judgement.
     micros: f64,
@@ -276,6 +282,7 @@ impl Worker {
             demands: BTreeMap::new(),
             renewed: Timestamp(0),
             asked: Timestamp(0),
+            asked_others: Timestamp(0),
             executed: 0,
             micros: 0.0,
             speed: 0.0,
@@ -315,9 +322,10 @@ impl Worker {
             Input::Offer { peer, offer } => self.offered(peer, &offer),
             Input::Lease { peer, lease, hand_on } => self.leased(now, peer, lease, hand_on),
             Input::Route { peer, route } => self.routed(peer, &route),
-            Input::Shun { peer } => self.shun(peer),
+            Input::AskedBelow { peer } => self.ask_for(now, &peer),
+            Input::Shun { peer } => self.shun(now, peer),
             Input::Cancel { peer, cancel } => self.cancelled(peer, &cancel),
-            Input::Ack { peer, ack } => self.acked(peer, &ack),
+            Input::Ack { peer, ack } => self.acked(now, peer, &ack),
             Input::Blob { hash, here } => self.blob(now, &hash, here),
             Input::Executed { attempt, status, output, fuel, log, micros } => {
                 self.executed(now, attempt, status, output, fuel, log, micros);
@@ -385,12 +393,19 @@ impl Worker {
             keep -= job.shed(keep, &mut self.out.records, peer);
             job.away = false;
             for batch in job.unacked.values_mut() {
+                batch.detoured = None;
                 batch.sent = Some(now);
                 again.push(Frame::Commit(batch.commit.clone()));
                 again.push(foreign::reveal(&batch.commit, &batch.opened));
             }
         }
         self.out.effects.extend(again.into_iter().map(|frame| Effect::Send(peer, frame)));
+        for foreign in self.jobs.values_mut().filter(|one| one.submitter == Some(peer)) {
+            // Who waits for a way round need not wait longer.
+            for batch in foreign.unacked.values_mut().filter(|one| one.detoured.is_some()) {
+                batch.detoured = Some(Timestamp(0));
+            }
+        }
         self.renewed = Timestamp(0);
     }
 
@@ -501,7 +516,7 @@ impl Worker {
     /// Queues a lease's tasks and asks for the blobs they need.
     fn take(&mut self, now: Timestamp, peer: PeerId, lease: Lease) {
         let job = self.jobs.entry((peer, lease.job)).or_insert_with(|| Foreign::new(now));
-        job.came_by(lease.lease, lease.submitter, lease.path);
+        job.came_by(&lease);
         let program = job.program.get_or_insert_with(|| Arc::new(lease.program.clone())).clone();
         let mut needs = Vec::from([(program.module, program.module_len)]);
         needs.extend(program.data.iter().map(|file| (file.hash, file.len)));

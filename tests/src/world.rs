@@ -18,10 +18,10 @@ use bayan_protocol::{
     result::{Commit, Outcome, Output},
     source,
     standing::Standing,
-    task::{Limits, PROFILE_V1, Program, Status},
+    task::{self, Limits, PROFILE_V1, Program, Status},
     time::Timestamp,
     verify::{Policy, State},
-    wire::Frame,
+    wire::{Frame, Lease},
 };
 use serde_bytes::ByteBuf;
 
@@ -47,6 +47,25 @@ enum Event {
     Blob { at: Number, life: u64, hash: Hash, from: PeerId },
     Wake { at: Number, life: u64 },
     Turn { at: Number, turn: Turn },
+    Reach { at: Number, life: u64, peer: PeerId },
+    Late { from: Number, to: PeerId, frame: Box<Frame> },
+}
+
+/// What a host does with what it is to pass on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passing {
+    /// What it should.
+    Honest,
+    /// Nothing comes through, neither results nor acknowledgements.
+    Drops,
+    /// It comes so many virtual microseconds late.
+    Delays(u64),
+    /// What was sent later may come earlier.
+    Reorders,
+    /// Outputs are not what the worker signed.
+    Forges,
+    /// Inputs are not what the submitter gave.
+    Alters,
 }
 
 /// One peer with its disk.
@@ -58,6 +77,10 @@ pub struct Host {
     disk: BTreeMap<Vec<u8>, Record>,
     blobs: BTreeMap<Hash, Vec<u8>>,
     slots: u32,
+    relays: bool,
+    passing: Passing,
+    /// Whether it still runs but nothing goes in or out.
+    frozen: bool,
     /// Virtual microseconds a task.
     pace: u64,
     conduct: Conduct,
@@ -73,6 +96,8 @@ pub struct Host {
     wake: Option<Timestamp>,
     /// Peers that it closed the connection with for breaking the protocol.
     pub closed: Vec<PeerId>,
+    /// What they did.
+    pub reasons: Vec<String>,
     /// Peers that it ever stored a ban of.
     pub banned: BTreeSet<PeerId>,
     /// How often it knew something else of others after a restart than before.
@@ -194,6 +219,9 @@ impl World {
             disk: BTreeMap::new(),
             blobs: BTreeMap::new(),
             slots,
+            relays: false,
+            passing: Passing::Honest,
+            frozen: false,
             pace,
             conduct: Conduct::new(role, secret),
             forger,
@@ -203,12 +231,28 @@ impl World {
             knew: Vec::new(),
             wake: None,
             closed: Vec::new(),
+            reasons: Vec::new(),
             banned: BTreeSet::new(),
             forgot: 0,
         });
         let number = self.hosts.len() - 1;
         self.start(number);
         number
+    }
+
+    /// Adds a host that hands work on, and starts it.
+    pub fn add_relay(&mut self, slots: u32, pace: u64, passing: Passing) -> Number {
+        let number = self.add_member(slots, pace, Role::Honest);
+        self.crash(number);
+        let host = &mut self.hosts[number];
+        (host.relays, host.passing) = (true, passing);
+        self.start(number);
+        number
+    }
+
+    /// Stops a host without anybody being told: its links stay, and nothing comes through.
+    pub fn freeze(&mut self, number: Number) {
+        self.hosts[number].frozen = true;
     }
 
     /// A host.
@@ -239,7 +283,7 @@ impl World {
         let host = &mut self.hosts[number];
         host.life += 1;
         let lending = Lending {
-            relays: false,
+            relays: host.relays,
             slots: host.slots,
             memory: 1 << 30,
             accept: Accept::Lan,
@@ -402,8 +446,9 @@ impl World {
     fn act(&mut self, number: Number, effect: Effect) {
         match effect {
             Effect::Send(peer, frame) => self.send(number, &peer, frame),
-            Effect::Close(peer, _) => {
+            Effect::Close(peer, why) => {
                 self.hosts[number].closed.push(peer);
+                self.hosts[number].reasons.push(why);
                 if let Some(other) = self.number(&peer) {
                     self.disconnect(number, other);
                 }
@@ -432,8 +477,12 @@ impl World {
             Effect::Advertise(_)
             | Effect::Submitted(_)
             | Effect::Changed(_)
-            | Effect::Caught { .. }
-            | Effect::Reach(_) => {}
+            | Effect::Caught { .. } => {}
+            Effect::Reach(peer) => {
+                let life = self.hosts[number].life;
+                let delay = 10 * self.delay();
+                self.schedule(delay, Event::Reach { at: number, life, peer });
+            }
         }
     }
 
@@ -450,8 +499,57 @@ impl World {
         }
         for frame in self.hosts[from].forger.pass(frame) {
             self.hosts[from].keep(peer, &frame);
-            self.deliver(from, peer, &frame);
+            self.pass_on(from, peer, frame);
         }
+    }
+
+    /// Sends a frame as the host's way of passing things on has it.
+    fn pass_on(&mut self, from: Number, peer: &PeerId, frame: Frame) {
+        let me = self.id(from);
+        let passing = self.hosts[from].passing;
+        let through = match &frame {
+            Frame::Relayed(_) => true,
+            Frame::Ack(ack) => ack.check(&me).is_err(),
+            _ => false,
+        };
+        match (passing, frame) {
+            (Passing::Drops, _) if through => {}
+            (Passing::Delays(by), frame) if through => {
+                let late = Event::Late { from, to: *peer, frame: Box::new(frame) };
+                self.schedule(by, late);
+            }
+            (Passing::Reorders, frame) if through => {
+                let by = self.draw(2000 * MS);
+                let late = Event::Late { from, to: *peer, frame: Box::new(frame) };
+                self.schedule(by, late);
+            }
+            (Passing::Forges, Frame::Relayed(mut relayed)) => {
+                for one in relayed.bundles.iter_mut().flat_map(|bundle| &mut bundle.opened) {
+                    one.output = Output::Inline(ByteBuf::from(b"forged".to_vec()));
+                }
+                self.deliver(from, peer, &Frame::Relayed(relayed));
+            }
+            (Passing::Alters, Frame::Lease(lease)) if lease.submitter != me => {
+                let altered = self.alter(from, peer, lease);
+                self.deliver(from, peer, &Frame::Lease(altered));
+            }
+            (_, frame) => self.deliver(from, peer, &frame),
+        }
+    }
+
+    /// Hands on other inputs than were given: ids and hop are made out to them.
+    fn alter(&self, from: Number, to: &PeerId, mut lease: Lease) -> Lease {
+        for task in &mut lease.tasks {
+            task.input = task::Input::Inline(ByteBuf::from(b"other".to_vec()));
+            task.task = lease.program.task_id(&task.input.hash());
+        }
+        lease.tasks.truncate(1);
+        let parent = lease.path.len().checked_sub(2).map(|at| lease.path[at].lease);
+        let ids = lease.tasks.iter().map(|one| one.task);
+        let hop = lease.errand().hand(&self.hosts[from].key, parent, lease.lease, to, ids);
+        lease.path.pop();
+        lease.path.push(hop);
+        lease
     }
 
     /// Has a host send one of its latest batches again, to whom it has sent it before.
@@ -466,6 +564,14 @@ impl World {
     fn deliver(&mut self, from: Number, peer: &PeerId, frame: &Frame) {
         let Some(to) = self.number(peer) else { return };
         let Some(epoch) = self.links.get(&(from.min(to), from.max(to))).copied() else { return };
+        if self.hosts[from].frozen || self.hosts[to].frozen {
+            return;
+        }
+        if let Frame::Lease(lease) = frame {
+            let givers: BTreeSet<PeerId> = lease.path.iter().map(|hop| hop.giver).collect();
+            let loops = givers.len() < lease.path.len() || (from != to && givers.contains(peer));
+            assert!(!loops, "host {from} hands a lease to {to} that came from there");
+        }
         let at = Timestamp(self.now.0 + self.delay());
         let last = self.arrival.entry((from, to)).or_default();
         *last = (*last).max(at);
@@ -522,7 +628,13 @@ impl World {
                 self.step(at, Input::Tick);
             }
             Event::Turn { at, turn } => self.turn(at, turn),
-            Event::Done { .. } | Event::Blob { .. } | Event::Wake { .. } => {}
+            Event::Reach { at, life, peer } if lives(self, at, life) => {
+                if let Some(other) = self.number(&peer) {
+                    self.connect(at, other);
+                }
+            }
+            Event::Late { from, to, frame } => self.deliver(from, &to, &frame),
+            Event::Reach { .. } | Event::Done { .. } | Event::Blob { .. } | Event::Wake { .. } => {}
         }
         true
     }

@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 use super::{Effect, Peer};
 use crate::{
     batch::Batch,
-    id::PeerId,
+    id::{JobId, PeerId},
     limits::MAX_PATH,
     record::{Change, Record},
     relay::{self, HopOutcome},
-    result::{Ack, Reveal, VerifiedBatch},
+    result::{Ack, Opened, Reveal, VerifiedBatch},
     source,
     time::Timestamp,
     wire::{Bundle, Cancel, Frame, Lease, Offer, Relayed},
@@ -62,9 +62,13 @@ impl Peer {
     }
 
     pub(super) fn relayed(&mut self, now: Timestamp, peer: PeerId, relayed: Relayed) {
-        let Relayed { bundles, trails } = relayed;
+        let Relayed { bundles, trails, tasks } = relayed;
         for Bundle { worker, commit, opened } in bundles {
             let job = commit.job;
+            if !self.sources.contains_key(&job) && !self.relay.knows(&job) {
+                self.unknown_job(peer, job, &opened);
+                continue;
+            }
             let submitter = self.relay.errand(&job).map_or(self.me, |errand| errand.submitter);
             let reveal = Reveal { root: commit.root, opened };
             let batch = match VerifiedBatch::check(commit, reveal, &worker, &submitter) {
@@ -73,14 +77,21 @@ impl Peer {
             };
             let trails = trails.clone();
             if self.sources.contains_key(&job) {
-                self.source(now, job, source::Input::Relayed { from: peer, batch, trails });
-            } else if self.relay.knows(&job) {
-                self.relay(now, relay::Input::Results { from: peer, batch, trails });
+                let tasks = tasks.clone();
+                self.source(now, job, source::Input::Relayed { from: peer, batch, trails, tasks });
             } else {
-                self.send(peer, Frame::Cancel(Cancel { job, tasks: Vec::new() }));
+                self.relay(now, relay::Input::Results { from: peer, batch, trails });
             }
         }
         self.share_credit(now);
+    }
+
+    /// Results of a job that is forgotten here. If it was this peer's own, whoever has them may forget them too;
+    /// if it only passed through, they may still be wanted elsewhere.
+    pub(super) fn unknown_job(&mut self, peer: PeerId, job: JobId, opened: &[Opened]) {
+        if opened.iter().all(|one| one.leaf.submitter == self.me) {
+            self.send(peer, Frame::Cancel(Cancel { job, tasks: Vec::new() }));
+        }
     }
 
     pub(super) fn relay_batch(&mut self, now: Timestamp, batch: Batch<relay::Effect>) {
@@ -113,6 +124,11 @@ impl Peer {
         }
     }
 
+    /// Whether nothing is given to `peer` to pass on, for what it did with what it was given.
+    pub fn shuns(&self, peer: &PeerId) -> bool {
+        self.hops.get(peer).is_some_and(|record| record.counts().1 > 0)
+    }
+
     pub(super) fn save_hops(&mut self) {
         for (peer, record) in self.hops.take_changed() {
             self.out.records.push(Change::Put(Record::Hops { peer, record }));
@@ -127,11 +143,8 @@ impl Peer {
         handed: Vec<Record>,
     ) -> Vec<Record> {
         let only = self.config.lending.relays && self.config.lending.slots == 0;
-        let was_handed = |lease: &Lease| {
-            handed.iter().any(
-                |one| matches!(one, Record::Handed { parent, .. } if *parent == lease.lease),
-            )
-        };
+        let was_handed =
+            |lease: &Lease| handed.iter().any(|one| relay::is_part_of(one, &lease.lease));
         let (mut held, mut rest) = (Vec::new(), Vec::new());
         for record in records {
             match record {

@@ -63,6 +63,14 @@ impl Parcel {
     pub(super) fn new(bundle: Bundle, trails: Vec<Trail>, source: PeerId, from: PeerId, now: Timestamp) -> Self {
         Self { bundle, trails, source, from, since: now, sent: None, detoured: None }
     }
+
+    /// When it is to go another way.
+    fn due(&self) -> Timestamp {
+        match self.detoured {
+            Some(detoured) => detoured + 3 * PATIENCE,
+            None => self.sent.unwrap_or(self.since) + PATIENCE,
+        }
+    }
 }
 
 impl Bundles {
@@ -83,8 +91,8 @@ impl Bundles {
     pub(super) fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
         let first = self.queue.first().and_then(|root| self.parcels.get(root));
         let send = first.map(|parcel| (parcel.since + GATHER, "results to go upstream"));
-        let sent = self.parcels.values().filter_map(|parcel| parcel.detoured.or(parcel.sent)).min();
-        let patience = sent.map(|sent| (sent + PATIENCE, "patience with a hop"));
+        let due = self.parcels.values().map(Parcel::due).min();
+        let patience = due.map(|at| (at, "patience with a hop"));
         send.into_iter().chain(patience).min()
     }
 
@@ -110,6 +118,13 @@ impl Bundles {
         Some(parcel)
     }
 
+    /// Somebody is there: who waits for a way round need not wait longer.
+    pub(super) fn hurry(&mut self) {
+        for parcel in self.parcels.values_mut().filter(|parcel| parcel.detoured.is_some()) {
+            parcel.detoured = Some(Timestamp(0));
+        }
+    }
+
     /// What `source` never acknowledged is sent again: it is back.
     pub(super) fn again(&mut self, source: &PeerId) {
         let unsent = |(_, parcel): &(&Hash, &mut Parcel)| parcel.source == *source;
@@ -118,7 +133,7 @@ impl Bundles {
             .iter_mut()
             .filter(unsent)
             .map(|(root, parcel)| {
-                parcel.sent = None;
+                (parcel.sent, parcel.detoured) = (None, None);
                 (parcel.since, *root)
             })
             .collect();
@@ -163,9 +178,7 @@ impl Bundles {
 
     /// The batches that have been on the way for too long without a word.
     fn overdue(&self, now: Timestamp) -> Vec<Hash> {
-        let late = |(_, parcel): &(&Hash, &Parcel)| {
-            parcel.detoured.or(parcel.sent).is_some_and(|sent| sent + PATIENCE <= now)
-        };
+        let late = |(_, parcel): &(&Hash, &Parcel)| parcel.due() <= now;
         self.parcels.iter().filter(late).map(|(root, _)| *root).collect()
     }
 }
@@ -180,21 +193,22 @@ fn frame<'a>(parcels: impl Iterator<Item = &'a Parcel>, to: &PeerId) -> Relayed 
             trails.insert(cut.lease(), cut);
         }
     }
-    Relayed { bundles, trails: trails.into_values().collect() }
+    Relayed { bundles, trails: trails.into_values().collect(), tasks: Vec::new() }
 }
 
 /// The ways of a batch's leases, the source that they came from, and the tasks that it answers with who
 /// had each of this peer.
 type Routes = (Vec<Trail>, PeerId, Vec<(TaskIndex, PeerId)>);
 
-/// Finds out how each result of a batch belongs to what was handed on here.
+/// Finds out how each result of a batch belongs to what was handed on here. None if that is not known any
+/// more: it may be true all the same, and whoever has it may bring it elsewhere.
 fn routes(
     job: &Job,
     me: &PeerId,
     from: &PeerId,
     batch: &VerifiedBatch,
     trails: &[Trail],
-) -> Result<Routes, &'static str> {
+) -> Result<Option<Routes>, &'static str> {
     let worker = batch.worker();
     let mut whole: BTreeMap<LeaseId, (PeerId, Trail)> = BTreeMap::new();
     let mut hands = Vec::new();
@@ -209,24 +223,21 @@ fn routes(
         if !below.hops.is_empty() && job.errand.check_trail(&below, &worker).is_err() {
             return Err("a result whose lease has no way from here");
         }
-        if below.parent.is_none() {
-            // A way that does not lead through here: it is brought to whom it leads through.
-            let source = below.hops.first().map_or(worker, |hop| hop.giver);
-            whole.entry(lease).or_insert((source, below));
-            continue;
-        }
         let hand = below.hops.first().map_or(worker, |hop| hop.giver);
-        let given = below.parent.unwrap_or(lease);
-        let index = job.was_handed(&hand, &given, &task);
-        let Some(index) = index else { return Err("a result for a task that was not leased to it") };
+        let Some(given) = below.parent else {
+            // A way that does not lead through here: it is brought to whom it leads through.
+            whole.entry(lease).or_insert((hand, below));
+            continue;
+        };
+        let Some(sub) = job.sub(&given) else { return Ok(None) };
+        let index = job.task_of(sub, &task).filter(|_| sub.worker() == hand);
+        let index = index.ok_or("a result for a task that was not leased to it")?;
         hands.push((index, hand));
-        if let Some(way) = job.trail(below) {
-            whole.entry(lease).or_insert(way);
-        }
+        whole.entry(lease).or_insert_with(|| sub.way(below.hops));
     }
     let source = whole.values().next().map(|(source, _)| *source);
-    let source = source.ok_or("a result whose lease has no way from here")?;
-    Ok((whole.into_values().map(|(_, trail)| trail).collect(), source, hands))
+    let trails = whole.into_values().map(|(_, trail)| trail).collect();
+    Ok(source.map(|source| (trails, source, hands)))
 }
 
 impl Relay {
@@ -245,7 +256,8 @@ impl Relay {
             return;
         }
         let (trails, source, hands) = match routes(job, &self.me, &from, batch, trails) {
-            Ok(routes) => routes,
+            Ok(Some(routes)) => routes,
+            Ok(None) => return,
             Err(what) => return self.out.effects.push(Effect::Violation(from, what)),
         };
         let bundle = Bundle {
@@ -323,9 +335,13 @@ impl Relay {
         self.out.records.push(Change::Delete(Key::parcel(&ack.job, &ack.root)));
         let Parcel { source, from, detoured, .. } = parcel;
         if source != job.errand.submitter {
-            let dropped = detoured.is_some() && *by != source;
+            // Nothing can come through one that is gone: that is no fault of its.
+            let dropped =
+                detoured.is_some() && *by != source && self.below.contains_key(&source);
             let outcome = if dropped { HopOutcome::Dropped } else { HopOutcome::Delivered };
-            self.out.effects.push(Effect::Hop { peer: source, outcome });
+            if dropped || *by == source {
+                self.out.effects.push(Effect::Hop { peer: source, outcome });
+            }
         }
         self.out.effects.push(Effect::Send(from, Frame::Ack(ack.clone())));
     }
@@ -356,7 +372,7 @@ impl Relay {
         for root in job.bundles.overdue(now) {
             let Some(parcel) = job.bundles.parcels.get(&root) else { continue };
             let (source, submitter) = (parcel.source, job.errand.submitter);
-            if source == submitter || !job.is_connected(&source) {
+            if source == submitter || !job.may_go_round(now, &source) {
                 continue; // there is nobody in between, or it says itself that it cannot
             }
             let other = way_round(&parcel.trails, &source, |peer| self.below.contains_key(peer));

@@ -7,7 +7,11 @@ use alloc::{
 };
 use core::time::Duration;
 
-use super::{Demand, Effect, arrivals::Arriving, bundles::Bundles};
+use super::{
+    Demand, Effect,
+    arrivals::Arriving,
+    bundles::{Bundles, PATIENCE},
+};
 use crate::{
     batch::Batch,
     crypto::Keypair,
@@ -45,9 +49,11 @@ pub(super) struct Parent {
 pub(super) struct Sub {
     /// What the pool calls it: tasks of several parents are handed over together.
     in_pool: LeaseId,
-    pub(super) parent: LeaseId,
-    pub(super) worker: PeerId,
-    pub(super) hop: Hop,
+    /// Whose lease the tasks were held under.
+    source: PeerId,
+    /// The whole way, this peer's own hop at its end.
+    path: Vec<Hop>,
+    worker: PeerId,
     tasks: Vec<TaskIndex>,
 }
 
@@ -79,6 +85,20 @@ pub(super) struct Job {
     pub(super) bundles: Bundles,
     /// Leases whose blobs are still on the way.
     pub(super) arriving: Vec<Arriving>,
+}
+
+impl Sub {
+    /// Who has it, of those below.
+    pub(super) fn worker(&self) -> PeerId {
+        self.worker
+    }
+
+    /// Whom results go to, and the whole way with what came of the lease further below.
+    pub(super) fn way(&self, below: Vec<Hop>) -> (PeerId, Trail) {
+        let mut hops = self.path.clone();
+        hops.extend(below);
+        (self.source, Trail { parent: None, hops })
+    }
 }
 
 impl Job {
@@ -144,6 +164,7 @@ impl Job {
     pub(super) fn is_above(&self, peer: &PeerId) -> bool {
         *peer == self.errand.submitter
             || self.parents.values().any(|one| one.path.iter().any(|hop| hop.giver == *peer))
+            || self.arriving.iter().any(|one| one.lease.path.iter().any(|hop| hop.giver == *peer))
     }
 
     /// Takes a lease from upstream; says what that means to the pool.
@@ -232,7 +253,7 @@ impl Job {
             let ids = tasks.iter().map(|index| self.tasks[*index as usize].id);
             let hop = self.errand.hand(key, Some(parent), lease, &worker, ids);
             let mut path = above.path.clone();
-            path.push(hop.clone());
+            path.push(hop);
             debug_assert!(path.len() <= MAX_PATH, "such leases are not taken");
             let leased = |index: &TaskIndex| {
                 let task = &self.tasks[*index as usize];
@@ -244,18 +265,19 @@ impl Job {
                 submitter: self.errand.submitter,
                 program: (**program).clone(),
                 lasts_ms: u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX),
-                path,
+                path: path.clone(),
                 tasks: tasks.iter().map(leased).collect(),
             });
             out.records.push(Change::Put(Record::Handed {
                 job: self.errand.job,
                 lease,
-                parent,
+                source: above.source,
+                path: path.clone(),
                 worker,
-                hop: hop.clone(),
                 tasks: tasks.iter().map(|index| self.tasks[*index as usize].id).collect(),
             }));
-            self.subs.insert(lease, Sub { in_pool, parent, worker, hop, tasks });
+            let source = above.source;
+            self.subs.insert(lease, Sub { in_pool, source, path, worker, tasks });
         }
         leases
     }
@@ -269,28 +291,14 @@ impl Job {
         self.tasks.get(index as usize).map(|task| task.id)
     }
 
-    /// The task, if `lease` was given to `worker` with it.
-    pub(super) fn was_handed(
-        &self,
-        worker: &PeerId,
-        lease: &LeaseId,
-        task: &TaskId,
-    ) -> Option<TaskIndex> {
-        let index = self.by_id.get(task).copied()?;
-        let sub = self.subs.get(lease)?;
-        (sub.worker == *worker && sub.tasks.contains(&index)).then_some(index)
+    /// What was given below under `lease`; none of leases that are not known any more.
+    pub(super) fn sub(&self, lease: &LeaseId) -> Option<&Sub> {
+        self.subs.get(lease)
     }
 
-    /// The way of a lease of this peer's, as its source knows it from its own lease on.
-    pub(super) fn trail(&self, below: Trail) -> Option<(PeerId, Trail)> {
-        let sub = self.subs.get(&below.parent?)?;
-        let parent = self.parents.get(&sub.parent)?;
-        let mut hops = Vec::from([sub.hop.clone()]);
-        hops.extend(below.hops);
-        // Whole, so that it can also be brought to whoever stands further up.
-        let mut whole = parent.path.clone();
-        whole.append(&mut hops);
-        Some((parent.source, Trail { parent: None, hops: whole }))
+    /// The task of that id, if `sub` has it.
+    pub(super) fn task_of(&self, sub: &Sub, task: &TaskId) -> Option<TaskIndex> {
+        self.by_id.get(task).copied().filter(|index| sub.tasks.contains(index))
     }
 
     /// A task has a result, or is wanted no more: nothing of it is held.
@@ -390,6 +398,9 @@ impl Job {
             *source = Upstream { connected: true, away: None };
             self.bundles.again(peer);
         }
+        if *peer == self.errand.submitter {
+            self.bundles.hurry();
+        }
     }
 
     pub(super) fn upstream_down(&mut self, now: Timestamp, peer: &PeerId) {
@@ -398,8 +409,13 @@ impl Job {
         }
     }
 
-    pub(super) fn is_connected(&self, source: &PeerId) -> bool {
-        self.sources.get(source).is_some_and(|one| one.connected && one.away.is_none())
+    /// Whether results may be brought round `source`: it says that it has a way up and yet the submitter's
+    /// word does not come, or it is gone for so long that it may not come back.
+    pub(super) fn may_go_round(&self, now: Timestamp, source: &PeerId) -> bool {
+        self.sources.get(source).is_none_or(|one| match one.away {
+            None => true,
+            Some(since) => !one.connected && since + PATIENCE <= now,
+        })
     }
 
     /// Tells those below whether there is a way to the submitter, when that has changed.
@@ -445,18 +461,33 @@ impl Job {
         self.note_alone(now);
     }
 
-    /// Takes back a lease that was given below before a restart.
+    /// Takes back a lease that was given below before a restart. Of tasks that are not held any more it is
+    /// known that they were.
     pub(super) fn restore_sub(
         &mut self,
         now: Timestamp,
-        (lease, parent, worker, hop): (LeaseId, LeaseId, PeerId, Hop),
+        lease: LeaseId,
+        (source, path, worker): (PeerId, Vec<Hop>, PeerId),
         tasks: &[TaskId],
     ) {
-        let tasks: Vec<TaskIndex> =
-            tasks.iter().filter_map(|task| self.by_id.get(task).copied()).collect();
-        let restored = pool::Input::Restored { worker, lease, tasks: tasks.clone() };
+        let mut indices = Vec::new();
+        for task in tasks {
+            let index = self.by_id.get(task).copied().unwrap_or_else(|| {
+                let index = TaskIndex::try_from(self.tasks.len()).unwrap_or(TaskIndex::MAX);
+                let input = Input::Inline(serde_bytes::ByteBuf::new());
+                self.by_id.insert(*task, index);
+                self.tasks.push(Task { id: *task, input, parent: None });
+                let _ = self.pool.step(now, pool::Input::Added(1));
+                let done = Vec::from([Want::anyone(index, 0)]);
+                let _ = self.pool.step(now, pool::Input::Wanted(done));
+                index
+            });
+            indices.push(index);
+        }
+        let restored = pool::Input::Restored { worker, lease, tasks: indices.clone() };
         let _ = self.pool.step(now, restored);
-        self.subs.insert(lease, Sub { in_pool: lease, parent, worker, hop, tasks });
+        self.sources.entry(source).or_insert(Upstream { connected: false, away: Some(now) });
+        self.subs.insert(lease, Sub { in_pool: lease, source, path, worker, tasks: indices });
     }
 
     /// Deletes every record of the job.

@@ -6,7 +6,7 @@ use super::{Effect, Relay, bundles::Parcel, job::Job};
 use crate::{
     batch::Batch,
     entropy::Entropy,
-    id::PeerId,
+    id::{LeaseId, PeerId},
     record::Record,
     time::Timestamp,
     wire::{Lease, Offer},
@@ -36,20 +36,17 @@ impl Relay {
         }
         for (source, lease) in held {
             // What was handed on had everything that it needs.
-            let parent = lease.lease;
-            let handed =
-                |one: &Record| matches!(one, Record::Handed { parent: of, .. } if *of == parent);
-            if records.iter().any(handed) {
+            if records.iter().any(|one| is_part_of(one, &lease.lease)) {
                 self.here.extend(lease.program.blobs());
                 self.here.extend(lease.tasks.iter().filter_map(|task| task.input.blob()));
             }
             self.leased(now, source, lease);
         }
         for record in records {
-            if let Record::Handed { job, lease, parent, worker, hop, tasks } = record
+            if let Record::Handed { job, lease, source, path, worker, tasks } = record
                 && let Some(job) = self.jobs.get_mut(&job)
             {
-                job.restore_sub(now, (lease, parent, worker, hop), &tasks);
+                job.restore_sub(now, lease, (source, path, worker), &tasks);
             }
         }
         for job in self.jobs.values_mut() {
@@ -64,4 +61,10 @@ impl Relay {
         let entropy = Entropy::new(&self.entropy.draw());
         self.jobs.entry(offer.job).or_insert_with(|| Job::new(offer, entropy))
     }
+}
+
+/// Whether a record is of tasks that were handed on out of this lease.
+pub fn is_part_of(record: &Record, lease: &LeaseId) -> bool {
+    let Record::Handed { path, .. } = record else { return false };
+    path.iter().rev().nth(1).is_some_and(|parent| parent.lease == *lease)
 }

@@ -7,7 +7,7 @@ use alloc::{
 
 use super::{Effect, Source};
 use crate::{
-    id::{Hash, LeaseId, PeerId},
+    id::{Hash, LeaseId, PeerId, TaskId},
     limits::{MAX_INCONCLUSIVE, MAX_UNACKED_BATCHES},
     path::Trail,
     pool::{self, TaskIndex},
@@ -83,13 +83,20 @@ impl Source {
         now: Timestamp,
         from: PeerId,
         batch: &VerifiedBatch,
-        trails: &[Trail],
+        (trails, tasks): (&[Trail], &[Vec<TaskId>]),
         standings: &mut Standings,
     ) {
         match self.admit_relayed(&from, batch, trails) {
             Ok(routes) => {
                 self.note_routes(now, batch, &routes);
                 self.take_batch(now, from, batch, routes, standings);
+            }
+            // A worker cannot know that it was given what this job does not have.
+            Err(_) if from == batch.worker() => {
+                if let Some(giver) = self.altered(batch, trails, tasks) {
+                    let what = "a lease of tasks that its job does not have";
+                    self.out.effects.push(Effect::Violation(giver, what));
+                }
             }
             Err(what) => self.out.effects.push(Effect::Violation(from, what)),
         }
@@ -282,7 +289,9 @@ impl Source {
             });
             fetching.asked = fetching.asked.filter(|asked| asked != peer);
         }
-        dropped.iter().for_each(|one| drop(self.awaited.remove(one)));
+        for one in &dropped {
+            self.awaited.remove(one);
+        }
         self.deferred.retain(|one| one.from != *peer);
     }
 

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Effect, Source, results::Route};
 use crate::{
-    id::PeerId,
+    id::{PeerId, TaskId},
+    path::{Trail, root_of},
     pool::TaskIndex,
     relay::HopOutcome,
     result::VerifiedBatch,
@@ -106,6 +107,30 @@ impl Source {
                 self.out.effects.extend(hand.map(|peer| Effect::Hop { peer: *peer, outcome }));
             }
         }
+    }
+
+    /// Who handed on tasks that this job does not have, if it is proven: its own signature binds the lease to
+    /// them (spec RELAY-10).
+    pub(super) fn altered(
+        &self,
+        batch: &VerifiedBatch,
+        trails: &[Trail],
+        tasks: &[Vec<TaskId>],
+    ) -> Option<PeerId> {
+        let worker = batch.worker();
+        let foreign = |task: &TaskId| !self.by_id.contains_key(task);
+        trails.iter().zip(tasks).find_map(|(trail, tasks)| {
+            let trail = trail.below(&self.me);
+            let last = trail.hops.last()?;
+            let signed = root_of(tasks.iter().copied()) == last.root
+                && self.errand().check_trail(&trail, &worker).is_ok();
+            let parent = trail.parent?;
+            // The first hop has its lease from here, so what it handed on came from here or is made up.
+            let ours = self.pool.knows_lease(&trail.hops.first()?.giver, &parent);
+            // One that stands behind another may only hand on what that one made up.
+            let alone = trail.hops.len() == 1;
+            (alone && signed && ours && tasks.iter().any(foreign)).then_some(last.giver)
+        })
     }
 
     fn knows_directly(&self, peer: &PeerId) -> bool {

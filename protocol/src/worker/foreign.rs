@@ -16,7 +16,8 @@ use crate::{
     result::{Commit, Opened, Reveal},
     task::{Input, Program},
     time::Timestamp,
-    wire::Frame,
+    relay::PATIENCE,
+    wire::{Frame, Lease},
 };
 
 /// A task held and not concluded.
@@ -41,7 +42,7 @@ pub(super) struct Foreign {
     sequence: u64,
     pub(super) unacked: BTreeMap<u64, Unacked>,
     /// The ways of the leases that results are owed under.
-    paths: BTreeMap<LeaseId, Vec<Hop>>,
+    paths: BTreeMap<LeaseId, (Vec<Hop>, Vec<TaskId>)>,
     pub(super) submitter: Option<PeerId>,
     /// Whether the source says that it has no way to the submitter.
     pub(super) away: bool,
@@ -57,6 +58,16 @@ pub(super) struct Unacked {
     pub(super) sent: Option<Timestamp>,
     /// When it was brought round the source.
     pub(super) detoured: Option<Timestamp>,
+}
+
+impl Unacked {
+    /// When it is to go another way; `gone` is since when its source is not there.
+    pub(super) fn due(&self, gone: Option<Timestamp>) -> Option<Timestamp> {
+        match self.detoured {
+            Some(detoured) => Some(detoured + 3 * PATIENCE),
+            None => gone.or(self.sent).map(|since| since + PATIENCE),
+        }
+    }
 }
 
 /// The frame that opens `commit`.
@@ -99,7 +110,7 @@ impl Foreign {
         self.submitter = self.submitter.or(opened.first().map(|one| one.leaf.submitter));
         for trail in trails {
             if let Some(lease) = trail.lease() {
-                self.paths.insert(lease, trail.hops);
+                self.paths.insert(lease, (trail.hops, Vec::new()));
             }
         }
         let batch = Unacked { commit, opened, sent: None, detoured: None };
@@ -107,18 +118,25 @@ impl Foreign {
     }
 
     /// A lease came this way.
-    pub(super) fn came_by(&mut self, lease: LeaseId, submitter: PeerId, path: Vec<Hop>) {
-        self.submitter = Some(submitter);
-        if path.len() > 1 {
-            self.paths.insert(lease, path);
+    pub(super) fn came_by(&mut self, lease: &Lease) {
+        self.submitter = Some(lease.submitter);
+        if lease.path.len() > 1 {
+            let tasks = lease.tasks.iter().map(|one| one.task).collect();
+            self.paths.insert(lease.lease, (lease.path.clone(), tasks));
         }
+    }
+
+    /// The tasks that the last hops of these ways were signed for.
+    pub(super) fn tasks_of(&self, trails: &[Trail]) -> Vec<Vec<TaskId>> {
+        let leases = trails.iter().filter_map(Trail::lease);
+        leases.filter_map(|lease| Some(self.paths.get(&lease)?.1.clone())).collect()
     }
 
     /// The ways of the leases of these results, as far as they lead through a relay.
     pub(super) fn trails(&self, opened: &[Opened]) -> Vec<Trail> {
         let leases: BTreeSet<LeaseId> = opened.iter().map(|one| one.leaf.lease).collect();
         let paths = leases.iter().filter_map(|lease| self.paths.get(lease));
-        paths.map(|hops| Trail { parent: None, hops: hops.clone() }).collect()
+        paths.map(|(hops, _)| Trail { parent: None, hops: hops.clone() }).collect()
     }
 
     /// Forgets the ways of leases that nothing is owed under any more.

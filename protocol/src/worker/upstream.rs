@@ -1,15 +1,19 @@
 //! Whom a job's work is taken of, and what is done when that one does not pass results on.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::vec::Vec;
+use core::time::Duration;
 
-use super::{Effect, Worker, foreign::Foreign};
+use super::{Effect, Worker, foreign::{Foreign, Unacked}};
 use crate::{
     id::{JobId, PeerId},
-    relay::{HopOutcome, PATIENCE, way_round},
+    relay::{HopOutcome, way_round},
     result::Ack,
     time::Timestamp,
     wire::{Bundle, Frame, Offer, Reason, Relayed, Route},
 };
+
+/// Others are asked for work at most this often.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Another source that the job is taken of and that is there.
@@ -51,7 +55,7 @@ impl Worker {
     }
 
     /// Takes nothing more of a source for which it is only one on the way, and looks for another.
-    pub(super) fn shun(&mut self, source: PeerId) {
+    pub(super) fn shun(&mut self, now: Timestamp, source: PeerId) {
         let Some(neighbour) = self.neighbours.get(&source) else { return };
         let relayed = |job: &&JobId| {
             let foreign = self.jobs.get(&(source, **job));
@@ -61,16 +65,26 @@ impl Worker {
         for job in jobs {
             self.part(source, job);
         }
-        self.asked = Timestamp(0);
-        self.ask_others(&source);
+        self.ask_others(now, &source);
     }
 
-    fn ask_others(&mut self, source: &PeerId) {
-        let others = self.neighbours.iter().filter(|(peer, n)| {
-            n.connected && **peer != self.me && *peer != source
-        });
-        let others: BTreeSet<PeerId> = others.map(|(peer, _)| *peer).collect();
-        self.out.effects.extend(others.into_iter().map(|peer| Effect::Send(peer, Frame::Ask)));
+    /// Asks everyone but `source` for work, at most every second.
+    fn ask_others(&mut self, now: Timestamp, source: &PeerId) {
+        if self.asked_others + ASK_AGAIN > now {
+            return;
+        }
+        self.asked_others = now;
+        let others = self
+            .neighbours
+            .iter()
+            .filter(|(peer, one)| one.connected && **peer != self.me && *peer != source);
+        let ask = |(peer, _): (&PeerId, &super::Neighbour)| Effect::Send(*peer, Frame::Ask);
+        self.out.effects.extend(others.take(super::ASKED).map(ask));
+    }
+
+    /// Asks for work that a peer below could do.
+    pub(super) fn ask_for(&mut self, now: Timestamp, peer: &PeerId) {
+        self.ask_others(now, peer);
     }
 
     pub(super) fn routed(&mut self, peer: PeerId, route: &Route) {
@@ -90,7 +104,7 @@ impl Worker {
     }
 
     /// The submitter has stored results.
-    pub(super) fn acked(&mut self, peer: PeerId, ack: &Ack) {
+    pub(super) fn acked(&mut self, now: Timestamp, peer: PeerId, ack: &Ack) {
         let of_job = |(_, job): &(PeerId, JobId)| *job == ack.job;
         let keys: Vec<(PeerId, JobId)> = self.jobs.keys().filter(|key| of_job(key)).copied().collect();
         for (source, job) in keys {
@@ -104,45 +118,49 @@ impl Worker {
             let Some(detoured) = foreign.acked_one(&ack.root, &mut self.out.records, source) else {
                 continue;
             };
-            let dropped = detoured && peer != source;
+            // Nothing can come through one that is gone: that is no fault of its.
+            let is_here = self.neighbours.get(&source).is_some_and(|one| one.connected);
+            let dropped = detoured && peer != source && is_here;
             foreign.dropped += u32::from(dropped);
             let outcome = if dropped { HopOutcome::Dropped } else { HopOutcome::Delivered };
-            self.out.effects.push(Effect::Hop { peer: source, outcome });
+            if dropped || peer == source {
+                self.out.effects.push(Effect::Hop { peer: source, outcome });
+            }
             if dropped {
-                self.ask_others(&source);
+                self.ask_others(now, &source);
             }
         }
     }
 
     pub(super) fn next_detour(&self) -> Option<(Timestamp, &'static str)> {
-        let waits = |((source, _), foreign): (&(PeerId, JobId), &Foreign)| {
-            let relayed = foreign.submitter != Some(*source) && *source != self.me && !foreign.away;
-            let oldest = foreign.unacked.values().filter_map(|one| one.detoured.or(one.sent)).min();
-            oldest.filter(|_| relayed)
+        let due = |((source, _), foreign): (&(PeerId, JobId), &Foreign)| {
+            let relayed = foreign.submitter != Some(*source) && *source != self.me;
+            let gone = self.gone_since(source);
+            let at = foreign.unacked.values().filter_map(|one| one.due(gone)).min();
+            at.filter(|_| relayed && (gone.is_some() || !foreign.away))
         };
-        let oldest = self.jobs.iter().filter_map(waits).min()?;
-        Some((oldest + PATIENCE, "patience with a relay"))
+        let at = self.jobs.iter().filter_map(due).min()?;
+        Some((at, "patience with a relay"))
     }
 
-    /// Brings results round a relay that says it has a way to the submitter, and yet the submitter's
-    /// word does not come (spec RELAY-9).
+    fn gone_since(&self, source: &PeerId) -> Option<Timestamp> {
+        self.neighbours.get(source).filter(|one| !one.connected).map(|one| one.seen)
+    }
+
+    /// Brings results round a relay that is gone, or that says it has a way to the submitter while the
+    /// submitter's word does not come (spec RELAY-9).
     pub(super) fn detour(&mut self, now: Timestamp) {
         let (me, neighbours) = (self.me, &self.neighbours);
         let is_here = |peer: &PeerId| neighbours.get(peer).is_some_and(|one| one.connected);
         for ((source, _), foreign) in &mut self.jobs {
             let Some(submitter) = foreign.submitter.filter(|one| one != source) else { continue };
-            if *source == me || foreign.away || !is_here(source) {
+            let gone = neighbours.get(source).filter(|one| !one.connected).map(|one| one.seen);
+            if *source == me || (foreign.away && gone.is_none()) {
                 continue;
             }
-            let late = |one: &super::foreign::Unacked| {
-                one.detoured.or(one.sent).is_some_and(|sent| sent + PATIENCE <= now)
-            };
-            let due: Vec<u64> = foreign
-                .unacked
-                .iter()
-                .filter(|(_, one)| late(one))
-                .map(|(sequence, _)| *sequence)
-                .collect();
+            let late = |one: &Unacked| one.due(gone).is_some_and(|at| at <= now);
+            let due = foreign.unacked.iter().filter(|(_, one)| late(one));
+            let due: Vec<u64> = due.map(|(sequence, _)| *sequence).collect();
             for sequence in due {
                 let Some(batch) = foreign.unacked.get_mut(&sequence) else { continue };
                 batch.detoured = Some(now);
@@ -152,9 +170,10 @@ impl Worker {
                     self.out.effects.push(Effect::Reach(submitter));
                     break;
                 };
+                let tasks = foreign.tasks_of(&trails);
                 let trails = trails.iter().map(|trail| trail.below(&other)).collect();
                 let bundles = Vec::from([Bundle { worker: me, commit, opened }]);
-                let relayed = Frame::Relayed(Relayed { bundles, trails });
+                let relayed = Frame::Relayed(Relayed { bundles, trails, tasks });
                 self.out.effects.push(Effect::Send(other, relayed));
             }
         }

@@ -1,0 +1,285 @@
+//! Work that is handed on, in worlds of whole peers: any tree, any order of crashes, hops that cheat.
+
+use bayan_protocol::{
+    id::JobId,
+    job::Local,
+    limits::LEASE,
+    record::{JobState, Record},
+    time::Timestamp,
+    verify::{Basis, Policy},
+};
+use bayan_tests::world::{MS, Number, Passing, World, outcome};
+
+/// Seeds of the fixed set; `BAYAN_TEST_SEEDS` runs more.
+const SEEDS: u64 = 60;
+/// Virtual time that a job may take once everything is mended.
+const LIMIT: u64 = 1800 * 1000 * MS;
+
+fn seeds() -> u64 {
+    std::env::var("BAYAN_TEST_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SEEDS)
+}
+
+fn is_over(world: &World, at: Number, job: &JobId) -> bool {
+    world.machine(at).and_then(|machine| machine.job(job)).is_some_and(|job| !job.is_running())
+}
+
+fn after(world: &World, micros: u64) -> Timestamp {
+    Timestamp(world.now().0 + micros)
+}
+
+/// Every task settled once, rightly, with its output at the submitter.
+fn judge(world: &World, at: Number, job: &JobId, seed: u64) {
+    let source = world.machine(at).and_then(|machine| machine.job(job)).expect("it is up");
+    assert_eq!(source.view().state, JobState::Done, "seed {seed}");
+    for (_, task) in source.feed(0) {
+        let id = source.task_id(task).expect("a settled task exists");
+        let accepted = source.acceptance(task);
+        let accepted = accepted.unwrap_or_else(|| panic!("seed {seed}: task {task} was given up"));
+        assert_eq!(accepted.outcome, outcome(&id), "seed {seed}: task {task} has a wrong result");
+        let output = accepted.outcome.output;
+        let is_stored = |record: &Record| {
+            matches!(record, Record::Vote { job: of, task: voted, output: one, .. }
+                if of == job && *voted == task && one.hash() == output
+                    && (one.blob().is_none() || world.has_blob(at, &output)))
+        };
+        assert!(world.records(at).any(is_stored), "seed {seed}: task {task} has no output");
+    }
+    for ((host, _), puts) in &world.settled {
+        assert!(*host != at || puts.len() == 1, "seed {seed}: a task was settled twice");
+    }
+}
+
+/// A tree with the submitter, number 0, at its root; every host but the leaves hands work on. Gives each
+/// host's parent.
+fn tree(world: &mut World, hosts: usize) -> Vec<Number> {
+    world.add(0, MS, false);
+    let mut parents = vec![0];
+    for number in 1..hosts {
+        let parent = world.draw(number as u64) as usize;
+        let (slots, pace) = (world.draw(3) as u32, 5 * MS + world.draw(100 * MS));
+        // Somebody has to compute.
+        let slots = if number == hosts - 1 { slots.max(1) } else { slots };
+        world.add_relay(slots, pace, Passing::Honest);
+        parents.push(parent);
+    }
+    plant(world, &parents);
+    parents
+}
+
+fn plant(world: &mut World, parents: &[Number]) {
+    for (number, parent) in parents.iter().enumerate().skip(1) {
+        world.connect(number, *parent);
+    }
+}
+
+fn crashes(seed: u64) {
+    let mut world = World::new(seed);
+    let hosts = 4 + world.draw(9) as usize;
+    let parents = tree(&mut world, hosts);
+    let tasks = 20 + world.draw(80);
+    let job = world.submit(0, tasks as i64, Policy::None, Local::Never).expect("it is up");
+    world.crash_per_mille = world.draw(4);
+    let faults = 10 + world.draw(30);
+    for _ in 0..faults {
+        let pause = world.draw(600 * MS);
+        let until = after(&world, pause);
+        while world.advance(until) {}
+        let (one, other) = (world.draw(hosts as u64) as usize, world.draw(hosts as u64) as usize);
+        match world.draw(6) {
+            0 => world.crash(one),
+            1 | 2 => world.start(one),
+            3 => world.disconnect(one, parents[one]),
+            4 => world.connect(one, parents[one]),
+            // A connection that no tree has.
+            _ => world.connect(one, other),
+        }
+    }
+    world.crash_per_mille = 0;
+    for host in 0..hosts {
+        world.start(host);
+    }
+    plant(&mut world, &parents);
+    let until = after(&world, LIMIT);
+    let ended = world.run_until(until, |world| is_over(world, 0, &job));
+    let view = world.machine(0).and_then(|machine| machine.job(&job)).map(|job| job.view());
+    assert!(ended, "seed {seed}: the job did not end: {view:?}");
+    judge(&world, 0, &job, seed);
+    for host in 0..hosts {
+        let reasons = &world.host(host).reasons;
+        assert!(reasons.is_empty(), "seed {seed}: host {host} accuses an honest peer: {reasons:?}");
+    }
+}
+
+#[test]
+fn any_tree_under_any_crashes_settles_every_task_once() {
+    for seed in 0..seeds() {
+        crashes(seed);
+    }
+}
+
+/// Two branches; the relay of one is frozen for good with what was handed to it.
+#[test]
+fn nothing_is_stranded_below_a_dead_relay_for_longer_than_its_lease() {
+    for seed in 0..seeds() / 4 {
+        let mut world = World::new(seed);
+        world.add(0, MS, false);
+        let relays = [0, 1].map(|_| world.add_relay(0, MS, Passing::Honest));
+        for relay in relays {
+            world.connect(0, relay);
+            for _ in 0..2 {
+                let worker = world.add(1, 40 * MS, false);
+                world.connect(relay, worker);
+            }
+        }
+        let job = world.submit(0, 120, Policy::None, Local::Never).expect("it is up");
+        let until = after(&world, 400 * MS + seed * 50 * MS);
+        while world.advance(until) {}
+        world.freeze(relays[0]);
+        // All that is left, computed by the other branch alone, and the lease.
+        let all = 120 * 60 * MS + u64::try_from(LEASE.as_micros()).expect("it is short") + 2000 * MS;
+        let until = after(&world, all);
+        assert!(world.run_until(until, |world| is_over(world, 0, &job)), "seed {seed}");
+        judge(&world, 0, &job, seed);
+    }
+}
+
+/// A submitter, a relay that passes on in its way, and two workers behind it, which know nobody else.
+fn cheated(seed: u64, passing: Passing) -> (World, JobId) {
+    let mut world = World::new(seed);
+    world.add(0, MS, false);
+    let relay = world.add_relay(0, MS, passing);
+    world.connect(0, relay);
+    for _ in 0..2 {
+        let worker = world.add(1, 300 * MS, false);
+        world.connect(relay, worker);
+    }
+    let job = world.submit(0, 60, Policy::None, Local::Never).expect("it is up");
+    (world, job)
+}
+
+#[test]
+fn a_relay_that_drops_or_delays_is_gone_round_within_ten_seconds() {
+    for passing in [Passing::Drops, Passing::Delays(20_000 * MS)] {
+        for seed in 0..seeds() / 10 {
+            let (mut world, job) = cheated(seed, passing);
+            let settled = |world: &World| {
+                world.machine(0).and_then(|one| one.job(&job)).map_or(0, |job| job.view().settled)
+            };
+            let soon = after(&world, 1500 * MS);
+            while world.advance(soon) {}
+            assert_eq!(settled(&world), 0, "{passing:?}, seed {seed}: nothing comes through");
+            let until = after(&world, 8500 * MS);
+            assert!(
+                world.run_until(until, |world| settled(world) > 0),
+                "{passing:?}, seed {seed}: the workers have not found another way"
+            );
+            let until = after(&world, LIMIT);
+            assert!(world.run_until(until, |world| is_over(world, 0, &job)), "{passing:?} {seed}");
+            judge(&world, 0, &job, seed);
+            let relay = world.id(1);
+            let knows = |host: Number| world.machine(host).is_some_and(|one| one.shuns(&relay));
+            assert!(knows(0) || knows(2) || knows(3), "{passing:?}, seed {seed}: not found out");
+            for worker in [2, 3] {
+                let id = world.id(worker);
+                let blames = |host: Number| world.machine(host).is_some_and(|one| one.shuns(&id));
+                assert!(!blames(0) && !blames(1), "{passing:?}, seed {seed}");
+                assert!(!world.host(0).closed.contains(&id), "{passing:?}, seed {seed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_relay_that_reorders_does_no_harm() {
+    for seed in 0..seeds() / 10 {
+        let (mut world, job) = cheated(seed, Passing::Reorders);
+        let until = after(&world, LIMIT);
+        assert!(world.run_until(until, |world| is_over(world, 0, &job)), "seed {seed}");
+        judge(&world, 0, &job, seed);
+        for host in 0..4 {
+            assert_eq!(world.host(host).closed, [], "seed {seed}: host {host}");
+        }
+    }
+}
+
+#[test]
+fn a_relay_that_forges_or_alters_is_thrown_out_and_the_workers_go_round_it() {
+    for passing in [Passing::Forges, Passing::Alters] {
+        for seed in 0..seeds() / 10 {
+            let (mut world, job) = cheated(seed, passing);
+            // Somebody honest, so that the job can end.
+            let honest = world.add(1, 200 * MS, false);
+            world.connect(0, honest);
+            let until = after(&world, LIMIT);
+            assert!(world.run_until(until, |world| is_over(world, 0, &job)), "{passing:?} {seed}");
+            judge(&world, 0, &job, seed);
+            let relay = world.id(1);
+            let closed = &world.host(0).closed;
+            assert!(closed.contains(&relay), "{passing:?}, seed {seed}: not found out");
+            for worker in [2, 3, honest] {
+                assert!(!closed.contains(&world.id(worker)), "{passing:?}, seed {seed}");
+            }
+        }
+    }
+}
+
+/// Two workers behind one relay agree: that is no check of each other.
+#[test]
+fn what_has_a_single_path_is_computed_again_here_or_shown_as_that() {
+    let mut world = World::new(1);
+    world.add(0, MS, false);
+    let relay = world.add_relay(0, MS, Passing::Honest);
+    world.connect(0, relay);
+    for _ in 0..2 {
+        let worker = world.add(1, 20 * MS, false);
+        world.connect(relay, worker);
+    }
+    let job = world.submit(0, 10, Policy::default(), Local::Never).expect("it is up");
+    let until = after(&world, LIMIT);
+    assert!(world.run_until(until, |world| is_over(world, 0, &job)));
+    judge(&world, 0, &job, 1);
+    let bases = world.machine(0).and_then(|one| one.job(&job)).map(|job| job.view().bases);
+    assert_eq!(bases.and_then(|bases| bases.get(&Basis::SinglePath).copied()), Some(10));
+
+    let mut world = World::new(2);
+    world.add(1, 5 * MS, false);
+    let relay = world.add_relay(0, MS, Passing::Honest);
+    world.connect(0, relay);
+    let worker = world.add(1, 20 * MS, false);
+    world.connect(relay, worker);
+    let job = world.submit(0, 10, Policy::default(), Local::Reserve).expect("it is up");
+    let until = after(&world, LIMIT);
+    assert!(world.run_until(until, |world| is_over(world, 0, &job)));
+    judge(&world, 0, &job, 2);
+    let bases = world.machine(0).and_then(|one| one.job(&job)).map(|job| job.view().bases);
+    assert_eq!(bases.and_then(|bases| bases.get(&Basis::Own).copied()), Some(10));
+}
+
+/// A vote of two needs two ways that nobody stands on both of.
+#[test]
+fn votes_are_of_different_ways() {
+    let mut world = World::new(3);
+    world.add(0, MS, false);
+    let relays = [0, 1].map(|_| world.add_relay(0, MS, Passing::Honest));
+    for relay in relays {
+        world.connect(0, relay);
+        for _ in 0..2 {
+            let worker = world.add(1, 20 * MS, false);
+            world.connect(relay, worker);
+        }
+    }
+    let job = world.submit(0, 40, Policy::Vote(2), Local::Never).expect("it is up");
+    let until = after(&world, LIMIT);
+    assert!(world.run_until(until, |world| is_over(world, 0, &job)));
+    judge(&world, 0, &job, 3);
+    let vias = |task: u32| {
+        world.records(0).filter_map(move |record| match record {
+            Record::Vote { task: of, via, .. } if *of == task => via.first().copied(),
+            _ => None,
+        })
+    };
+    for task in 0..40 {
+        let ways: std::collections::BTreeSet<_> = vias(task).collect();
+        assert_eq!(ways.len(), 2, "task {task} has votes by one way only");
+    }
+}
