@@ -620,7 +620,7 @@ impl Peer {
             self.send(peer, offer);
         }
         self.relay(now, relay::Input::Asked { peer });
-        if peer != self.me && self.config.lending.relays && !self.relay.has_offers() {
+        if peer != self.me && self.config.lending.relays && !self.relay.has_work() {
             self.worker(now, worker::Input::AskedBelow { peer });
         }
     }
@@ -748,6 +748,9 @@ impl Peer {
                 worker::Effect::Violation(peer, what) => self.violation(now, peer, what),
                 worker::Effect::HandOn(peer, lease) => {
                     self.relay(now, relay::Input::Lease { peer, lease });
+                }
+                worker::Effect::Parted(peer, job) => {
+                    self.relay(now, relay::Input::Parted { peer, job });
                 }
                 worker::Effect::Reach(peer) => self.out.effects.push(Effect::Reach(peer)),
                 worker::Effect::Hop { peer, outcome } => self.hop(now, peer, outcome),

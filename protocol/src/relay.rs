@@ -100,6 +100,13 @@ pub enum Input {
         /// What.
         offer: Offer,
     },
+    /// Work of a job is taken of that source no more.
+    Parted {
+        /// Who.
+        peer: PeerId,
+        /// Which job.
+        job: JobId,
+    },
     /// A source hands over tasks that are to be handed on; path and ids have been checked.
     Lease {
         /// Who.
@@ -249,6 +256,11 @@ impl Relay {
             Input::Refused { peer, job } => self.refused(now, &peer, &job),
             Input::Renew { peer, leases } => self.renew_below(now, peer, &leases),
             Input::Offered { peer, offer } => self.offered(now, peer, offer),
+            Input::Parted { peer, job } => {
+                if let Some((_, sources)) = self.offers.get_mut(&job) {
+                    sources.remove(&peer);
+                }
+            }
             Input::Lease { peer, lease } => self.leased(now, peer, lease),
             Input::Cancel { peer, cancel } => self.cancelled(now, &peer, &cancel),
             Input::Ack { from, ack } => self.acked(&from, &ack),
@@ -290,9 +302,9 @@ impl Relay {
         self.jobs.keys()
     }
 
-    /// Whether there is a job to hand on.
-    pub fn has_offers(&self) -> bool {
-        !self.offers.is_empty()
+    /// Whether there is work to hand on.
+    pub fn has_work(&self) -> bool {
+        self.jobs.values().any(|job| job.held().next().is_some())
     }
 
     /// The window that `peer` gave, and the slots below it.

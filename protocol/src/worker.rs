@@ -180,6 +180,8 @@ pub enum Effect {
     Kill(u64),
     /// The peer broke the protocol in this way.
     Violation(PeerId, &'static str),
+    /// Work of this job is taken of that source no more.
+    Parted(PeerId, JobId),
     /// A lease that is to be handed on: its record is stored.
     HandOn(PeerId, Lease),
     /// This peer is to be reached, to bring results to it.
@@ -197,8 +199,8 @@ pub enum Effect {
 struct Neighbour {
     connected: bool,
     proximity: offer::Proximity,
-    /// Jobs it has offered and not ended.
-    offers: BTreeSet<JobId>,
+    /// Jobs it has offered and not ended, and when it last did so or gave work of them.
+    offers: BTreeMap<JobId, Timestamp>,
     /// The window it was last told.
     told: u32,
     /// The slots of this peer and those below it that it was last told.
@@ -319,7 +321,7 @@ impl Worker {
         match input {
             Input::Up { peer, proximity } => self.up(now, peer, proximity),
             Input::Down { peer } => self.down(now, &peer),
-            Input::Offer { peer, offer } => self.offered(peer, &offer),
+            Input::Offer { peer, offer } => self.offered(now, peer, &offer),
             Input::Lease { peer, lease, hand_on } => self.leased(now, peer, lease, hand_on),
             Input::Route { peer, route } => self.routed(peer, &route),
             Input::AskedBelow { peer } => self.ask_for(now, &peer),
@@ -421,23 +423,23 @@ impl Worker {
         }
     }
 
-    fn offered(&mut self, peer: PeerId, offer: &Offer) {
+    fn offered(&mut self, now: Timestamp, peer: PeerId, offer: &Offer) {
         let Some(neighbour) = self.neighbours.get(&peer) else { return };
         if let Err(reason) = self.lending.takes(neighbour.proximity, &offer.profile, offer.memory) {
             return self.refuse(peer, Some(offer.job), reason);
         }
-        if neighbour.offers.len() >= MAX_FOREIGN_JOBS && !neighbour.offers.contains(&offer.job) {
+        if neighbour.offers.len() >= MAX_FOREIGN_JOBS && !neighbour.offers.contains_key(&offer.job) {
             return;
         }
         // A job is taken of one source at a time, whichever serves it better.
-        if let Some(rival) = self.rival(&peer, &offer.job) {
+        if let Some(rival) = self.rival(now, &peer, offer) {
             if !self.is_better(&peer, &rival, offer) {
                 return self.refuse(peer, Some(offer.job), Reason::Elsewhere);
             }
             self.part(rival, offer.job);
         }
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-            neighbour.offers.insert(offer.job);
+            neighbour.offers.entry(offer.job).or_insert(now);
         }
     }
 
@@ -454,6 +456,11 @@ impl Worker {
             lease.program.limits.memory,
         ) {
             return self.refuse(peer, Some(lease.job), reason);
+        }
+        if let Some(neighbour) = self.neighbours.get_mut(&peer)
+            && let Some(served) = neighbour.offers.get_mut(&lease.job)
+        {
+            *served = now;
         }
         let loops = peer != self.me && lease.path.iter().any(|hop| hop.giver == self.me);
         let (first, last) = (lease.path.first(), lease.path.last());
@@ -829,7 +836,7 @@ impl Neighbour {
         Self {
             connected: false,
             proximity,
-            offers: BTreeSet::new(),
+            offers: BTreeMap::new(),
             told: 0,
             told_below: 0,
             cost: 0,

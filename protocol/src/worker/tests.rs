@@ -156,7 +156,7 @@ impl Bench {
                 }
                 Effect::Kill(attempt) => self.running.retain(|(running, _)| *running != attempt),
                 Effect::Violation(_, what) => self.violations.push(what),
-                Effect::HandOn(..) | Effect::Reach(_) | Effect::Hop { .. } => {}
+                Effect::HandOn(..) | Effect::Parted(..) | Effect::Reach(_) | Effect::Hop { .. } => {}
             }
         }
         assert!(self.running.len() <= self.slots as usize);

@@ -12,17 +12,23 @@ use crate::{
     wire::{Bundle, Frame, Offer, Reason, Relayed, Route},
 };
 
+/// A source that has given no work of a job for so long is no reason to refuse another's.
+const UNSERVED: Duration = Duration::from_secs(20);
 /// Others are asked for work at most this often.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Another source that the job is taken of and that is there.
-    pub(super) fn rival(&self, peer: &PeerId, job: &JobId) -> Option<PeerId> {
+    /// Another source that the job is taken of, that is there and gives work.
+    pub(super) fn rival(&self, now: Timestamp, peer: &PeerId, offer: &Offer) -> Option<PeerId> {
         if *peer == self.me {
             return None; // own slots are served by the own relay, whoever else there is
         }
         let takes = |(other, n): &(&PeerId, &super::Neighbour)| {
-            *other != peer && **other != self.me && n.connected && n.offers.contains(job)
+            // One that gives nothing may have nothing: relays could offer each other a job in a ring.
+            let serves = n.offers.get(&offer.job).is_some_and(|served| {
+                **other == offer.submitter || now < *served + UNSERVED
+            });
+            *other != peer && **other != self.me && n.connected && serves
         };
         self.neighbours.iter().find(takes).map(|(other, _)| *other)
     }
@@ -52,6 +58,7 @@ impl Worker {
         if let Some(foreign) = self.jobs.get_mut(&(source, job)) {
             foreign.shed(0, &mut self.out.records, source);
         }
+        self.out.effects.push(Effect::Parted(source, job));
     }
 
     /// Takes nothing more of a source for which it is only one on the way, and looks for another.
@@ -61,7 +68,7 @@ impl Worker {
             let foreign = self.jobs.get(&(source, **job));
             foreign.and_then(|one| one.submitter).is_none_or(|submitter| submitter != source)
         };
-        let jobs: Vec<JobId> = neighbour.offers.iter().filter(relayed).copied().collect();
+        let jobs: Vec<JobId> = neighbour.offers.keys().filter(relayed).copied().collect();
         for job in jobs {
             self.part(source, job);
         }
@@ -95,7 +102,7 @@ impl Worker {
 
     /// Whether work of the job is taken of `peer`.
     pub fn takes_from(&self, peer: &PeerId, job: &JobId) -> bool {
-        self.neighbours.get(peer).is_some_and(|one| one.connected && one.offers.contains(job))
+        self.neighbours.get(peer).is_some_and(|one| one.connected && one.offers.contains_key(job))
     }
 
     /// Whose the job is, as its leases say.
