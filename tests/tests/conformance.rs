@@ -16,6 +16,8 @@ mod identity;
 mod notation;
 #[path = "../src/bin/vectors/play.rs"]
 mod play;
+#[path = "conformance/relay.rs"]
+mod relay;
 #[path = "conformance/results.rs"]
 mod results;
 #[path = "conformance/vector.rs"]
@@ -33,12 +35,14 @@ use vector::{Case, specs};
 type Check = fn(&Case) -> Option<String>;
 
 /// Who reads what.
-const READERS: [(&str, Check); 22] = [
+const READERS: [(&str, Check); 24] = [
     ("evidence/files.json", evidence::file),
     ("evidence/verdicts.json", evidence::verdict),
     ("identity/ids.json", identity::id),
     ("identity/peers.json", identity::peer),
     ("identity/signatures.json", identity::signature),
+    ("relay/paths.json", relay::path),
+    ("relay/trails.json", relay::trail),
     ("results/acks.json", results::ack),
     ("results/batches.json", results::batch),
     ("results/leaves.json", results::leaf),

@@ -18,7 +18,7 @@ pub(crate) fn check() {
     let rules = rules();
     let families: BTreeSet<&str> =
         rules.keys().filter_map(|rule| rule.split_once('-')).map(|(name, _)| name).collect();
-    for family in ["ID", "WIRE", "WORK", "RES", "EVID", "VERIFY"] {
+    for family in ["ID", "WIRE", "WORK", "RELAY", "RES", "EVID", "VERIFY"] {
         assert!(families.contains(family), "no rule of family {family} in specs");
     }
     let mut missing = Vec::new();

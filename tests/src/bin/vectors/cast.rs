@@ -3,7 +3,7 @@
 use bayan_protocol::{
     crypto::Keypair,
     id::{Hash, JobId, LeaseId},
-    path::Errand,
+    path::{Errand, Trail},
     result::{Leaf, Opened, Output, output_commit},
     task::{DataFile, Input, Limits, PROFILE_V1, Program, Status},
     wire::{Lease, LeasedTask},
@@ -93,8 +93,14 @@ pub(crate) fn handed_on(program: Program, inputs: Vec<Input>, relays: u8) -> Lea
     lease
 }
 
+/// The trail of such a lease, as the submitter gets it back: from its first relay on.
+pub(crate) fn trail(relays: u8) -> Trail {
+    let lease = handed_on(bare(), vec![inline(b"0\n")], relays);
+    Trail { parent: None, hops: lease.path }.below(&submitter().peer_id())
+}
+
 /// Relay number `at`, from 1; the submitter is number 0.
-fn relay(at: u8) -> Keypair {
+pub(crate) fn relay(at: u8) -> Keypair {
     if at == 0 { submitter() } else { Keypair::from_seed(&[0x70 + at; 32]) }
 }
 

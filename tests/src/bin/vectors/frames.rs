@@ -6,7 +6,9 @@ use bayan_protocol::{
     id::{Hash, LeaseId},
     result::{Ack, Commit, Opened, Output, Reveal},
     task::{Input, PROFILE_V1, Status},
-    wire::{Advert, Cancel, Credit, Frame, Hello, Offer, Reason, Refuse, Renew},
+    wire::{
+        Advert, Bundle, Cancel, Credit, Frame, Hello, Offer, Reason, Refuse, Relayed, Renew, Route,
+    },
 };
 use serde_bytes::ByteBuf;
 use serde_json::json;
@@ -29,7 +31,8 @@ pub(crate) fn files() -> Vec<File> {
             "Frames of every kind that must be read. Where `canonical` is true, writing the value gives the same bytes.",
             &[
                 "WIRE-5", "WIRE-7", "WIRE-10", "WIRE-11", "WIRE-12", "WIRE-13", "WIRE-14",
-                "WIRE-15", "WIRE-16", "WIRE-17", "WIRE-18", "WIRE-19", "WIRE-20",
+                "WIRE-15", "WIRE-16", "WIRE-17", "WIRE-18", "WIRE-19", "WIRE-20", "WIRE-21",
+                "WIRE-22",
             ],
             frames(),
         ),
@@ -333,7 +336,38 @@ fn batches() -> Vec<Case> {
     cases.push(frame("reveal of as many as fit", &reveal(full)));
     let ack = Ack::sign(&cast::submitter(), cast::JOB, commit.root, commit.sequence);
     cases.push(frame("acknowledgement", &Frame::Ack(ack)));
+    cases.extend(relayed());
     cases
+}
+
+/// Results on their way through relays, and what relays say of themselves.
+fn relayed() -> Vec<Case> {
+    let away = Route { job: cast::JOB, away_ms: Some(1500) };
+    let several = Relayed {
+        bundles: vec![bundle(0..2), bundle(2..3)],
+        trails: vec![cast::trail(1)],
+        tasks: Vec::new(),
+    };
+    let round = Relayed {
+        bundles: vec![bundle(0..1)],
+        trails: vec![cast::trail(2)],
+        tasks: vec![vec![cast::bare().task_id(&Hash::of(b"0\n"))]],
+    };
+    let hello = Hello { slots: 0, relays: 1, ..hello() };
+    vec![
+        frame("hello of a peer that only hands work on", &Frame::Hello(hello)),
+        frame("credit for a peer and those below it", &Frame::Credit(Credit { tasks: 96, below: 12 })),
+        frame("route: there is a way", &Frame::Route(Route { away_ms: None, ..away })),
+        frame("route: there is none", &Frame::Route(away)),
+        frame("relayed: two batches under one lease", &Frame::Relayed(several)),
+        frame("relayed by the worker itself, with its tasks", &Frame::Relayed(round)),
+    ]
+}
+
+pub(crate) fn bundle(places: std::ops::Range<u32>) -> Bundle {
+    let opened: Vec<Opened> = places.map(cast::opened).collect();
+    let commit = Commit::sign(&cast::worker(), cast::JOB, cast::SEQUENCE, &opened);
+    Bundle { worker: cast::worker().peer_id(), commit, opened }
 }
 
 fn reveal(opened: Vec<Opened>) -> Frame {

@@ -10,6 +10,7 @@ mod file;
 mod frames;
 mod identity;
 mod notation;
+mod paths;
 mod play;
 mod refused;
 mod results;
@@ -24,6 +25,7 @@ fn main() -> anyhow::Result<()> {
         tasks::files(),
         results::files(),
         evidence::files(),
+        paths::files(),
         verify::files(),
     ];
     let writing = std::env::var_os("BAYAN_WRITE_VECTORS").is_some_and(|value| value == "1");

@@ -4,16 +4,17 @@ use bayan_protocol::{
     cbor,
     id::{Hash, LeaseId},
     limits::{MAX_FRAME, MAX_PROGRAM_BYTES, MAX_PROGRAM_ITEMS},
+    path::Trail,
     result::{Commit, Opened, Reveal},
     task::{Input, PROFILE_V1, Program},
-    wire::{Cancel, Frame, Hello, Lease, Offer, Reason, Refuse, Renew},
+    wire::{Cancel, Frame, Hello, Lease, Offer, Reason, Refuse, Relayed, Renew},
 };
 use serde_json::json;
 
 use crate::{
     cast,
     file::{Case, File, repeated},
-    frames::{hello, open_ended},
+    frames::{bundle, hello, open_ended},
     tasks,
 };
 
@@ -24,6 +25,7 @@ pub(crate) fn files() -> Vec<File> {
     cases.extend(oversized());
     cases.extend(bounds());
     cases.extend(lease_bounds());
+    cases.extend(relayed_bounds());
     vec![File::new(
         "wire/refused-frames.json",
         "Bytes that are no frame of version 1, and why.",
@@ -237,6 +239,39 @@ fn bounds() -> Vec<Case> {
             "tasks",
             &Frame::Cancel(Cancel { job: cast::JOB, tasks: Vec::new() }),
             &cbor::encode(&Hash([0; 32])),
+        ),
+    ]
+}
+
+fn relayed_bounds() -> Vec<Case> {
+    let bounds = |name: &str, field: &str, relayed: Relayed| {
+        case(name, &format!("bounds: {field}"), &Frame::Relayed(relayed).encode())
+    };
+    let good = Relayed {
+        bundles: vec![bundle(0..1)],
+        trails: vec![cast::trail(1)],
+        tasks: Vec::new(),
+    };
+    let many = vec![bundle(0..33), bundle(33..66)];
+    let mut miscounted = bundle(0..2);
+    miscounted.opened.pop();
+    let hopless = Trail { parent: None, hops: Vec::new() };
+    let hop = cast::trail(1).hops.remove(0);
+    let long = Trail { parent: None, hops: vec![hop; 9] };
+    let tasks = vec![Vec::new(), Vec::new()];
+    vec![
+        bounds("nothing relayed", "bundles", Relayed { bundles: Vec::new(), ..good.clone() }),
+        bounds("66 results relayed", "bundles", Relayed { bundles: many, ..good.clone() }),
+        bounds("a relayed batch of another count", "count", Relayed { bundles: vec![miscounted], ..good.clone() }),
+        bounds("results without a trail", "trails", Relayed { trails: Vec::new(), ..good.clone() }),
+        bounds("65 trails", "trails", Relayed { trails: vec![cast::trail(1); 65], ..good.clone() }),
+        bounds("a trail without a hop", "trails", Relayed { trails: vec![hopless], ..good.clone() }),
+        bounds("a trail of nine hops", "trails", Relayed { trails: vec![long], ..good.clone() }),
+        bounds("tasks of more leases than trails", "tasks", Relayed { tasks, ..good }),
+        case(
+            "a hello that relays twice",
+            "bounds: relays",
+            &Frame::Hello(Hello { relays: 2, ..hello() }).encode(),
         ),
     ]
 }
