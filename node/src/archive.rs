@@ -331,8 +331,15 @@ mod tests {
             let reveal = Reveal { root: commit.root, opened };
             let batch = VerifiedBatch::check(commit, reveal, &key.peer_id(), &submitter).unwrap();
             let proof = batch.proof(0).unwrap();
-            let vote =
-                Record::Vote { job: JOB, task: 0, proof, output, log: Vec::new(), micros: 0, via: Vec::new() };
+            let vote = Record::Vote {
+                job: JOB,
+                task: 0,
+                proof,
+                output,
+                log: Vec::new(),
+                micros: 0,
+                via: Vec::new(),
+            };
             let key = vote.key();
             let change = Change::Put { key: key.0.clone(), value: vote.encode() };
             self.store.records().append(&[change]).unwrap();

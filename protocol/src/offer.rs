@@ -143,14 +143,13 @@ mod tests {
 
     #[test]
     fn each_rule_refuses_by_its_own_name() {
-        let lending =
-            Lending {
-                slots: 1,
-                memory: 100,
-                accept: Accept::Lan,
-                profiles: vec!["p".into()],
-                relays: false,
-            };
+        let lending = Lending {
+            slots: 1,
+            memory: 100,
+            accept: Accept::Lan,
+            profiles: vec!["p".into()],
+            relays: false,
+        };
         assert_eq!(lending.takes(Proximity::Lan, "p", 100), Ok(()));
         assert_eq!(lending.takes(Proximity::Own, "p", 100), Ok(()));
         assert_eq!(lending.takes(Proximity::Wide, "p", 100), Err(Reason::NotAccepted));

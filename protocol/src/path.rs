@@ -83,7 +83,12 @@ pub fn root_of(tasks: impl Iterator<Item = TaskId>) -> Hash {
 }
 
 impl Errand {
-    fn message(&self, hop: (&PeerId, &LeaseId, &Hash), parent: Option<LeaseId>, to: &PeerId) -> Vec<u8> {
+    fn message(
+        &self,
+        hop: (&PeerId, &LeaseId, &Hash),
+        parent: Option<LeaseId>,
+        to: &PeerId,
+    ) -> Vec<u8> {
         let (giver, lease, root) = hop;
         cbor::encode(&(1_u8, self.job, self.submitter, parent, lease, giver, to, root))
     }
@@ -159,10 +164,9 @@ impl Trail {
     /// whom it does not lead through.
     pub fn below(&self, peer: &PeerId) -> Self {
         match self.hops.iter().position(|hop| hop.giver == *peer) {
-            Some(at) => Self {
-                parent: Some(self.hops[at].lease),
-                hops: self.hops[at + 1..].to_vec(),
-            },
+            Some(at) => {
+                Self { parent: Some(self.hops[at].lease), hops: self.hops[at + 1..].to_vec() }
+            }
             None => self.clone(),
         }
     }
@@ -220,8 +224,20 @@ mod tests {
     #[test]
     fn loops_are_refused_and_own_slots_are_no_loop() {
         let mut looped = path();
-        looped.push(errand().hand(&key(4), Some(LeaseId([3; 32])), LeaseId([4; 32]), &id(2), tasks()));
-        looped.push(errand().hand(&key(2), Some(LeaseId([4; 32])), LeaseId([5; 32]), &id(6), tasks()));
+        looped.push(errand().hand(
+            &key(4),
+            Some(LeaseId([3; 32])),
+            LeaseId([4; 32]),
+            &id(2),
+            tasks(),
+        ));
+        looped.push(errand().hand(
+            &key(2),
+            Some(LeaseId([4; 32])),
+            LeaseId([5; 32]),
+            &id(6),
+            tasks(),
+        ));
         assert_eq!(errand().check_path(&looped, &id(6)), Err(PathError::Loop));
         assert_eq!(errand().check_path(&looped[..4], &id(2)), Err(PathError::Loop));
         let own = errand().hand(&key(1), None, LeaseId([1; 32]), &id(1), tasks());
@@ -236,7 +252,13 @@ mod tests {
         let mut long = vec![errand().hand(&key(1), None, LeaseId([1; 32]), &id(2), tasks())];
         for from in 2..=9_u8 {
             let parent = Some(LeaseId([from - 1; 32]));
-            long.push(errand().hand(&key(from), parent, LeaseId([from; 32]), &id(from + 1), tasks()));
+            long.push(errand().hand(
+                &key(from),
+                parent,
+                LeaseId([from; 32]),
+                &id(from + 1),
+                tasks(),
+            ));
         }
         assert_eq!(errand().check_path(&long[..8], &id(9)), Ok(()));
         assert_eq!(errand().check_path(&long, &id(10)), Err(PathError::Length));

@@ -40,8 +40,8 @@ use crate::{
     wire::{Cancel, Frame, Lease, Offer, Reason, Refuse, Renew, Route},
 };
 pub use bundles::{PATIENCE, way_round};
-pub use restart::is_part_of;
 use job::Job;
+pub use restart::is_part_of;
 
 /// A peer that asked for work is thought idle for this long.
 const IDLE: Duration = Duration::from_secs(35);
@@ -278,7 +278,8 @@ impl Relay {
 
     /// When the relay next wants a tick, and what for.
     pub fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
-        let renew = (!self.jobs.is_empty()).then(|| (self.renewed + RENEW, "lease renewal upstream"));
+        let renew =
+            (!self.jobs.is_empty()).then(|| (self.renewed + RENEW, "lease renewal upstream"));
         self.jobs.values().filter_map(Job::next_wake).chain(renew).min()
     }
 
@@ -331,7 +332,8 @@ impl Relay {
             let many = u32::try_from(sources.len()).unwrap_or(1).max(1);
             for source in sources {
                 let demand = demands.entry(*source).or_default();
-                demand.tasks = demand.tasks.saturating_add(tasks.saturating_mul(BULK).div_ceil(many));
+                demand.tasks =
+                    demand.tasks.saturating_add(tasks.saturating_mul(BULK).div_ceil(many));
                 demand.slots = demand.slots.saturating_add(slots);
             }
         }
@@ -342,9 +344,10 @@ impl Relay {
     pub fn slots_below(&self) -> u32 {
         let active: BTreeSet<PeerId> =
             self.jobs.values().flat_map(Job::takers).filter(|peer| *peer != self.me).collect();
-        active.iter().filter_map(|peer| self.below.get(peer)).fold(0, |sum, one| {
-            sum.saturating_add(one.slots)
-        })
+        active
+            .iter()
+            .filter_map(|peer| self.below.get(peer))
+            .fold(0, |sum, one| sum.saturating_add(one.slots))
     }
 
     fn up(&mut self, now: Timestamp, peer: PeerId, slots: u32) {
@@ -454,8 +457,7 @@ impl Relay {
         if !job.takers.contains_key(&peer) {
             job.takers.insert(peer, Demand::default());
             // For the pool they are like anybody: what they return settles no more than others' results.
-            let joined =
-                pool::Input::Joined { worker: peer, slots, own: false, reserved: false };
+            let joined = pool::Input::Joined { worker: peer, slots, own: false, reserved: false };
             self.in_pool(now, id, joined);
         }
     }
@@ -471,7 +473,8 @@ impl Relay {
         let ids: Vec<JobId> = self.jobs.keys().copied().collect();
         for id in ids {
             let Some(job) = self.jobs.get(&id) else { continue };
-            let known: Vec<LeaseId> = leases.iter().filter_map(|lease| job.in_pool(lease)).collect();
+            let known: Vec<LeaseId> =
+                leases.iter().filter_map(|lease| job.in_pool(lease)).collect();
             for lease in known {
                 self.in_pool(now, &id, pool::Input::Renewed { worker: peer, lease });
             }
@@ -488,9 +491,10 @@ impl Relay {
                 }
             }
             // One source that is done with the job ends what came from it; the submitter ends it all.
-            let over = self.jobs.get(&id).is_some_and(|job| {
-                job.errand.submitter == *peer || !job.has_other_source(peer)
-            });
+            let over = self
+                .jobs
+                .get(&id)
+                .is_some_and(|job| job.errand.submitter == *peer || !job.has_other_source(peer));
             if over {
                 self.end(&id);
             }
@@ -552,8 +556,7 @@ impl Relay {
         if job.is_stranded(now, ALONE) {
             let sources = job.surrender(&mut self.out.records);
             for source in sources {
-                let refuse =
-                    Refuse { job: Some(*id), reason: Reason::Busy, text: String::new() };
+                let refuse = Refuse { job: Some(*id), reason: Reason::Busy, text: String::new() };
                 self.out.effects.push(Effect::Send(source, Frame::Refuse(refuse)));
                 if let Some((_, sources)) = self.offers.get_mut(id) {
                     sources.remove(&source);
@@ -571,8 +574,14 @@ impl Relay {
         for effect in job.pool.step(now, input) {
             match effect {
                 pool::Effect::Lease { worker, lease, tasks } => {
-                    let leases =
-                        job.hand(&self.key, &mut self.entropy, worker, lease, &tasks, &mut self.out);
+                    let leases = job.hand(
+                        &self.key,
+                        &mut self.entropy,
+                        worker,
+                        lease,
+                        &tasks,
+                        &mut self.out,
+                    );
                     let send = |lease| Effect::Send(worker, Frame::Lease(lease));
                     self.out.effects.extend(leases.into_iter().map(send));
                 }

@@ -428,7 +428,8 @@ impl Worker {
         if let Err(reason) = self.lending.takes(neighbour.proximity, &offer.profile, offer.memory) {
             return self.refuse(peer, Some(offer.job), reason);
         }
-        if neighbour.offers.len() >= MAX_FOREIGN_JOBS && !neighbour.offers.contains_key(&offer.job) {
+        if neighbour.offers.len() >= MAX_FOREIGN_JOBS && !neighbour.offers.contains_key(&offer.job)
+        {
             return;
         }
         // A job is taken of one source at a time, whichever serves it better.
@@ -788,7 +789,8 @@ impl Worker {
         let total = self.window();
         let each = (total / u32::try_from(sources).unwrap_or(1))
             .max(u32::from(total > 0) * self.lending.slots);
-        let much = |new: u32, old: u32| (new == 0) != (old == 0) || new.abs_diff(old) * 4 > old.max(new);
+        let much =
+            |new: u32, old: u32| (new == 0) != (old == 0) || new.abs_diff(old) * 4 > old.max(new);
         for (peer, neighbour) in &mut self.neighbours {
             if !neighbour.connected {
                 continue;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bayan_cast::{Board, Claim, Conduct, Forger, Need, Rate, Role, Turn};
+use bayan_cast::{Board, Claim, Conduct, Forger, Need, Passing, Rate, Role, Turn};
 use bayan_protocol::{
     crypto::Keypair,
     entropy::Entropy,
@@ -18,10 +18,10 @@ use bayan_protocol::{
     result::{Commit, Outcome, Output},
     source,
     standing::Standing,
-    task::{self, Limits, PROFILE_V1, Program, Status},
+    task::{Limits, PROFILE_V1, Program, Status},
     time::Timestamp,
     verify::{Policy, State},
-    wire::{Frame, Lease},
+    wire::Frame,
 };
 use serde_bytes::ByteBuf;
 
@@ -49,23 +49,6 @@ enum Event {
     Turn { at: Number, turn: Turn },
     Reach { at: Number, life: u64, peer: PeerId },
     Late { from: Number, to: PeerId, frame: Box<Frame> },
-}
-
-/// What a host does with what it is to pass on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passing {
-    /// What it should.
-    Honest,
-    /// Nothing comes through, neither results nor acknowledgements.
-    Drops,
-    /// It comes so many virtual microseconds late.
-    Delays(u64),
-    /// What was sent later may come earlier.
-    Reorders,
-    /// Outputs are not what the worker signed.
-    Forges,
-    /// Inputs are not what the submitter gave.
-    Alters,
 }
 
 /// One peer with its disk.
@@ -505,51 +488,16 @@ impl World {
 
     /// Sends a frame as the host's way of passing things on has it.
     fn pass_on(&mut self, from: Number, peer: &PeerId, frame: Frame) {
-        let me = self.id(from);
-        let passing = self.hosts[from].passing;
-        let through = match &frame {
-            Frame::Relayed(_) => true,
-            Frame::Ack(ack) => ack.check(&me).is_err(),
-            _ => false,
-        };
-        match (passing, frame) {
-            (Passing::Drops, _) if through => {}
-            (Passing::Delays(by), frame) if through => {
+        let chance = self.draw(u64::MAX);
+        let host = &self.hosts[from];
+        match host.passing.pass(&host.key, peer, frame, chance) {
+            None => {}
+            Some((0, frame)) => self.deliver(from, peer, &frame),
+            Some((after, frame)) => {
                 let late = Event::Late { from, to: *peer, frame: Box::new(frame) };
-                self.schedule(by, late);
+                self.schedule(after, late);
             }
-            (Passing::Reorders, frame) if through => {
-                let by = self.draw(2000 * MS);
-                let late = Event::Late { from, to: *peer, frame: Box::new(frame) };
-                self.schedule(by, late);
-            }
-            (Passing::Forges, Frame::Relayed(mut relayed)) => {
-                for one in relayed.bundles.iter_mut().flat_map(|bundle| &mut bundle.opened) {
-                    one.output = Output::Inline(ByteBuf::from(b"forged".to_vec()));
-                }
-                self.deliver(from, peer, &Frame::Relayed(relayed));
-            }
-            (Passing::Alters, Frame::Lease(lease)) if lease.submitter != me => {
-                let altered = self.alter(from, peer, lease);
-                self.deliver(from, peer, &Frame::Lease(altered));
-            }
-            (_, frame) => self.deliver(from, peer, &frame),
         }
-    }
-
-    /// Hands on other inputs than were given: ids and hop are made out to them.
-    fn alter(&self, from: Number, to: &PeerId, mut lease: Lease) -> Lease {
-        for task in &mut lease.tasks {
-            task.input = task::Input::Inline(ByteBuf::from(b"other".to_vec()));
-            task.task = lease.program.task_id(&task.input.hash());
-        }
-        lease.tasks.truncate(1);
-        let parent = lease.path.len().checked_sub(2).map(|at| lease.path[at].lease);
-        let ids = lease.tasks.iter().map(|one| one.task);
-        let hop = lease.errand().hand(&self.hosts[from].key, parent, lease.lease, to, ids);
-        lease.path.pop();
-        lease.path.push(hop);
-        lease
     }
 
     /// Has a host send one of its latest batches again, to whom it has sent it before.

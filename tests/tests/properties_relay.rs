@@ -1,5 +1,6 @@
 //! Work that is handed on, in worlds of whole peers: any tree, any order of crashes, hops that cheat.
 
+use bayan_cast::Passing;
 use bayan_protocol::{
     id::JobId,
     job::Local,
@@ -8,7 +9,7 @@ use bayan_protocol::{
     time::Timestamp,
     verify::{Basis, Policy},
 };
-use bayan_tests::world::{MS, Number, Passing, World, outcome};
+use bayan_tests::world::{MS, Number, World, outcome};
 
 /// Seeds of the fixed set; `BAYAN_TEST_SEEDS` runs more.
 const SEEDS: u64 = 60;
@@ -136,7 +137,8 @@ fn nothing_is_stranded_below_a_dead_relay_for_longer_than_its_lease() {
         while world.advance(until) {}
         world.freeze(relays[0]);
         // All that is left, computed by the other branch alone, and the lease.
-        let all = 120 * 60 * MS + u64::try_from(LEASE.as_micros()).expect("it is short") + 2000 * MS;
+        let all =
+            120 * 60 * MS + u64::try_from(LEASE.as_micros()).expect("it is short") + 2000 * MS;
         let until = after(&world, all);
         assert!(world.run_until(until, |world| is_over(world, 0, &job)), "seed {seed}");
         judge(&world, 0, &job, seed);

@@ -187,7 +187,9 @@ fn in_words(acceptance: &Acceptance) -> String {
         (Basis::Referees, _) => "settled by referees".to_owned(),
         (Basis::Quorum, agreed) => format!("{} agree", peers(agreed)),
         (Basis::Elsewhere, _) => "a peer of another network agrees".to_owned(),
-        (Basis::SinglePath, _) => "single path: one relay stands before all who could check it".to_owned(),
+        (Basis::SinglePath, _) => {
+            "single path: one relay stands before all who could check it".to_owned()
+        }
         (Basis::Anyone, _) => "another identity agrees; it may be the same person's".to_owned(),
     };
     if outvoted > 0 {

@@ -221,7 +221,7 @@ fn peer_view() -> PeerView {
 
 fn view(state: JobState, settled: u64) -> JobView {
     JobView {
-            tree: Vec::new(),
+        tree: Vec::new(),
         job: JOB,
         name: "test".to_owned(),
         state,
@@ -648,8 +648,8 @@ fn the_description_has_every_path_and_the_fields_that_are_sent() {
     }
     let mut working = view(JobState::Running, 1);
     working.workers.push(bayan_protocol::source::WorkerView {
-            below: 0,
-            via: None,
+        below: 0,
+        via: None,
         peer: PeerId([1; 32]),
         own: true,
         connected: true,

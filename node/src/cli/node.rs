@@ -11,7 +11,12 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{Context, exit::Code, peer_args::PeerArgs, signals, text};
-use crate::{api::types::PeerInfo, client::Client, config::{Config, RelayWork}, node::Node};
+use crate::{
+    api::types::PeerInfo,
+    client::Client,
+    config::{Config, RelayWork},
+    node::Node,
+};
 
 /// Time for the listening addresses to be known.
 const LISTENING: Duration = Duration::from_secs(3);

@@ -21,7 +21,9 @@ pub(super) fn draw(me: PeerId, view: &JobView) -> String {
     // Neighbours whose own results came, and those that have taken work of which nothing has come yet.
     let through: BTreeSet<PeerId> =
         children.get(&me).into_iter().flatten().map(|hop| hop.to).collect();
-    for worker in view.workers.iter().filter(|one| one.via.is_none() && !through.contains(&one.peer)) {
+    for worker in
+        view.workers.iter().filter(|one| one.via.is_none() && !through.contains(&one.peer))
+    {
         let (from, to, results) = (me, worker.peer, worker.returned);
         children.entry(me).or_default().push(HopView { from, to, results, dropped: 0, micros: 0 });
     }
@@ -60,7 +62,10 @@ impl Sketch<'_> {
         match worker {
             Some(worker) if worker.own => parts.push("own slots".to_owned()),
             Some(worker) if worker.below > 0 => {
-                parts.push(format!("hands on to {}", text::count(worker.below.into(), "slot", "slots")));
+                parts.push(format!(
+                    "hands on to {}",
+                    text::count(worker.below.into(), "slot", "slots")
+                ));
             }
             _ if self.children.contains_key(&hop.to) => parts.push("hands on".to_owned()),
             _ => {}
@@ -115,7 +120,8 @@ mod tests {
 
     #[test]
     fn a_ring_of_hops_ends() {
-        let children = BTreeMap::from([(id(1), vec![hop(1, 2, 1, 0)]), (id(2), vec![hop(2, 1, 1, 0)])]);
+        let children =
+            BTreeMap::from([(id(1), vec![hop(1, 2, 1, 0)]), (id(2), vec![hop(2, 1, 1, 0)])]);
         let sketch = Sketch { children, workers: BTreeMap::new() };
         let mut lines = Vec::new();
         sketch.below(&id(1), "", 1, &mut lines);

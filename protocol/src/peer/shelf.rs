@@ -49,7 +49,8 @@ impl Peer {
             let manifest = self.sources.get(job).map(crate::source::Source::manifest);
             manifest.is_some_and(|one| !one.confidential || self.may_compute(now, one, peer))
         };
-        self.shelf.jobs(hash).iter().any(free) || self.worker.owes(peer, hash)
+        self.shelf.jobs(hash).iter().any(free)
+            || self.worker.owes(peer, hash)
             || self.relay.owes(hash)
             || self.relay.feeds(peer, hash)
     }

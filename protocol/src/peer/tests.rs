@@ -138,7 +138,10 @@ impl Bench {
                 Effect::Kill(attempt) => self.running.retain(|(running, _)| *running != attempt),
                 Effect::Fetch { hash, .. } => self.fetches.push(hash),
                 Effect::Submitted(job) => self.jobs.push(job),
-                Effect::Advertise(_) | Effect::Changed(_) | Effect::Caught { .. } | Effect::Reach(_) => {}
+                Effect::Advertise(_)
+                | Effect::Changed(_)
+                | Effect::Caught { .. }
+                | Effect::Reach(_) => {}
             }
         }
     }
@@ -618,7 +621,8 @@ fn a_workers_own_unacknowledged_batch_is_delivered_after_a_restart() {
         _ => None,
     });
     let (commit, reveal) = bench.results(ME, &lease.unwrap(), |_| {});
-    let record = Record::Batch { source: id(ME), commit, opened: reveal.opened, trails: Vec::new() };
+    let record =
+        Record::Batch { source: id(ME), commit, opened: reveal.opened, trails: Vec::new() };
     bench.disk.insert(record.key(), record);
     bench.disk.retain(|_, record| !matches!(record, Record::Held { .. }));
     bench.running.clear();

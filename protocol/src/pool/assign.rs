@@ -82,7 +82,9 @@ impl Pool {
             let share = worker.speed(now, crowd.usual) / crowd.speed;
             let wanted = self.ring.len() + self.named.len();
             let fair = libm::ceil((wanted as f64 + crowd.held) * share) as u32;
-            let level = worker.level(if worker.bulk { self.config.bulk } else { self.config.target }).min(fair);
+            let level = worker
+                .level(if worker.bulk { self.config.bulk } else { self.config.target })
+                .min(fair);
             if idle == 0 && held > level - level / 4 {
                 return; // a lease for every single result would be a frame for every task
             }

@@ -104,7 +104,6 @@ impl Relay {
         let refuse = Refuse { job, reason, text: String::new() };
         self.out.effects.push(Effect::Send(*source, Frame::Refuse(refuse)));
     }
-
 }
 
 impl Job {

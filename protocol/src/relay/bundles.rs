@@ -60,7 +60,13 @@ pub(super) struct Bundles {
 }
 
 impl Parcel {
-    pub(super) fn new(bundle: Bundle, trails: Vec<Trail>, source: PeerId, from: PeerId, now: Timestamp) -> Self {
+    pub(super) fn new(
+        bundle: Bundle,
+        trails: Vec<Trail>,
+        source: PeerId,
+        from: PeerId,
+        now: Timestamp,
+    ) -> Self {
         Self { bundle, trails, source, from, since: now, sent: None, detoured: None }
     }
 
@@ -336,8 +342,7 @@ impl Relay {
         let Parcel { source, from, detoured, .. } = parcel;
         if source != job.errand.submitter {
             // Nothing can come through one that is gone: that is no fault of its.
-            let dropped =
-                detoured.is_some() && *by != source && self.below.contains_key(&source);
+            let dropped = detoured.is_some() && *by != source && self.below.contains_key(&source);
             let outcome = if dropped { HopOutcome::Dropped } else { HopOutcome::Delivered };
             if dropped || *by == source {
                 self.out.effects.push(Effect::Hop { peer: source, outcome });

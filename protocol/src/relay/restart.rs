@@ -17,7 +17,8 @@ impl Relay {
     pub fn restore(
         &mut self,
         now: Timestamp,
-        held: Vec<(PeerId, Lease)>, records: Vec<Record>,
+        held: Vec<(PeerId, Lease)>,
+        records: Vec<Record>,
     ) -> Batch<Effect> {
         for record in &records {
             if let Record::Parcel { source, from, bundle, trails } = record {

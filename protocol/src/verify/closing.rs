@@ -111,8 +111,7 @@ impl Verifier {
     /// result already: it stands, and is shown as what it is (spec RELAY-8).
     fn settle_single_path(&mut self, index: TaskIndex) {
         let Some(task) = self.tasks.get_mut(&index) else { return };
-        let patient =
-            |one: &Wanted| one.widened < PATIENT || self.members.can_answer(one, task);
+        let patient = |one: &Wanted| one.widened < PATIENT || self.members.can_answer(one, task);
         let asked = task.wanted.as_ref().is_none_or(patient);
         let relayed = task.primary().is_some_and(|ballot| !ballot.via.is_empty());
         if task.state != State::Checking || asked || !relayed {

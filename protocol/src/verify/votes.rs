@@ -1,6 +1,9 @@
 //! First-m voting: the first outcome that enough distinct peers agree on, and nothing else.
 
-use super::{Basis, State, Verifier, task::{Ballot, Task}};
+use super::{
+    Basis, State, Verifier,
+    task::{Ballot, Task},
+};
 use crate::{
     pool::{TaskIndex, Want},
     result::Outcome,

@@ -13,10 +13,10 @@ use crate::{
     limits::{BATCH_CLOSE, MAX_BATCH},
     path::{Hop, Trail},
     record::{Change, Key, Record},
+    relay::PATIENCE,
     result::{Commit, Opened, Reveal},
     task::{Input, Program},
     time::Timestamp,
-    relay::PATIENCE,
     wire::{Frame, Lease},
 };
 

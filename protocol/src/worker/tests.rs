@@ -7,8 +7,8 @@ use alloc::{collections::BTreeMap, vec, vec::Vec};
 use super::*;
 use crate::{
     crypto::Signature,
-    path::Hop,
     limits::{BATCH_CLOSE, MAX_LEASE_TASKS},
+    path::Hop,
     record::Key,
     result::{Commit, Reveal, VerifiedBatch},
     task::{Input as TaskInput, Limits, PROFILE_V1},
@@ -156,7 +156,8 @@ impl Bench {
                 }
                 Effect::Kill(attempt) => self.running.retain(|(running, _)| *running != attempt),
                 Effect::Violation(_, what) => self.violations.push(what),
-                Effect::HandOn(..) | Effect::Parted(..) | Effect::Reach(_) | Effect::Hop { .. } => {}
+                Effect::HandOn(..) | Effect::Parted(..) | Effect::Reach(_) | Effect::Hop { .. } => {
+                }
             }
         }
         assert!(self.running.len() <= self.slots as usize);

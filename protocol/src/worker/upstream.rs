@@ -3,7 +3,10 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Effect, Worker, foreign::{Foreign, Unacked}};
+use super::{
+    Effect, Worker,
+    foreign::{Foreign, Unacked},
+};
 use crate::{
     id::{JobId, PeerId},
     relay::{HopOutcome, way_round},
@@ -25,9 +28,10 @@ impl Worker {
         }
         let takes = |(other, n): &(&PeerId, &super::Neighbour)| {
             // One that gives nothing may have nothing: relays could offer each other a job in a ring.
-            let serves = n.offers.get(&offer.job).is_some_and(|served| {
-                **other == offer.submitter || now < *served + UNSERVED
-            });
+            let serves = n
+                .offers
+                .get(&offer.job)
+                .is_some_and(|served| **other == offer.submitter || now < *served + UNSERVED);
             *other != peer && **other != self.me && n.connected && serves
         };
         self.neighbours.iter().find(takes).map(|(other, _)| *other)
@@ -113,7 +117,8 @@ impl Worker {
     /// The submitter has stored results.
     pub(super) fn acked(&mut self, now: Timestamp, peer: PeerId, ack: &Ack) {
         let of_job = |(_, job): &(PeerId, JobId)| *job == ack.job;
-        let keys: Vec<(PeerId, JobId)> = self.jobs.keys().filter(|key| of_job(key)).copied().collect();
+        let keys: Vec<(PeerId, JobId)> =
+            self.jobs.keys().filter(|key| of_job(key)).copied().collect();
         for (source, job) in keys {
             let Some(foreign) = self.jobs.get_mut(&(source, job)) else { continue };
             if foreign.submitter == Some(source) {

@@ -149,6 +149,9 @@ struct Life {
     settings: Settings,
     number: u64,
     me: PeerId,
+    key: Keypair,
+    /// Grows with every frame that a relay passes on: what chance there is in that is drawn from it.
+    sent: u64,
     peer: Peer,
     conduct: Conduct,
     forger: Forger,
@@ -200,6 +203,8 @@ impl Life {
             settings: settings.clone(),
             number: stage.life(),
             me: key.peer_id(),
+            key: key.clone(),
+            sent: settings.seed,
             peer: Peer::new(key, machines(settings, agent), &secret, clock),
             conduct: Conduct::new(settings.role.clone(), secret),
             forger: Forger::new(&settings.role, &secret),
@@ -352,10 +357,27 @@ impl Life {
             self.account(reveal);
         }
         for frame in self.forger.pass(frame) {
+            let Some(frame) = self.passed(peer, frame) else { continue };
             if let Err(error) = self.net.send(peer, frame.encode()) {
                 tracing::debug!(peer = %peer.short(), %error, "frame not sent");
             }
         }
+    }
+
+    /// What goes out at once in place of a frame; what goes out later is seen to.
+    fn passed(&mut self, peer: PeerId, frame: Frame) -> Option<Frame> {
+        let Role::Relay(passing) = self.settings.role else { return Some(frame) };
+        self.sent = self.sent.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let (after, frame) = passing.pass(&self.key, &peer, frame, self.sent >> 11)?;
+        if after == 0 {
+            return Some(frame);
+        }
+        let net = self.net.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_micros(after)).await;
+            let _ = net.send(peer, frame.encode());
+        });
+        None
     }
 
     /// Counts what goes out.
@@ -467,8 +489,8 @@ fn listen(address: IpAddr) -> String {
 
 fn machines(settings: &Settings, agent: String) -> Config {
     let lending = Lending {
-        relays: false,
-        slots: settings.slots,
+        relays: matches!(settings.role, Role::Relay(_)),
+        slots: if matches!(settings.role, Role::Relay(_)) { 0 } else { settings.slots },
         memory: MEMORY,
         accept: Accept::All,
         profiles: vec![PROFILE_V1.to_owned()],

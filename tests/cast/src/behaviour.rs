@@ -150,7 +150,11 @@ impl Role {
     pub fn deed(&self, identity: &[u8; 32], scene: &Scene<'_>) -> Deed {
         let own = |rate: Rate| lie_if(rate, identity, scene.task, Lie::own(identity));
         match self {
-            Self::Honest | Self::CommitOnly | Self::OtherReveal | Self::Equivocate => Deed::Right,
+            Self::Honest
+            | Self::CommitOnly
+            | Self::OtherReveal
+            | Self::Equivocate
+            | Self::Relay(_) => Deed::Right,
             Self::Always => Deed::Lie(Lie::own(identity)),
             Self::Rate(rate) => own(*rate),
             Self::After { count, rate } if scene.before >= *count => own(*rate),

@@ -8,6 +8,7 @@
 //! | [`role`] | what a member is up to, as a short text |
 //! | [`behaviour`] | what it claims about a task; pure, for worlds in memory too |
 //! | [`forge`] | what it does to its own frames; pure as well |
+//! | [`passing`] | what a relay does with what it is to pass on; pure as well |
 //! | `ledger` | what it has claimed, and how much of that was wrong |
 //! | `truth` | what tasks really come to: the engine, once for all members of a process |
 //! | `stage` | what the members of a process share |
@@ -21,6 +22,7 @@ pub mod behaviour;
 pub mod forge;
 #[cfg(feature = "wire")]
 pub mod ledger;
+pub mod passing;
 pub mod role;
 #[cfg(feature = "wire")]
 pub mod stage;
@@ -29,4 +31,5 @@ pub mod truth;
 
 pub use behaviour::{Board, Claim, Conduct, Deed, Lie, Need, Scene, Turn, identity};
 pub use forge::Forger;
+pub use passing::Passing;
 pub use role::{ParseRoleError, Rate, Role};

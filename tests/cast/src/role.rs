@@ -4,6 +4,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::passing::Passing;
+
 /// A chance, in millionths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate(u32);
@@ -128,6 +130,9 @@ pub enum Role {
     Equivocate,
     /// `silent`: takes tasks and returns nothing.
     Silent,
+    /// `relay:WAY`: computes nothing and hands work on; drops, delays (by `delays:MS`), reorders, forges or
+    /// alters what it is to pass on, or is honest.
+    Relay(Passing),
 }
 
 /// A text that names no role.
@@ -138,7 +143,8 @@ pub enum ParseRoleError {
         "`{0}` is none of honest, always, rate:RATE, after:COUNT[:RATE], ring:NAME[:RATE], \
          burner:NAME[:RATE], confirmer:NAME, breaker:NAME, lazy, lazy:NAME, \
          whitewash:COUNT[:RATE], vanish:COUNT[:RATE], fuel:PERMILLE, data[:NAME], \
-         engine:KIND[:HEX], commit-only, other-reveal, equivocate, silent"
+         engine:KIND[:HEX], commit-only, other-reveal, equivocate, silent, relay:honest, relay:drops, \
+         relay:delays:MS, relay:reorders, relay:forges, relay:alters"
     )]
     Unknown(String),
     /// A rate is a number from 0 to 1.
@@ -188,6 +194,14 @@ impl FromStr for Role {
             ["other-reveal"] => Self::OtherReveal,
             ["equivocate"] => Self::Equivocate,
             ["silent"] => Self::Silent,
+            ["relay", "honest"] => Self::Relay(Passing::Honest),
+            ["relay", "drops"] => Self::Relay(Passing::Drops),
+            ["relay", "delays", ms] => {
+                Self::Relay(Passing::Delays(count(ms)?.saturating_mul(1000)))
+            }
+            ["relay", "reorders"] => Self::Relay(Passing::Reorders),
+            ["relay", "forges"] => Self::Relay(Passing::Forges),
+            ["relay", "alters"] => Self::Relay(Passing::Alters),
             _ => return Err(unknown()),
         })
     }
@@ -221,6 +235,12 @@ impl fmt::Display for Role {
             Self::OtherReveal => f.write_str("other-reveal"),
             Self::Equivocate => f.write_str("equivocate"),
             Self::Silent => f.write_str("silent"),
+            Self::Relay(Passing::Honest) => f.write_str("relay:honest"),
+            Self::Relay(Passing::Drops) => f.write_str("relay:drops"),
+            Self::Relay(Passing::Delays(by)) => write!(f, "relay:delays:{}", by / 1000),
+            Self::Relay(Passing::Reorders) => f.write_str("relay:reorders"),
+            Self::Relay(Passing::Forges) => f.write_str("relay:forges"),
+            Self::Relay(Passing::Alters) => f.write_str("relay:alters"),
         }
     }
 }
@@ -256,6 +276,12 @@ mod tests {
             "other-reveal",
             "equivocate",
             "silent",
+            "relay:honest",
+            "relay:drops",
+            "relay:delays:20000",
+            "relay:reorders",
+            "relay:forges",
+            "relay:alters",
         ] {
             let role: Role = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(role.to_string(), text);

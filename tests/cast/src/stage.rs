@@ -97,10 +97,15 @@ impl Stage {
         to: mpsc::Sender<(Hash, bool)>,
     ) {
         while let Some(message) = from.recv().await {
-            if let Message::Blob { hash, here } = message {
-                self.fetched(&hash);
-                // Fails only when the member is gone.
-                let _ = to.send((hash, here)).await;
+            match message {
+                Message::Blob { hash, here } => {
+                    self.fetched(&hash);
+                    // Fails only when the member is gone.
+                    let _ = to.send((hash, here)).await;
+                }
+                // A member has nothing to hide.
+                Message::MayFetch { reply, .. } => drop(reply.send(true)),
+                _ => {}
             }
         }
     }

@@ -67,13 +67,20 @@ pub(crate) fn leased(program: &Program, input: Input) -> LeasedTask {
 
 /// A lease of `inputs` straight from the submitter to the worker.
 pub(crate) fn lease(program: Program, inputs: Vec<Input>) -> Lease {
-    let tasks: Vec<LeasedTask> =
-        inputs.into_iter().map(|input| leased(&program, input)).collect();
+    let tasks: Vec<LeasedTask> = inputs.into_iter().map(|input| leased(&program, input)).collect();
     let errand = Errand { job: JOB, submitter: submitter().peer_id() };
     let ids = tasks.iter().map(|one| one.task);
     let hop = errand.hand(&submitter(), None, LEASE, &worker().peer_id(), ids);
     let path = vec![hop];
-    Lease { lease: LEASE, job: JOB, submitter: errand.submitter, lasts_ms: 30_000, path, tasks, program }
+    Lease {
+        lease: LEASE,
+        job: JOB,
+        submitter: errand.submitter,
+        lasts_ms: 30_000,
+        path,
+        tasks,
+        program,
+    }
 }
 
 /// A lease of `inputs` that went through so many relays on its way to the worker.

@@ -226,7 +226,10 @@ fn frames() -> Vec<Case> {
         frame("ask", &Frame::Ask),
         frame("credit", &Frame::Credit(Credit { tasks: 16, below: 0 })),
         frame("credit withdrawn", &Frame::Credit(Credit { tasks: 0, below: 0 })),
-        frame("credit above what is honoured", &Frame::Credit(Credit { tasks: u32::MAX, below: 0 })),
+        frame(
+            "credit above what is honoured",
+            &Frame::Credit(Credit { tasks: u32::MAX, below: 0 }),
+        ),
     ];
     cases.extend(leases());
     cases.extend(refusals());
@@ -356,7 +359,10 @@ fn relayed() -> Vec<Case> {
     let hello = Hello { slots: 0, relays: 1, ..hello() };
     vec![
         frame("hello of a peer that only hands work on", &Frame::Hello(hello)),
-        frame("credit for a peer and those below it", &Frame::Credit(Credit { tasks: 96, below: 12 })),
+        frame(
+            "credit for a peer and those below it",
+            &Frame::Credit(Credit { tasks: 96, below: 12 }),
+        ),
         frame("route: there is a way", &Frame::Route(Route { away_ms: None, ..away })),
         frame("route: there is none", &Frame::Route(away)),
         frame("relayed: two batches under one lease", &Frame::Relayed(several)),

@@ -102,6 +102,9 @@ fn trails() -> Vec<Case> {
         trail(Case::invalid("from a relay, under nothing", "start"), &headless),
         trail(Case::invalid("from the submitter, under a lease", "start"), &twofold),
         trail(Case::invalid("it ends before the worker", "signature"), &short),
-        trail(Case::invalid("of no hop", "length"), &Trail { parent: Some(LeaseId([7; 32])), hops: Vec::new() }),
+        trail(
+            Case::invalid("of no hop", "length"),
+            &Trail { parent: Some(LeaseId([7; 32])), hops: Vec::new() },
+        ),
     ]
 }

@@ -247,11 +247,8 @@ fn relayed_bounds() -> Vec<Case> {
     let bounds = |name: &str, field: &str, relayed: Relayed| {
         case(name, &format!("bounds: {field}"), &Frame::Relayed(relayed).encode())
     };
-    let good = Relayed {
-        bundles: vec![bundle(0..1)],
-        trails: vec![cast::trail(1)],
-        tasks: Vec::new(),
-    };
+    let good =
+        Relayed { bundles: vec![bundle(0..1)], trails: vec![cast::trail(1)], tasks: Vec::new() };
     let many = vec![bundle(0..33), bundle(33..66)];
     let mut miscounted = bundle(0..2);
     miscounted.opened.pop();
@@ -262,10 +259,18 @@ fn relayed_bounds() -> Vec<Case> {
     vec![
         bounds("nothing relayed", "bundles", Relayed { bundles: Vec::new(), ..good.clone() }),
         bounds("66 results relayed", "bundles", Relayed { bundles: many, ..good.clone() }),
-        bounds("a relayed batch of another count", "count", Relayed { bundles: vec![miscounted], ..good.clone() }),
+        bounds(
+            "a relayed batch of another count",
+            "count",
+            Relayed { bundles: vec![miscounted], ..good.clone() },
+        ),
         bounds("results without a trail", "trails", Relayed { trails: Vec::new(), ..good.clone() }),
         bounds("65 trails", "trails", Relayed { trails: vec![cast::trail(1); 65], ..good.clone() }),
-        bounds("a trail without a hop", "trails", Relayed { trails: vec![hopless], ..good.clone() }),
+        bounds(
+            "a trail without a hop",
+            "trails",
+            Relayed { trails: vec![hopless], ..good.clone() },
+        ),
         bounds("a trail of nine hops", "trails", Relayed { trails: vec![long], ..good.clone() }),
         bounds("tasks of more leases than trails", "tasks", Relayed { tasks, ..good }),
         case(
