@@ -49,7 +49,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::failure::Failure;
-use crate::core::{Changes, Command, Message};
+use crate::{
+    blobs::Traffic,
+    core::{Changes, Command, Message},
+};
 
 /// Bytes of a JSON request: a job of the most inputs, each named by its digest, and its program.
 const MAX_REQUEST: usize = 96 << 20;
@@ -69,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) changes: Changes,
     /// Content.
     pub(crate) blobs: bayan_store::Blobs,
+    pub(crate) traffic: Arc<Traffic>,
     /// Votes and their proofs.
     pub(crate) records: bayan_store::Records,
     /// Evidence of wrong results.

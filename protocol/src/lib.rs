@@ -19,6 +19,8 @@
 //! | [`plan`] | what a way of verifying will cost and promise |
 //! | [`verify`] | when a result stands |
 //! | [`overlay`] | which adverts are believed |
+//! | [`fetch`] | which part of a blob is asked of whom, and which is given first |
+//! | [`evict`] | which blobs give way when the disk is full |
 //! | [`worker`] | what is computed for others, and how results are delivered |
 //! | [`source`] | one job of one's own: pool and verifier composed |
 //! | [`peer`] | the whole peer, the one doorway in front of all of them |
@@ -32,7 +34,9 @@ pub mod batch;
 pub mod cbor;
 pub mod crypto;
 pub mod entropy;
+pub mod evict;
 pub mod evidence;
+pub mod fetch;
 pub mod id;
 pub mod job;
 pub mod limits;

@@ -270,6 +270,8 @@ impl Peer {
                 | Record::Decided { job, .. }
                 | Record::Heard { job, .. } => jobs.entry(job).or_default().push(record),
                 Record::Held { .. } | Record::Batch { .. } => worker.push(record),
+                // Of whoever fetches blobs.
+                Record::Poisoner { .. } => {}
                 Record::Standing { peer, standing } => self.standings.restore(peer, standing),
                 Record::Quarantine { module, profile, until } => {
                     self.quarantines.insert((module, profile), until);

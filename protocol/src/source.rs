@@ -30,7 +30,7 @@ use crate::{
     offer::Prefix,
     pool::{self, Pool, TaskIndex},
     record::{Change, JobState, Key, Record},
-    result::{Outcome, VerifiedBatch},
+    result::{Outcome, Output, VerifiedBatch},
     standing::{Ban, Standings},
     time::Timestamp,
     verify::{self, About, Acceptance, Decision, State, Verifier, Vote},
@@ -200,6 +200,8 @@ pub struct Source {
     /// Whose results for which tasks wait for their outputs.
     awaited: BTreeSet<(TaskIndex, PeerId)>,
     deferred: Vec<Deferred>,
+    /// Outputs of stored votes that are blobs.
+    outputs: BTreeSet<Hash>,
     leased: Vec<Key>,
     /// Tasks that stand for good or were given up.
     settled: u64,
@@ -212,6 +214,14 @@ pub struct Source {
     ticked: Timestamp,
     quarantined: bool,
     out: Batch<Effect>,
+}
+
+/// The blob that holds an output, if it does not travel inline.
+fn blob_of(output: &Output) -> Option<Hash> {
+    match output {
+        Output::Inline(_) => None,
+        Output::Blob { hash, .. } => Some(*hash),
+    }
 }
 
 impl Source {
@@ -298,6 +308,7 @@ impl Source {
             fetching: BTreeMap::new(),
             awaited: BTreeSet::new(),
             deferred: Vec::new(),
+            outputs: BTreeSet::new(),
             leased: Vec::new(),
             settled: 0,
             failed: 0,
@@ -351,7 +362,8 @@ impl Source {
                     source.workers.entry(worker).or_default().wrong += 1;
                     caught.insert((task, worker));
                 }
-                Record::Vote { task, proof, micros, .. } => {
+                Record::Vote { task, proof, micros, output, .. } => {
+                    source.outputs.extend(blob_of(&output));
                     let worker = proof.leaf.worker;
                     let stats = source.workers.entry(worker).or_default();
                     stats.returned += 1;
@@ -685,6 +697,11 @@ impl Source {
         }
     }
 
+    /// The blobs that the job keeps besides those of its manifest: the manifest itself, and outputs.
+    pub fn blobs(&self) -> impl Iterator<Item = Hash> + '_ {
+        core::iter::once(self.manifest_hash).chain(self.outputs.iter().copied())
+    }
+
     fn cancel_frame(&self, tasks: &[TaskIndex]) -> Frame {
         let tasks = tasks.iter().map(|index| self.tasks[*index as usize].0).collect();
         Frame::Cancel(Cancel { job: self.job, tasks })
@@ -708,6 +725,7 @@ impl Source {
             lasts_ms: u64::try_from(self.config.pool.lease.as_millis()).unwrap_or(u64::MAX),
             path: Vec::from([self.me]),
             tasks: leased,
+            share: u8::from(!self.manifest.confidential),
         })
     }
 

@@ -513,6 +513,7 @@ fn lease_of(source: &Hostile) -> Lease {
         lasts_ms: 1000,
         path: vec![source.peer],
         tasks: vec![LeasedTask { task, input }],
+        share: 0,
     }
 }
 

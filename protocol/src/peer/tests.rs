@@ -493,6 +493,7 @@ fn an_impossible_lease_closes() {
         program,
         lasts_ms: 1,
         path: vec![id(1)],
+        share: 0,
     };
     bench.frame(1, Frame::Lease(lease));
     bench.assert_closed(1, Reason::Protocol);

@@ -57,6 +57,7 @@ fn lease(from: u8, of: u8, name: u16, tasks: core::ops::Range<u16>) -> Lease {
         program,
         lasts_ms: 30_000,
         path: vec![source(from)],
+        share: 0,
     }
 }
 

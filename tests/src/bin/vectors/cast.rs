@@ -74,6 +74,7 @@ pub(crate) fn lease(program: Program, inputs: Vec<Input>) -> Lease {
         path: vec![submitter().peer_id()],
         tasks: inputs.into_iter().map(|input| leased(&program, input)).collect(),
         program,
+        share: 0,
     }
 }
 
