@@ -15,7 +15,7 @@ mod provider;
 mod tests;
 
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     string::String,
     vec::Vec,
 };
@@ -453,13 +453,12 @@ impl Fetches {
                 provider.delivered(bytes, took);
             }
         }
+        let moved = download.asked.get(&request).is_some_and(|asked| asked.moved);
         let Some(peer) = self.drop_request(request) else { return };
         let Some(download) = self.downloads.get_mut(&hash) else { return };
         let over = match end {
             End::Done => false,
-            End::Gone | End::Silent => {
-                download.providers.get_mut(&peer).is_some_and(|one| one.failed(now))
-            }
+            End::Gone | End::Silent => download.lost(now, &peer, moved),
             End::Refused => download.refused(now, &peer),
             End::Protocol => true,
             End::Poison => return self.poisoned(now, peer),
@@ -517,6 +516,7 @@ impl Fetches {
     /// Ends what is silent, gives up what gets nowhere, and looks for more providers.
     fn look(&mut self, now: Timestamp) {
         self.poisoners.retain(|_, until| *until > now);
+        let crowded = !self.waiting.is_empty();
         let hashes: Vec<Hash> = self.downloads.keys().copied().collect();
         for hash in hashes {
             let Some(download) = self.downloads.get(&hash) else { continue };
@@ -529,7 +529,7 @@ impl Fetches {
             }
             let Some(download) = self.downloads.get_mut(&hash) else { continue };
             let swarm = download.is_swarm();
-            let patience = match (download.providers.is_empty(), swarm) {
+            let patience = match (download.is_deserted(), swarm) {
                 (true, true) => SWARM_PATIENCE,
                 (true, false) => Duration::ZERO,
                 (false, _) => STUCK,
@@ -540,7 +540,8 @@ impl Fetches {
                 download.searched = Some(now);
                 self.out.push(Effect::Search { hash });
             }
-            if idle >= patience && download.asked.is_empty() || idle >= STUCK {
+            let slow = download.is_too_slow(now, crowded);
+            if idle >= patience && download.asked.is_empty() || idle >= STUCK || slow {
                 self.done(hash, false);
             }
         }
@@ -548,6 +549,7 @@ impl Fetches {
     }
 
     fn ask_more(&mut self, now: Timestamp) {
+        let mut giving = self.giving();
         let Self { downloads, requests, next, entropy, out, .. } = self;
         for (hash, download) in downloads.iter_mut().filter(|(_, one)| one.ready && !one.finishing)
         {
@@ -563,7 +565,11 @@ impl Fetches {
                 if download.asked.len() >= MAX_REQUESTS {
                     break;
                 }
-                let Some(ask) = download.next(now, &peer, entropy) else { continue };
+                let gives = giving.contains(&peer);
+                let Some(ask) = download.next(now, &peer, gives, entropy) else { continue };
+                if matches!(ask, Ask::Range { .. } | Ask::Any { .. }) {
+                    giving.insert(peer);
+                }
                 let request = *next;
                 *next += 1;
                 let (run, range, wants) = match &ask {
@@ -571,7 +577,7 @@ impl Fetches {
                     Ask::Any { wants, .. } => (0..0, 0..0, Some(wants.clone())),
                     Ask::Have | Ask::Who => (0..0, 0..0, None),
                 };
-                let asked = Asked { peer, run, range, since: now, heard: now, wants };
+                let asked = Asked { peer, run, range, since: now, heard: now, moved: false, wants };
                 download.asked.insert(request, asked);
                 if let Some(provider) = download.providers.get_mut(&peer) {
                     provider.busy = Some(request);
@@ -580,6 +586,15 @@ impl Fetches {
                 out.push(Effect::Ask { request, peer, hash: *hash, len: download.len, ask });
             }
         }
+    }
+}
+
+impl Fetches {
+    /// Peers that a part of some blob is asked of. Of one that is no origin nothing more is asked
+    /// meanwhile, of whatever blob: so a liar costs a single group, however much is fetched.
+    fn giving(&self) -> BTreeSet<PeerId> {
+        let asked = self.downloads.values().flat_map(|one| one.asked.values());
+        asked.filter(|one| one.wants.is_some() || !one.run.is_empty()).map(|one| one.peer).collect()
     }
 }
 

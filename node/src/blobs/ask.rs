@@ -151,21 +151,25 @@ impl Asking {
             (self.receiving.clone(), self.orders.clone(), self.request);
         let (shared, peer) = (self.shared.clone(), self.peer);
         let decode = move || {
-            let (mut wasted, mut told, mut verified) = (0, range.start, 0);
+            let (mut wasted, mut verified) = (0, 0);
+            let (mut told, mut upto) = (range.start, range.start);
             let end = range.end;
             let read = std::cell::Cell::new(0);
             let counted = Counted { from: &mut incoming, read: &read };
-            let accepted = receiving.accept_with(range, counted, |upto, fresh| {
+            let accepted = receiving.accept_with(range, counted, |kept, fresh| {
                 if !fresh {
                     wasted += read.get() - verified;
                 }
-                verified = read.get();
-                if upto / PIECE > told / PIECE && upto < end {
-                    told = upto;
-                    // What cannot be told now is told with the end.
-                    let _ = orders.try_send(Order::Step(Input::Progress { request, upto }));
+                (verified, upto) = (read.get(), kept);
+                if kept / PIECE > told / PIECE && kept < end {
+                    told = kept;
+                    // What cannot be told now is told with what comes later.
+                    let _ = orders.try_send(Order::Step(Input::Progress { request, upto: kept }));
                 }
             });
+            if accepted.is_err() && upto > told {
+                let _ = orders.blocking_send(Order::Step(Input::Progress { request, upto }));
+            }
             wasted += read.get() - verified;
             shared.traffic.note(peer, |volume| {
                 volume.received += read.get();

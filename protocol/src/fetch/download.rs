@@ -25,8 +25,13 @@ const MAX_DOUBLED: usize = 2;
 const LATE: Duration = Duration::from_secs(2);
 /// and its provider is left alone after this long.
 const SILENCE: Duration = Duration::from_secs(15);
-/// Bytes a second below which a provider is too slow to wait for, after the silence.
-const SLOWEST: u64 = 4 << 10;
+/// Bytes a second below which a provider, or a whole fetch, is too slow to wait for.
+const SLOWEST: u64 = 1 << 10;
+/// The same for a whole fetch while others wait for its place: nobody keeps the places to himself by
+/// giving drop by drop.
+const SLOWEST_OF_MANY: u64 = 32 << 10;
+/// The time over which a fetch's speed is looked at.
+const MEASURED: Duration = Duration::from_secs(60);
 /// How often somebody is asked who else has the blob, at first and later on.
 const ASK_AROUND: (Duration, Duration) = (Duration::from_millis(400), Duration::from_secs(10));
 /// An origin that is so many times faster than everybody else together is used like the others.
@@ -42,6 +47,8 @@ pub(super) struct Asked {
     pub(super) range: Range<u64>,
     pub(super) since: Timestamp,
     pub(super) heard: Timestamp,
+    /// Whether it has brought anything new.
+    pub(super) moved: bool,
     /// Pieces that the server may choose from.
     pub(super) wants: Option<Pieces>,
 }
@@ -61,6 +68,8 @@ pub(super) struct Download {
     /// When something new came last.
     pub(super) moved: Timestamp,
     pub(super) searched: Option<Timestamp>,
+    /// When its speed was looked at last, and what was missing then.
+    measured: (Timestamp, u64),
     asked_around: Timestamp,
     around: Duration,
 }
@@ -77,6 +86,7 @@ impl Download {
             finishing: false,
             moved: now,
             searched: None,
+            measured: (now, len),
             asked_around: Timestamp(0),
             around: ASK_AROUND.0,
         }
@@ -85,6 +95,7 @@ impl Download {
     /// Takes in what is missing, byte ranges in order.
     pub(super) fn begin(&mut self, now: Timestamp, gaps: &[Range<u64>], shared: bool) {
         (self.ready, self.shared, self.moved) = (true, shared, now);
+        self.measured = (now, self.len);
         for gap in gaps {
             let first = usize::try_from(gap.start / PIECE).unwrap_or(usize::MAX);
             let end = usize::try_from(gap.end.div_ceil(PIECE)).unwrap_or(0).max(first + 1);
@@ -137,6 +148,9 @@ impl Download {
         }
         if news {
             self.moved = now;
+            if let Some(asked) = self.asked.get_mut(&request) {
+                asked.moved = true;
+            }
         }
         news
     }
@@ -160,14 +174,18 @@ impl Download {
         self.asked.iter().filter(|(_, one)| silent(one)).map(|(request, _)| *request).collect()
     }
 
-    /// What is asked of an idle provider now.
+    /// What is asked of an idle provider now; `gives` if a part of another blob is asked of it.
     pub(super) fn next(
         &mut self,
         now: Timestamp,
         peer: &PeerId,
+        gives: bool,
         entropy: &mut Entropy,
     ) -> Option<Ask> {
         let provider = self.providers.get(peer)?;
+        if gives && !provider.origin {
+            return None;
+        }
         if provider.is_unknown() || provider.is_stale(now) {
             return self.poll(now, peer);
         }
@@ -295,6 +313,37 @@ impl Download {
     /// Bytes of one range of this blob: a fraction of it, so that many providers have a part.
     fn longest(&self) -> u64 {
         if self.is_swarm() { self.len / 128 } else { MAX_RANGE }
+    }
+
+    /// Whether it came on too slowly in the last minute; `crowded` if others wait for its place.
+    pub(super) fn is_too_slow(&mut self, now: Timestamp, crowded: bool) -> bool {
+        let (since, before) = self.measured;
+        if now.since(since) < MEASURED {
+            return false;
+        }
+        let missing = self.missing.iter().map(|(piece, next)| {
+            pieces::bytes(&(*piece..*piece + 1), self.len).end.saturating_sub(*next)
+        });
+        let missing = missing.sum();
+        self.measured = (now, missing);
+        let slowest = if crowded { SLOWEST_OF_MANY } else { SLOWEST };
+        before.saturating_sub(missing) < slowest.saturating_mul(MEASURED.as_secs())
+    }
+
+    /// Whether nobody is there who could be asked.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.providers.values().all(Provider::is_failing)
+    }
+
+    /// A provider could not be reached, or fell silent. Tells whether that ends its part in the blob;
+    /// an origin of a blob that others may have as well is tried again as long as the fetch goes on.
+    pub(super) fn lost(&mut self, now: Timestamp, peer: &PeerId, moved: bool) -> bool {
+        let swarm = self.is_swarm();
+        let Some(provider) = self.providers.get_mut(peer) else { return false };
+        if moved {
+            provider.is_alive();
+        }
+        provider.failed(now) && !(provider.origin && swarm)
     }
 
     /// A provider says that it has nothing of the blob. Tells whether that ends its part in it.

@@ -115,10 +115,20 @@ impl Provider {
         self.failures = 0;
     }
 
+    /// It gave something before it failed.
+    pub(super) fn is_alive(&mut self) {
+        self.failures = 0;
+    }
+
     /// Counts a failure; tells whether it was one too many.
     pub(super) fn failed(&mut self, now: Timestamp) -> bool {
-        self.not_before = now + PAUSE.saturating_mul(1 << self.failures.min(8));
-        self.failures += 1;
+        self.not_before = now + PAUSE.saturating_mul(1 << self.failures.min(MAX_FAILURES));
+        self.failures = self.failures.saturating_add(1);
+        self.is_failing()
+    }
+
+    /// Whether it has failed too often in a row.
+    pub(super) fn is_failing(&self) -> bool {
         self.failures >= MAX_FAILURES
     }
 }

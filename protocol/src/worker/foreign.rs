@@ -139,7 +139,7 @@ impl Foreign {
 
     /// Notes whether a lease's blobs may be given to others. A job that says no once has said no.
     pub(super) fn note_share(&mut self, lease: &Lease) {
-        self.shares = lease.share == 1 && (self.shares || self.open.is_empty());
+        self.shares = lease.share == 1 && (self.shares || self.program.is_none());
         for hash in lease.tasks.iter().filter_map(|task| task.input.blob()) {
             if !self.inputs.contains(&hash) {
                 self.inputs.push_back(hash);
