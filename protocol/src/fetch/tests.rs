@@ -178,9 +178,8 @@ impl World {
                 assert!(range.end <= self.len && range.end - range.start <= MAX_RANGE);
                 assert!(range.start.is_multiple_of(GROUP));
                 assert!(!here.contains(&(range.start / GROUP)), "what is here is not asked for");
-                let overlaps = of_blob.filter(|one| {
-                    one.range.start < range.end && range.start < one.range.end
-                });
+                let overlaps = of_blob
+                    .filter(|one| one.range.start < range.end && range.start < one.range.end);
                 assert!(overlaps.count() <= 1, "nothing is asked of three at once");
             }
             Ask::Any { wants, .. } => {
@@ -452,8 +451,7 @@ fn a_fetch_that_nobody_can_help_ends() {
         (Kind::Imposes, 120),
     ] {
         for len in [GROUP, 8 * PIECE] {
-            let mut world =
-                World::new(len, true, 9, vec![(1, kind.clone(), Pieces::all(len))]);
+            let mut world = World::new(len, true, 9, vec![(1, kind.clone(), Pieces::all(len))]);
             let took = world.run(1);
             if kind != Kind::Imposes {
                 assert_eq!(world.done[&BLOB], false, "{kind:?}");
@@ -467,7 +465,8 @@ fn a_fetch_that_nobody_can_help_ends() {
 fn only_what_is_missing_is_fetched_after_a_restart() {
     let len = 16 * PIECE;
     let mut world = World::new(len, true, 10, vec![with(1, good(len)), with(2, good(len))]);
-    let had: BTreeSet<u64> = (0..len / GROUP).filter(|group| group % 7 < 5 && *group < 200).collect();
+    let had: BTreeSet<u64> =
+        (0..len / GROUP).filter(|group| group % 7 < 5 && *group < 200).collect();
     let missing = len / GROUP - had.len() as u64;
     world.here.insert(BLOB, had);
     world.run(1);
