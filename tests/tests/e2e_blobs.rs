@@ -118,7 +118,10 @@ fn who_sends_wrong_bytes_is_caught_at_once_and_remembered() -> anyhow::Result<()
     const GROUP: u64 = 16 << 10;
     let dir = tempfile::tempdir()?;
     let (input, later) = (noise(16 * MIB), noise(4 * MIB));
-    let submitter = Node::start(&dir.path().join("submitter"), &["--slots", "1"])?;
+    // At this speed there is time to be told of the poisoners and to ask them.
+    let limit = (6 * MIB / 1024).to_string();
+    let args = ["--slots", "1", "--upload-limit", &limit];
+    let submitter = Node::start(&dir.path().join("submitter"), &args)?;
     let join = |name: &str| Node::join(&dir.path().join(name), &submitter, &[]);
     let mut workers = vec![join("one")?, join("two")?, join("three")?];
     let noisy = Poisoner::join(&dir.path().join("noisy"), &submitter, Spoil::Noise)?;

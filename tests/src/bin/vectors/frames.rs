@@ -250,6 +250,8 @@ fn leases() -> Vec<Case> {
     deep.path = [[1; 32], [2; 32], [3; 32], [4; 32], [5; 32], [6; 32], [7; 32], [8; 32]]
         .map(|seed| Keypair::from_seed(&seed).peer_id())
         .to_vec();
+    let mut shared = cast::lease(cast::bare(), vec![cast::inline(b"0\n")]);
+    shared.share = 1;
     let longest = cast::lease(cast::bare(), vec![cast::inline(&[0; 16 << 10])]);
     let (head, task) = open_ended(&Frame::Lease(cast::lease(cast::bare(), Vec::new())));
     let most = Case::valid("lease of as many tasks as fit")
@@ -257,6 +259,7 @@ fn leases() -> Vec<Case> {
         .with("canonical", true)
         .with("bytes", repeated(&[head, vec![0x99, 0x02, 0x00]].concat(), &task, 512));
     vec![
+        frame("lease whose blobs may be given on", &Frame::Lease(shared)),
         frame(
             "lease of one task",
             &Frame::Lease(cast::lease(cast::bare(), vec![cast::inline(b"0\n")])),
