@@ -142,7 +142,8 @@ impl BlobService {
 
     /// These peers are said to have a blob.
     pub fn heard(&self, hash: Hash, peers: Vec<PeerId>) {
-        self.order(Order::Step(Input::Heard { hash, peers }));
+        // A hint: with too much to do it is dropped.
+        let _ = self.orders.try_send(Order::Step(Input::Heard { hash, peers }));
     }
 
     /// Takes back whom an earlier run found to send wrong bytes.

@@ -90,8 +90,8 @@ pub enum Message {
     Poisoner {
         /// Who.
         peer: PeerId,
-        /// Until when it is asked for nothing.
-        until: Timestamp,
+        /// Until when it is asked for nothing; none if that is over.
+        until: Option<Timestamp>,
     },
     /// Disk space is needed.
     MakeRoom {
@@ -391,8 +391,13 @@ impl Core {
                 let _ = reply.send(self.peer.shares(&hash));
             }
             Message::Poisoner { peer, until } => {
-                let record = Record::Poisoner { peer, until };
-                self.storing.push(Change::Put { key: record.key().0, value: record.encode() });
+                let key = record::Key::poisoner(&peer).0;
+                self.storing.push(match until {
+                    Some(until) => {
+                        Change::Put { key, value: Record::Poisoner { peer, until }.encode() }
+                    }
+                    None => Change::Delete { key },
+                });
             }
             Message::MakeRoom { bytes, reply } => {
                 self.make_room(bytes);

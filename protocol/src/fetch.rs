@@ -223,9 +223,14 @@ pub enum Effect {
         /// Until when.
         until: Timestamp,
     },
+    /// It may be asked again.
+    Forgiven {
+        /// Who.
+        peer: PeerId,
+    },
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Wanted {
     hash: Hash,
     len: u64,
@@ -312,7 +317,12 @@ impl Fetches {
                 }
             }
             // One of two origins lies about the length: each is tried by itself.
-            _ => self.waiting.push_back(Wanted { hash, len, from }),
+            _ => {
+                let wanted = Wanted { hash, len, from };
+                if !self.waiting.contains(&wanted) {
+                    self.waiting.push_back(wanted);
+                }
+            }
         }
     }
 
@@ -477,6 +487,7 @@ impl Fetches {
             let soonest = self.poisoners.iter().min_by_key(|(_, until)| **until);
             if let Some(soonest) = soonest.map(|(peer, _)| *peer) {
                 self.poisoners.remove(&soonest);
+                self.out.push(Effect::Forgiven { peer: soonest });
             }
         }
         self.poisoners.insert(peer, until);
@@ -515,7 +526,13 @@ impl Fetches {
 
     /// Ends what is silent, gives up what gets nowhere, and looks for more providers.
     fn look(&mut self, now: Timestamp) {
-        self.poisoners.retain(|_, until| *until > now);
+        let out = &mut self.out;
+        self.poisoners.retain(|peer, until| {
+            if *until <= now {
+                out.push(Effect::Forgiven { peer: *peer });
+            }
+            *until > now
+        });
         let crowded = !self.waiting.is_empty();
         let hashes: Vec<Hash> = self.downloads.keys().copied().collect();
         for hash in hashes {

@@ -161,3 +161,27 @@ fn who_sends_wrong_bytes_is_caught_at_once_and_remembered() -> anyhow::Result<()
     ensure!(noisy.asked() + sly.asked() <= 2 * again.len() as u64, "asked once more");
     Ok(())
 }
+
+#[test]
+fn old_inputs_are_kept_until_they_have_to_give_way() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let submitter = Node::start(&dir.path().join("submitter"), &["--slots", "1"])?;
+    let worker = Node::join(&dir.path().join("worker"), &submitter, &["--disk", "12"])?;
+    submitter.meets(1)?;
+    let (one, two) = (noise(8 * MIB), noise(8 * MIB + 1));
+    let got = |worker: &Node| Ok::<_, anyhow::Error>(worker.client()?.peer()?.blobs.received);
+    let compute = |input: &[u8]| {
+        let job = submit(&submitter, input, 1)?;
+        ends(&submitter, job, input)?;
+        submitter.client()?.forget(job)?;
+        got(&worker)
+    };
+    let first = compute(&one)?;
+    ensure!(compute(&one)? == first, "what is kept is not fetched again");
+    let second = compute(&two)?;
+    ensure!(second > first + 8 * MIB, "the other was fetched");
+    ensure!(worker.client()?.peer()?.blob_bytes <= 12 * MIB, "the disk lent is not exceeded");
+    ensure!(compute(&two)? == second, "the later one is kept");
+    ensure!(compute(&one)? > second + 8 * MIB, "the first one had to go");
+    Ok(())
+}

@@ -4,7 +4,7 @@ use std::{
     io::{self, Read},
     ops::Range,
     sync::{Arc, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bayan_net::ByteStream;
@@ -29,6 +29,9 @@ use super::{
 
 /// A provider that says nothing for this long is asked for nothing for a while.
 const SILENCE: Duration = Duration::from_secs(15);
+
+/// Streams kept of one provider.
+const MAX_IDLE: usize = 8;
 
 /// A request under way.
 pub(super) struct Asking {
@@ -120,12 +123,11 @@ impl Asking {
     /// Sends a request and reads the head of its answer. A stream that was kept may have been ended by
     /// the other side meanwhile: then a new one is opened.
     async fn head(&self, request: &[u8]) -> Result<(ByteStream, Answer), BlobFailure> {
-        let kept = self
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&(self.hash, self.peer));
-        if let Some(stream) = kept
+        let kept = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.get_mut(&self.peer).and_then(Vec::pop)
+        };
+        if let Some((_, stream)) = kept
             && let Ok(answered) = converse(stream, request).await
         {
             return Ok(answered);
@@ -135,7 +137,10 @@ impl Asking {
 
     fn keep(&self, stream: ByteStream) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.insert((self.hash, self.peer), stream);
+        let streams = idle.entry(self.peer).or_default();
+        if streams.len() < MAX_IDLE {
+            streams.push((Instant::now(), stream));
+        }
     }
 
     /// Takes the encoding of a range in. The decoder reads what it is about to verify and no more, so

@@ -2,8 +2,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use bayan_net::ByteStream;
@@ -14,7 +14,7 @@ use bayan_protocol::{
     time::Timestamp,
 };
 use bayan_store::Receiving;
-use tokio::sync::mpsc;
+use tokio::{io::AsyncWriteExt as _, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{BlobFailure, Shared, ask, room};
@@ -28,8 +28,11 @@ pub(super) enum Order {
     Remember(Vec<(PeerId, Timestamp)>),
 }
 
-/// Streams between two requests, by blob and provider.
-pub(super) type Idle = Arc<Mutex<BTreeMap<(Hash, PeerId), ByteStream>>>;
+/// Streams between two requests, by provider, with the time of the last.
+pub(super) type Idle = Arc<Mutex<BTreeMap<PeerId, Vec<(Instant, ByteStream)>>>>;
+
+/// A stream that nothing was asked on for this long is ended.
+const IDLE: Duration = Duration::from_secs(15);
 
 struct Carrier {
     shared: Arc<Shared>,
@@ -66,6 +69,7 @@ pub(super) async fn run(
                 Order::Step(Input::Tick)
             }
         };
+        carrier.end_idle();
         match order {
             Order::Step(input) => {
                 for effect in carrier.machine.step(core::now(), input) {
@@ -114,7 +118,11 @@ impl Carrier {
             Effect::Poisoned { peer, until } => {
                 tracing::warn!(peer = %peer.short(), "sent wrong bytes for a blob and is not asked for any more");
                 // Fails only when the core is gone.
-                let _ = self.shared.core.send(Message::Poisoner { peer, until }).await;
+                let _ = self.shared.core.send(Message::Poisoner { peer, until: Some(until) }).await;
+                self.idle().remove(&peer);
+            }
+            Effect::Forgiven { peer } => {
+                let _ = self.shared.core.send(Message::Poisoner { peer, until: None }).await;
             }
         }
     }
@@ -154,9 +162,11 @@ impl Carrier {
     }
 
     async fn done(&mut self, hash: Hash, here: bool) {
-        // What has come of it stays on disk, for another attempt.
-        self.shared.receiving().remove(&hash);
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| *of != hash);
+        // What has come of it stays on disk, for another attempt; saying so may take the disk a while.
+        let receiving = self.shared.receiving().remove(&hash);
+        if let Some(receiving) = receiving {
+            self.shared.runtime.spawn_blocking(move || drop(receiving));
+        }
         if here {
             self.announce(hash);
         } else {
@@ -164,6 +174,27 @@ impl Carrier {
         }
         // Fails only when the core is gone.
         let _ = self.shared.core.send(Message::Blob { hash, here }).await;
+    }
+
+    fn idle(&self) -> MutexGuard<'_, BTreeMap<PeerId, Vec<(Instant, ByteStream)>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the streams that were not used for a while, in order.
+    fn end_idle(&self) {
+        let mut ended = Vec::new();
+        self.idle().retain(|_, streams| {
+            while streams.first().is_some_and(|(used, _)| used.elapsed() >= IDLE) {
+                ended.push(streams.remove(0).1);
+            }
+            !streams.is_empty()
+        });
+        for mut stream in ended {
+            self.shared.runtime.spawn(async move {
+                // The other side may have ended it first.
+                let _ = tokio::time::timeout(IDLE, stream.shutdown()).await;
+            });
+        }
     }
 
     /// Tells the network of a blob that has come, unless it is a secret.
@@ -178,6 +209,9 @@ impl Carrier {
     }
 }
 
+/// Times that a blob is tried which is still held by an earlier attempt.
+const AGAIN: u32 = 20;
+
 async fn may_share(shared: &Shared, hash: Hash) -> bool {
     shared.ask(|reply| Message::MayShare { hash, reply }).await.unwrap_or(false)
 }
@@ -189,7 +223,16 @@ async fn place(shared: &Arc<Shared>, hash: Hash, len: u64) -> Result<Found, Blob
         return Ok(Found::Whole);
     }
     let may_share = may_share(shared, hash).await;
-    let receiving = match receive(shared, hash, len).await {
+    let mut received = receive(shared, hash, len).await;
+    for _ in 0..AGAIN {
+        // An earlier attempt may be about to end.
+        if !matches!(received, Err(BlobFailure::Store(bayan_store::BlobError::Busy(_)))) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        received = receive(shared, hash, len).await;
+    }
+    let receiving = match received {
         Err(BlobFailure::Store(bayan_store::BlobError::Quota { needed, used, quota })) => {
             let bytes = used.saturating_add(needed).saturating_sub(quota);
             room::make(&shared.core, bytes).await;

@@ -71,7 +71,7 @@ impl Server {
             let request =
                 Request::decode(&head).map_err(|error| BlobFailure::Protocol(error.to_string()))?;
             let hash = request.hash();
-            let (given, shared) = self.grant(hash).await?;
+            let (given, shared, news) = self.grant(hash).await?;
             let source = if given { self.source(&hash) } else { None };
             let Some(source) = source else {
                 // As if it were not here: whoever may not have a blob need not know that it exists.
@@ -80,7 +80,7 @@ impl Server {
             };
             let len = source.len();
             let swarm = shared && len >= SWARM;
-            if swarm {
+            if swarm && news {
                 self.note(hash, len);
             }
             match request {
@@ -96,19 +96,20 @@ impl Server {
         Ok(self.stream.shutdown().await?)
     }
 
-    /// Whether the machines give this blob to the peer, and whether it is no secret.
-    async fn grant(&mut self, hash: Hash) -> Result<(bool, bool), BlobFailure> {
+    /// Whether the machines give this blob to the peer, whether it is no secret, and whether they were
+    /// asked just now.
+    async fn grant(&mut self, hash: Hash) -> Result<(bool, bool, bool), BlobFailure> {
         if let Some(grant) = &self.grant
             && grant.hash == hash
             && grant.at.elapsed() < GRANTED
         {
-            return Ok((grant.given, grant.shared));
+            return Ok((grant.given, grant.shared, false));
         }
         let peer = self.peer;
         let (given, shared) =
             self.service.shared.ask(|reply| Message::MayFetch { peer, hash, reply }).await?;
         self.grant = Some(Grant { hash, at: Instant::now(), given, shared });
-        Ok((given, shared))
+        Ok((given, shared, true))
     }
 
     fn source(&self, hash: &Hash) -> Option<Source> {

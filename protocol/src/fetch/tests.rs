@@ -162,7 +162,7 @@ impl World {
                 assert!(self.poisoned.insert(peer));
                 None
             }
-            Effect::Meet { .. } | Effect::Search { .. } => None,
+            Effect::Meet { .. } | Effect::Search { .. } | Effect::Forgiven { .. } => None,
         }
     }
 

@@ -55,7 +55,7 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 const LINKS_END: Duration = Duration::from_secs(2);
 const CONNECTIONS_END: Duration = Duration::from_millis(500);
 /// Inbound blob streams open at a time, in all.
-const BLOB_STREAMS: usize = 64;
+const BLOB_STREAMS: usize = 256;
 
 /// The task's state.
 pub(crate) struct Driver {
