@@ -33,7 +33,8 @@ pub fn choose(
     room: u64,
 ) -> Vec<Hash> {
     let spare = |one: &Stored| {
-        !needed.contains(&one.hash) && !(one.made_here && now.since(one.used) < GRACE)
+        let is_fresh = one.made_here && now.since(one.used) < GRACE;
+        !is_fresh && !needed.contains(&one.hash)
     };
     let mut spare: Vec<Stored> = stored.into_iter().filter(spare).collect();
     spare.sort_by_key(|one| (one.used, one.hash));

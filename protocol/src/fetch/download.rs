@@ -195,9 +195,9 @@ impl Download {
             return Some(Ask::Who);
         }
         let wanted = if provider.origin && self.is_swarm() {
-            self.from_origin(now, peer, entropy)
+            self.of_origin(now, peer, entropy)
         } else {
-            self.from_other(peer, entropy)
+            self.of_fellow(peer, entropy)
         };
         wanted.or_else(|| self.doubled(now, peer)).or_else(|| self.poll(now, peer))
     }
@@ -231,7 +231,7 @@ impl Download {
 
     /// An origin serves many: it is left the choice, and asked for what nobody else has. Pieces of
     /// which a part is here already are asked for by name.
-    fn from_origin(&self, now: Timestamp, peer: &PeerId, entropy: &mut Entropy) -> Option<Ask> {
+    fn of_origin(&self, now: Timestamp, peer: &PeerId, entropy: &mut Entropy) -> Option<Ask> {
         let provider = self.providers.get(peer)?;
         let alone = self.is_much_faster(provider) || now.since(self.moved) >= LATE;
         let open = |piece: &usize| {
@@ -257,7 +257,7 @@ impl Download {
     }
 
     /// The pieces that the fewest others have come first: so what is rare spreads.
-    fn from_other(&self, peer: &PeerId, entropy: &mut Entropy) -> Option<Ask> {
+    fn of_fellow(&self, peer: &PeerId, entropy: &mut Entropy) -> Option<Ask> {
         let provider = self.providers.get(peer)?;
         let open = |piece: usize| {
             self.missing.contains_key(&piece) && provider.has(piece) && self.askers(piece) == 0

@@ -338,7 +338,7 @@ fn a_short_blob_comes_from_its_origin_and_so_does_an_empty_one() {
     for len in [0, 1, GROUP, PIECE + 1] {
         let mut world = World::new(len, true, 1, vec![with(1, good(len))]);
         assert_eq!(world.run(1), 0);
-        assert_eq!(world.done[&BLOB], true);
+        assert!(world.done[&BLOB]);
     }
 }
 
@@ -348,7 +348,7 @@ fn several_providers_share_the_work_and_the_origin_is_spared() {
     let all = (1..=4).map(|name| with(name, good(len))).collect();
     let mut world = World::new(len, true, 2, all);
     world.run(1);
-    assert_eq!(world.done[&BLOB], true);
+    assert!(world.done[&BLOB]);
     let of = |name| world.given.get(&peer(name)).copied().unwrap_or(0);
     assert!(of(1) < len / 4, "the origin gave {}", of(1));
     assert!((2..=4).all(|name| of(name) > len / 8), "{:?}", world.given);
@@ -362,7 +362,7 @@ fn a_secret_is_asked_of_its_origin_alone() {
     world.step(Input::Want { hash: BLOB, len, from: peer(1) });
     world.step(Input::Heard { hash: BLOB, peers: vec![peer(2)] });
     world.ends(world.now);
-    assert_eq!(world.done[&BLOB], true);
+    assert!(world.done[&BLOB]);
     assert_eq!(world.given.len(), 1);
 }
 
@@ -373,7 +373,7 @@ fn a_poisoner_costs_one_group_and_is_asked_for_nothing_any_more() {
         let all = vec![with(1, good(len)), (2, Kind::Poisons(after), Pieces::all(len))];
         let mut world = World::new(len, true, 4, all);
         world.run(1);
-        assert_eq!(world.done[&BLOB], true);
+        assert!(world.done[&BLOB]);
         assert_eq!(world.wrong[&peer(2)], 1);
         let (later, until) = (world.now + POISONED, world.now);
         assert!(world.machine.is_poisoner(until, &peer(2)));
@@ -400,12 +400,12 @@ fn a_remembered_poisoner_is_no_provider() {
     let mut world = World::new(len, true, 6, vec![with(1, good(len)), with(2, good(len))]);
     world.machine.remember([(peer(1), world.now + POISONED)]);
     world.run(1);
-    assert_eq!(world.done[&BLOB], false, "its origin is one, and nobody else is known");
+    assert!(!world.done[&BLOB], "its origin is one, and nobody else is known");
     world.done.clear();
     world.step(Input::Want { hash: BLOB, len, from: peer(1) });
     world.step(Input::Heard { hash: BLOB, peers: vec![peer(2)] });
     world.ends(world.now);
-    assert_eq!(world.done[&BLOB], true);
+    assert!(world.done[&BLOB]);
     assert!(!world.given.contains_key(&peer(1)));
 }
 
@@ -419,7 +419,7 @@ fn the_silent_and_the_slow_hold_nobody_up() {
     ];
     let mut world = World::new(len, true, 7, all);
     let took = world.run(1);
-    assert_eq!(world.done[&BLOB], true);
+    assert!(world.done[&BLOB]);
     assert!(took < 30, "{took} s");
 }
 
@@ -437,7 +437,7 @@ fn what_others_have_is_got_from_them_when_the_origin_is_gone() {
     world.step(Input::Want { hash: BLOB, len, from: peer(1) });
     world.step(Input::Heard { hash: BLOB, peers: vec![peer(2), peer(3)] });
     world.ends(world.now);
-    assert_eq!(world.done[&BLOB], true);
+    assert!(world.done[&BLOB]);
 }
 
 #[test]
@@ -454,7 +454,7 @@ fn a_fetch_that_nobody_can_help_ends() {
             let mut world = World::new(len, true, 9, vec![(1, kind.clone(), Pieces::all(len))]);
             let took = world.run(1);
             if kind != Kind::Imposes {
-                assert_eq!(world.done[&BLOB], false, "{kind:?}");
+                assert!(!world.done[&BLOB], "{kind:?}");
             }
             assert!(took <= limit, "{kind:?} {len}: {took} s");
         }
@@ -470,7 +470,7 @@ fn only_what_is_missing_is_fetched_after_a_restart() {
     let missing = len / GROUP - had.len() as u64;
     world.here.insert(BLOB, had);
     world.run(1);
-    assert_eq!(world.done[&BLOB], true);
+    assert!(world.done[&BLOB]);
     let got: u64 = world.given.values().sum();
     // A gap inside a piece is fetched with what is around it.
     assert!(got >= missing * GROUP && got <= len, "{got}");
