@@ -184,6 +184,10 @@ fn describe(context: &Context, config: &Config, node: &Node, info: &PeerInfo) ->
             text::bytes(config.disk.saturating_mul(1 << 20)),
         ),
     ];
+    if let Some(limit) = config.upload_limit {
+        let limit = text::bytes(limit.saturating_mul(1 << 10));
+        rows.push(format!("gives      at most {limit} a second of modules, inputs and outputs"));
+    }
     rows.extend(info.listening.iter().map(|address| format!("listening  {address}")));
     if info.listening.is_empty() {
         rows.push("listening  nowhere".to_owned());
