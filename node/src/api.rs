@@ -122,9 +122,8 @@ pub(crate) async fn serve(
         transfers: Semaphore::new(MAX_TRANSFERS),
         submissions: Semaphore::new(MAX_SUBMISSIONS),
     });
-    // While the core takes its past back it drops blobs that no job needs, and an upload is needed by
-    // none until its job is submitted: nothing is served before the core answers. If it never does,
-    // `shutdown` follows.
+    // Until the core has its past back it does not know which blobs are needed: nothing is served
+    // before it answers. If it never does, `shutdown` follows.
     let _ = app.ask(Command::Peer).await;
     server::run(listener, router(app), shutdown).await;
 }
