@@ -49,7 +49,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::failure::Failure;
-use crate::core::{Changes, Command, Message};
+use crate::{
+    blobs::Traffic,
+    core::{Changes, Command, Message},
+};
 
 /// Bytes of a JSON request: a job of the most inputs, each named by its digest, and its program.
 const MAX_REQUEST: usize = 96 << 20;
@@ -69,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) changes: Changes,
     /// Content.
     pub(crate) blobs: bayan_store::Blobs,
+    pub(crate) traffic: Arc<Traffic>,
     /// Votes and their proofs.
     pub(crate) records: bayan_store::Records,
     /// Evidence of wrong results.
@@ -118,9 +122,8 @@ pub(crate) async fn serve(
         transfers: Semaphore::new(MAX_TRANSFERS),
         submissions: Semaphore::new(MAX_SUBMISSIONS),
     });
-    // While the core takes its past back it drops blobs that no job needs, and an upload is needed by
-    // none until its job is submitted: nothing is served before the core answers. If it never does,
-    // `shutdown` follows.
+    // Until the core has its past back it does not know which blobs are needed: nothing is served
+    // before it answers. If it never does, `shutdown` follows.
     let _ = app.ask(Command::Peer).await;
     server::run(listener, router(app), shutdown).await;
 }

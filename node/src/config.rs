@@ -43,6 +43,8 @@ pub struct Config {
     pub memory: u64,
     /// MiB of disk for modules, inputs and outputs.
     pub disk: u64,
+    /// KiB a second that are given to others of blobs. None: no limit.
+    pub upload_limit: Option<u64>,
     /// Whether every change is on disk before it is acknowledged.
     pub sync_always: bool,
     /// Port of the local API. 0: chosen by the system.
@@ -67,6 +69,7 @@ impl Default for Config {
             slots: None,
             memory: 1024,
             disk: 10 * 1024,
+            upload_limit: None,
             sync_always: false,
             api_port: 0,
             patience: 30,

@@ -11,6 +11,7 @@ use std::{
 
 use bayan_net::{Event, Handle};
 use bayan_protocol::{
+    evict,
     id::{Hash, JobId, PeerId},
     job::Manifest,
     offer::{Prefix, Proximity},
@@ -24,10 +25,14 @@ use bayan_protocol::{
     verify::{Acceptance, State},
     wire::Frame,
 };
-use bayan_store::{Blobs, Change, ReadError, Records, WriteError};
+use bayan_store::{Change, ReadError, Records, WriteError};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::{archive::Archive, blobs::BlobService, engine::Engines};
+use crate::{
+    archive::Archive,
+    blobs::{BlobService, room},
+    engine::Engines,
+};
 
 /// Messages that may wait for the core.
 pub const QUEUE: usize = 8192;
@@ -71,8 +76,29 @@ pub enum Message {
         peer: PeerId,
         /// Which.
         hash: Hash,
+        /// Whether it is given to it, and whether it is no secret.
+        reply: oneshot::Sender<(bool, bool)>,
+    },
+    /// Whether a blob is no secret.
+    MayShare {
+        /// Which.
+        hash: Hash,
         /// The answer.
         reply: oneshot::Sender<bool>,
+    },
+    /// A peer sent wrong bytes for a blob.
+    Poisoner {
+        /// Who.
+        peer: PeerId,
+        /// Until when it is asked for nothing; none if that is over.
+        until: Option<Timestamp>,
+    },
+    /// Disk space is needed.
+    MakeRoom {
+        /// Bytes.
+        bytes: u64,
+        /// Done, as far as there was something that nothing needs.
+        reply: oneshot::Sender<()>,
     },
     /// From the operator.
     Command(Command),
@@ -182,7 +208,6 @@ pub(crate) struct Core {
     acting: Vec<Effect>,
     last: Timestamp,
     stop: Option<oneshot::Sender<()>>,
-    fetching: HashSet<Hash>,
     has_holes: bool,
     unreadable: Arc<OnceLock<u64>>,
 }
@@ -231,7 +256,6 @@ impl Core {
             acting: Vec::new(),
             last: Timestamp(0),
             stop: None,
-            fetching: HashSet::new(),
             has_holes,
             unreadable,
         }
@@ -306,13 +330,47 @@ impl Core {
             let bytes = blobs.get(hash).ok()?;
             bayan_protocol::cbor::decode::<Manifest>(&bytes).ok()
         };
-        // What is missing from the records may have needed any of them.
-        if !self.has_holes && unreadable == 0 {
-            drop_unused(&blobs, &records, manifest);
-        }
+        self.recall_poisoners(now, &records);
+        // What is missing from the records may need any of the blobs.
+        self.has_holes |= unreadable > 0;
         let batch = self.peer.restore(now, records, manifest);
         self.queue(batch);
-        self.commit()
+        self.commit()?;
+        // Less disk may be lent than before.
+        self.make_room(0);
+        Ok(())
+    }
+
+    /// Hands on who sent wrong bytes, and forgets it of those for whom the time is over.
+    fn recall_poisoners(&mut self, now: Timestamp, records: &[Record]) {
+        let mut poisoners = Vec::new();
+        for record in records {
+            if let Record::Poisoner { peer, until } = record {
+                if *until > now {
+                    poisoners.push((*peer, *until));
+                } else {
+                    self.storing.push(Change::Delete { key: record.key().0 });
+                }
+            }
+        }
+        self.blobs.remember(poisoners);
+    }
+
+    /// Removes blobs that nothing needs until `bytes` more fit.
+    fn make_room(&mut self, bytes: u64) {
+        let blobs = self.blobs.store().clone();
+        let missing = room::missing(&blobs, bytes);
+        if missing == 0 || self.has_holes {
+            return;
+        }
+        let now = self.clock();
+        for hash in evict::choose(now, blobs.stored(), &self.peer.needed(), missing) {
+            tracing::debug!(blob = %hash.short(), "gives way");
+            self.blobs.withdraw(&hash);
+            if let Err(error) = blobs.give_up(&hash) {
+                tracing::warn!(blob = %hash.short(), %error, "an unused blob could not be removed");
+            }
+        }
     }
 
     fn take(&mut self, message: Message) {
@@ -322,12 +380,28 @@ impl Core {
                 self.step(Input::Executed { attempt, status, output, fuel, log, micros });
             }
             Message::Blob { hash, here } => {
-                self.fetching.remove(&hash);
                 self.step(Input::Blob { hash, here });
             }
             Message::MayFetch { peer, hash, reply } => {
                 let now = self.clock();
-                let _ = reply.send(self.peer.may_fetch(now, &peer, &hash));
+                let given = self.peer.may_fetch(now, &peer, &hash);
+                let _ = reply.send((given, self.peer.shares(&hash)));
+            }
+            Message::MayShare { hash, reply } => {
+                let _ = reply.send(self.peer.shares(&hash));
+            }
+            Message::Poisoner { peer, until } => {
+                let key = record::Key::poisoner(&peer).0;
+                self.storing.push(match until {
+                    Some(until) => {
+                        Change::Put { key, value: Record::Poisoner { peer, until }.encode() }
+                    }
+                    None => Change::Delete { key },
+                });
+            }
+            Message::MakeRoom { bytes, reply } => {
+                self.make_room(bytes);
+                let _ = reply.send(());
             }
             Message::Command(command) => self.commands.push(command),
         }
@@ -356,6 +430,7 @@ impl Core {
                 }
             }
             Event::Advert { bytes, .. } => self.step(Input::Advert(bytes)),
+            Event::Providers { hash, peers } => self.blobs.heard(hash, peers),
             Event::BlobRequest { peer, stream } => self.blobs.serve(peer, stream),
         }
     }
@@ -468,9 +543,8 @@ impl Core {
                 let _ = self.net.disconnect(peer, &why);
             }
             Effect::Fetch { hash, len, from } => {
-                if self.fetching.insert(hash) {
-                    self.blobs.fetch(hash, len, from);
-                }
+                // Whoever is named later is one more to get it from.
+                self.blobs.fetch(hash, len, from);
             }
             Effect::Run { attempt, program, task, input } => {
                 self.engines.run(attempt, program, task, input)
@@ -498,22 +572,6 @@ impl Core {
                     self.archive.keep(accusation, right);
                 }
             }
-        }
-    }
-}
-
-/// Removes the blobs that no record refers to: left by jobs that are over and forgotten. Done at the
-/// start alone, when nobody has uploaded anything for a job to come.
-fn drop_unused(blobs: &Blobs, records: &[Record], manifest: impl Fn(&Hash) -> Option<Manifest>) {
-    let mut used: HashSet<Hash> = records.iter().flat_map(Record::blobs).collect();
-    let jobs = records.iter().filter_map(|record| match record {
-        Record::Job { manifest: hash, .. } => manifest(hash),
-        _ => None,
-    });
-    used.extend(jobs.flat_map(|manifest| manifest.blobs()));
-    for (hash, _) in blobs.list().into_iter().filter(|(hash, _)| !used.contains(hash)) {
-        if let Err(error) = blobs.remove(&hash) {
-            tracing::warn!(blob = %hash.short(), %error, "an unused blob could not be removed");
         }
     }
 }

@@ -18,7 +18,7 @@ use bayan_store::Blobs;
 use serde_bytes::ByteBuf;
 use tokio::{runtime::Handle, sync::mpsc};
 
-use crate::core::Message;
+use crate::{blobs::room, core::Message};
 
 /// Programs kept ready; beyond it all are dropped and made ready anew when used.
 const MAX_READY: usize = 32;
@@ -69,7 +69,7 @@ impl Engines {
                 falsify(&mut outcome);
             }
             // Fails only when the core is gone, and with it the need for the result.
-            let _ = done_outbox.blocking_send(message(attempt, outcome, &done_blobs));
+            let _ = done_outbox.blocking_send(message(attempt, outcome, &done_blobs, &done_outbox));
         })?;
         let state = Mutex::new(State::default());
         Ok(Self { shared: Arc::new(Shared { processes, blobs, outbox, state }), runtime })
@@ -199,12 +199,17 @@ fn key(program: &Program) -> (Hash, Vec<Hash>) {
 }
 
 /// Stores an output that is too long to travel inline, and says what happened.
-fn message(attempt: u64, outcome: Outcome, blobs: &Blobs) -> Message {
+fn message(
+    attempt: u64,
+    outcome: Outcome,
+    blobs: &Blobs,
+    outbox: &mpsc::Sender<Message>,
+) -> Message {
     let Outcome { mut status, output, mut fuel, mut log, micros } = outcome;
     let output = if output.len() <= MAX_INLINE {
         Output::Inline(ByteBuf::from(output))
     } else {
-        match blobs.put(&output) {
+        match room::store(outbox, blobs, |blobs| blobs.put(&output)) {
             Ok(hash) => Output::Blob { hash, len: output.len() as u64 },
             Err(error) => {
                 (status, fuel) = (Status::HostFault, 0);

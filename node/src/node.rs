@@ -106,11 +106,18 @@ impl Node {
 
         let blobs = directory.blobs();
         let archive = Archive::open(directory.path(), blobs.clone(), directory.records())?;
-        let service = BlobService::new(blobs.clone(), net.clone(), outbox.clone(), handle.clone());
+        let service = BlobService::new(
+            blobs.clone(),
+            net.clone(),
+            outbox.clone(),
+            handle.clone(),
+            config.upload_limit.map(|limit| limit.saturating_mul(1 << 10)),
+        );
         let options = bayan_engine::Options {
             cache_dir: Some(directory.path().join(CACHE_DIR)),
             ..bayan_engine::Options::new(config.slots() as usize)
         };
+        let traffic = service.traffic();
         let engines =
             Engines::start(options, blobs.clone(), outbox.clone(), handle, config.sabotage)
                 .context("cannot start the engines")?;
@@ -136,6 +143,7 @@ impl Node {
             commands: outbox.clone(),
             changes,
             blobs,
+            traffic,
             records: directory.records(),
             archive,
             net: net.clone(),

@@ -107,6 +107,11 @@ impl Manifest {
         self.program.blobs().chain(inputs.iter().filter_map(Input::blob)).collect()
     }
 
+    /// Whether its tasks may be handed on, and their blobs given on, by whom they are leased to.
+    pub fn is_open(&self) -> bool {
+        !self.confidential && self.audience == Audience::Anyone
+    }
+
     /// Checks every bound that a job must keep.
     pub fn check_bounds(&self) -> Result<(), WireError> {
         self.program.check_bounds()?;

@@ -20,6 +20,8 @@
 //! | [`verify`] | when a result stands |
 //! | [`path`] | the way a lease came, signed hop by hop |
 //! | [`overlay`] | which adverts are believed |
+//! | [`fetch`] | which part of a blob is asked of whom, and which is given first |
+//! | [`evict`] | which blobs give way when the disk is full |
 //! | [`worker`] | what is computed for others, and how results are delivered |
 //! | [`hops`] | how well other peers pass on what they are given to |
 //! | [`relay`] | work taken in bulk and handed on to the peers below |
@@ -35,7 +37,9 @@ pub mod batch;
 pub mod cbor;
 pub mod crypto;
 pub mod entropy;
+pub mod evict;
 pub mod evidence;
+pub mod fetch;
 pub mod hops;
 pub mod id;
 pub mod job;

@@ -24,6 +24,30 @@ pub const MAX_JOB_TASKS: u64 = 1_000_000;
 pub const MAX_MODULE: u64 = 64 << 20;
 /// Bytes of one blob: an input, an output, a data file.
 pub const MAX_BLOB: u64 = 4 << 30;
+/// Bytes of a chunk group: what of a blob is verified as one.
+pub const GROUP: u64 = 16 << 10;
+/// Bytes of a piece: the unit in which peers say what they have of a blob.
+pub const PIECE: u64 = 256 << 10;
+/// Bytes of a blob that one request asks for.
+pub const MAX_RANGE: u64 = 2 << 20;
+/// Blobs of this length and more are fetched from several providers, piece by piece.
+pub const SWARM: u64 = 1 << 20;
+/// Bytes of a request for a blob, or of the head of its answer.
+pub const MAX_BLOB_HEADER: usize = 16 << 10;
+/// Providers that one answer tells of, addresses told of each, and bytes of an address.
+pub const MAX_TOLD: usize = 16;
+/// See [`MAX_TOLD`].
+pub const MAX_TOLD_ADDRESSES: usize = 4;
+/// See [`MAX_TOLD`].
+pub const MAX_ADDRESS: usize = 128;
+/// Milliseconds that an asker may be told to wait.
+pub const MAX_WAIT_MS: u64 = 10_000;
+/// Bytes of a text that says why a blob is refused.
+pub const MAX_REFUSAL: usize = 256;
+/// Providers remembered for having sent wrong bytes, and for how long.
+pub const MAX_POISONERS: usize = 1024;
+/// See [`MAX_POISONERS`].
+pub const POISONED: Duration = Duration::from_secs(24 * 3600);
 /// Arguments, environment variables or data files of a program, each.
 pub const MAX_PROGRAM_ITEMS: usize = 256;
 /// Bytes of all of a program's arguments, variables and names together.
@@ -74,6 +98,11 @@ const _: () = assert!(MAX_BATCH * (MAX_INLINE + MAX_LOG + 1024) < MAX_FRAME);
 const _: () =
     assert!(MAX_LEASE_BYTES + MAX_INLINE + MAX_PROGRAM_BYTES + MAX_LEASE_TASKS * 64 < MAX_FRAME);
 const _: () = assert!(MAX_LEASE_TASKS <= MAX_CREDIT as usize);
+const _: () = assert!(PIECE.is_multiple_of(GROUP) && MAX_RANGE.is_multiple_of(PIECE));
+// Bits of the longest blob's pieces, and a full list of providers, fit a head.
+const _: () = assert!(MAX_BLOB.div_ceil(PIECE) / 8 + 1024 < MAX_BLOB_HEADER as u64);
+const _: () =
+    assert!(MAX_TOLD * (64 + MAX_TOLD_ADDRESSES * (MAX_ADDRESS + 4)) + 64 < MAX_BLOB_HEADER);
 const _: () = assert!(RENEW.as_micros() * 2 < LEASE.as_micros());
 // Whatever a task within its bounds may be, its evidence fits: each argument, variable, file and blob
 // takes at most 96 bytes beyond what it says itself, and the proof and all else a few KiB.

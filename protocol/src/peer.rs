@@ -285,6 +285,8 @@ impl Peer {
                 Record::Held { .. } | Record::Batch { .. } => worker.push(record),
                 Record::Handed { .. } | Record::Parcel { .. } => handed.push(record),
                 Record::Hops { peer, record } => self.hops.restore(peer, record),
+                // Of whoever fetches blobs.
+                Record::Poisoner { .. } => {}
                 Record::Standing { peer, standing } => self.standings.restore(peer, standing),
                 Record::Quarantine { module, profile, until } => {
                     self.quarantines.insert((module, profile), until);

@@ -116,6 +116,13 @@ pub enum Record {
         /// Until when nobody is punished over it.
         until: Timestamp,
     },
+    /// A provider that sent wrong bytes for a blob.
+    Poisoner {
+        /// Who.
+        peer: PeerId,
+        /// Until when it is not asked for anything.
+        until: Timestamp,
+    },
     /// The batches of a worker that are stored.
     Heard {
         /// The job.
@@ -208,6 +215,7 @@ impl Key {
             b'k' => "standings of peers",
             b'c' => "wrong results caught",
             b'q' => "apps in quarantine",
+            b'p' => "senders of wrong bytes",
             b'h' => "notes of what workers sent",
             b'w' => "leases held",
             b'b' => "results to deliver",
@@ -261,6 +269,11 @@ impl Key {
         Self::new(b'q', &[&module.0, profile.as_bytes()])
     }
 
+    /// Of [`Record::Poisoner`].
+    pub fn poisoner(peer: &PeerId) -> Self {
+        Self::new(b'p', &[&peer.0])
+    }
+
     /// Of [`Record::Heard`].
     pub fn heard(job: &JobId, worker: &PeerId) -> Self {
         Self::new(b'h', &[&job.0, &worker.0])
@@ -303,6 +316,7 @@ impl Record {
             Self::Standing { peer, .. } => Key::standing(peer),
             Self::Caught { job, task, worker, .. } => Key::caught(job, *task, worker),
             Self::Quarantine { module, profile, .. } => Key::quarantine(module, profile),
+            Self::Poisoner { peer, .. } => Key::poisoner(peer),
             Self::Heard { job, worker, .. } => Key::heard(job, worker),
             Self::Held { source, lease } => Key::held(source, &lease.lease),
             Self::Handed { job, lease, .. } => Key::handed(job, lease),
@@ -337,6 +351,7 @@ impl Record {
             | Self::Heard { .. }
             | Self::Standing { .. }
             | Self::Caught { .. }
+            | Self::Poisoner { .. }
             | Self::Quarantine { .. } => Vec::new(),
         }
     }

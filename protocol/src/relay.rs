@@ -318,9 +318,14 @@ impl Relay {
         self.jobs.values().any(|job| job.owes(output))
     }
 
-    /// Whether the job's tasks below need `hash`, so that `peer`, who works on it, may have it.
-    pub fn feeds(&self, peer: &PeerId, hash: &Hash) -> bool {
-        self.jobs.values().any(|job| job.feeds(peer, hash))
+    /// Whether tasks that are handed on need `hash`: what may be handed on may be given on.
+    pub fn shares(&self, hash: &Hash) -> bool {
+        self.jobs.values().any(|job| job.blobs().any(|blob| blob == *hash))
+    }
+
+    /// Every blob that something here needs: work held, results on their way.
+    pub fn needed(&self) -> impl Iterator<Item = Hash> + '_ {
+        self.jobs.values().flat_map(|job| job.blobs().chain(job.bundles.outputs()))
     }
 
     /// What is wanted of each source for those below.

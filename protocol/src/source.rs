@@ -35,7 +35,7 @@ use crate::{
     pool::{self, Pool, TaskIndex},
     record::{Change, JobState, Key, Record},
     relay::HopOutcome,
-    result::{Outcome, VerifiedBatch},
+    result::{Outcome, Output, VerifiedBatch},
     standing::{Ban, Standings},
     time::Timestamp,
     verify::{self, About, Acceptance, Decision, State, Verifier, Vote},
@@ -230,6 +230,8 @@ pub struct Source {
     /// Whose results for which tasks wait for their outputs.
     awaited: BTreeSet<(TaskIndex, PeerId)>,
     deferred: Vec<Deferred>,
+    /// Outputs of stored votes that are blobs.
+    outputs: BTreeSet<Hash>,
     leased: Vec<Key>,
     /// Tasks that stand for good or were given up.
     settled: u64,
@@ -243,6 +245,14 @@ pub struct Source {
     quarantined: bool,
     tree: Tree,
     out: Batch<Effect>,
+}
+
+/// The blob that holds an output, if it does not travel inline.
+fn blob_of(output: &Output) -> Option<Hash> {
+    match output {
+        Output::Inline(_) => None,
+        Output::Blob { hash, .. } => Some(*hash),
+    }
 }
 
 impl Source {
@@ -329,6 +339,7 @@ impl Source {
             fetching: BTreeMap::new(),
             awaited: BTreeSet::new(),
             deferred: Vec::new(),
+            outputs: BTreeSet::new(),
             leased: Vec::new(),
             settled: 0,
             failed: 0,
@@ -383,7 +394,8 @@ impl Source {
                     source.workers.entry(worker).or_default().wrong += 1;
                     caught.insert((task, worker));
                 }
-                Record::Vote { task, proof, micros, via, .. } => {
+                Record::Vote { task, proof, micros, via, output, .. } => {
+                    source.outputs.extend(blob_of(&output));
                     let worker = proof.leaf.worker;
                     let stats = source.workers.entry(worker).or_default();
                     stats.returned += 1;
@@ -724,6 +736,11 @@ impl Source {
         }
     }
 
+    /// The blobs that the job keeps besides those of its manifest: the manifest itself, and outputs.
+    pub fn blobs(&self) -> impl Iterator<Item = Hash> + '_ {
+        core::iter::once(self.manifest_hash).chain(self.outputs.iter().copied())
+    }
+
     fn cancel_frame(&self, tasks: &[TaskIndex]) -> Frame {
         let tasks = tasks.iter().map(|index| self.tasks[*index as usize].0).collect();
         Frame::Cancel(Cancel { job: self.job, tasks })
@@ -754,6 +771,7 @@ impl Source {
             lasts_ms: u64::try_from(self.config.pool.lease.as_millis()).unwrap_or(u64::MAX),
             path: Vec::from([hop]),
             tasks: leased,
+            share: u8::from(self.manifest.is_open()),
         })
     }
 

@@ -95,6 +95,9 @@ pub struct Lease {
     pub path: Vec<Hop>,
     /// The tasks.
     pub tasks: Vec<LeasedTask>,
+    /// 1 if whoever holds the lease may give its blobs to anyone; 0, which is not written, if not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub share: u8,
 }
 
 /// Why an offer, lease or frame was not taken.
@@ -327,6 +330,7 @@ impl Lease {
     fn check_bounds(&self) -> Result<(), WireError> {
         bound(!self.tasks.is_empty() && self.tasks.len() <= MAX_LEASE_TASKS, "tasks")?;
         bound(!self.path.is_empty() && self.path.len() <= MAX_PATH, "path")?;
+        bound(self.share <= 1, "share")?;
         for task in &self.tasks {
             match &task.input {
                 Input::Inline(bytes) => bound(bytes.len() <= MAX_INLINE, "input")?,

@@ -375,6 +375,22 @@ impl Worker {
         self.jobs.range(of(*source)).any(|(_, foreign)| foreign.owes(output))
     }
 
+    /// Whether the blob is part of a job held whose content may be given to anyone.
+    pub fn shares(&self, hash: &Hash) -> bool {
+        self.jobs.values().any(|foreign| foreign.shares(hash))
+    }
+
+    /// The blobs that held tasks need and results owed are made of.
+    pub fn needed(&self) -> impl Iterator<Item = Hash> + '_ {
+        let running = self.running.values().flat_map(|one| {
+            let program =
+                self.jobs.get(&(one.source, one.job)).and_then(|job| job.program.as_ref());
+            one.held.input.blob().into_iter().chain(program.into_iter().flat_map(|p| p.blobs()))
+        });
+        let jobs = self.jobs.values().flat_map(|job| job.blobs().chain(job.owed()));
+        self.wanted.keys().copied().chain(jobs).chain(running)
+    }
+
     fn is_idle(&self) -> bool {
         !self.paused
             && self.lending.slots > 0
@@ -524,6 +540,7 @@ impl Worker {
     /// Queues a lease's tasks and asks for the blobs they need.
     fn take(&mut self, now: Timestamp, peer: PeerId, lease: Lease) {
         let job = self.jobs.entry((peer, lease.job)).or_insert_with(|| Foreign::new(now));
+        job.note_share(&lease);
         job.came_by(&lease);
         let program = job.program.get_or_insert_with(|| Arc::new(lease.program.clone())).clone();
         let mut needs = Vec::from([(program.module, program.module_len)]);

@@ -103,3 +103,29 @@ pub fn long(count: u32) -> String {
       (br_if $more (local.get $left)))"#
     ))
 }
+
+/// Reads its whole input and writes a checksum of it, see [`checksum_of`].
+pub fn checksum() -> String {
+    guest(
+        r#"(local $count i32) (local $at i32) (local $sum i64)
+    (loop $more
+      (local.set $count (call $take))
+      (local.set $at (i32.const 0))
+      (block $end (loop $next
+        (br_if $end (i32.ge_u (local.get $at) (local.get $count)))
+        (local.set $sum (i64.add
+          (i64.mul (local.get $sum) (i64.const 31))
+          (i64.load8_u (i32.add (local.get $at) (i32.const 1024)))))
+        (local.set $at (i32.add (local.get $at) (i32.const 1)))
+        (br $next)))
+      (br_if $more (local.get $count)))
+    (i64.store (i32.const 1024) (local.get $sum))
+    (call $say (i32.const 8))"#,
+    )
+}
+
+/// What [`checksum`] writes for an input.
+pub fn checksum_of(input: &[u8]) -> [u8; 8] {
+    let add = |sum: u64, byte: &u8| sum.wrapping_mul(31).wrapping_add(u64::from(*byte));
+    input.iter().fold(0, add).to_le_bytes()
+}

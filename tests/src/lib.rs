@@ -8,6 +8,7 @@ pub mod hostile;
 pub mod native;
 pub mod outputs;
 pub mod peers;
+pub mod poisoner;
 pub mod program;
 pub mod runs;
 pub mod world;

@@ -4,6 +4,8 @@
 //! Nothing is written from here; see `src/bin/vectors`. The guests' vectors are read by the tests of
 //! `node/sandbox`; here it is only checked that those tests name each of their files.
 
+#[path = "conformance/blobs.rs"]
+mod blobs;
 #[path = "conformance/citations.rs"]
 mod citations;
 #[path = "conformance/evidence.rs"]
@@ -35,7 +37,7 @@ use vector::{Case, specs};
 type Check = fn(&Case) -> Option<String>;
 
 /// Who reads what.
-const READERS: [(&str, Check); 24] = [
+const READERS: [(&str, Check); 26] = [
     ("evidence/files.json", evidence::file),
     ("evidence/verdicts.json", evidence::verdict),
     ("identity/ids.json", identity::id),
@@ -56,6 +58,8 @@ const READERS: [(&str, Check); 24] = [
     ("verify/scripts.json", verify::script),
     ("verify/standings.json", verify::standings),
     ("wire/adverts.json", frames::advert),
+    ("wire/blob-answers.json", blobs::answer),
+    ("wire/blob-requests.json", blobs::request),
     ("wire/cbor.json", frames::canonical),
     ("wire/frames.json", frames::frame),
     ("wire/refused-frames.json", frames::frame),

@@ -516,6 +516,7 @@ fn lease_of(source: &Hostile, to: &PeerId) -> Lease {
         lasts_ms: 1000,
         path: vec![errand.hand(&source.key, None, lease, to, [task].into_iter())],
         tasks: vec![LeasedTask { task, input }],
+        share: 0,
     }
 }
 

@@ -108,12 +108,12 @@ fn kademlia(id: PeerId) -> kad::Behaviour<kad::store::MemoryStore> {
         .set_replication_interval(None)
         .set_publication_interval(None)
         .set_provider_publication_interval(None);
-    // Nothing is stored yet: records and providers of others are filtered and never admitted.
+    // Records of others are filtered and never admitted, providers of blobs by the driver.
     let store = kad::store::MemoryStoreConfig {
         max_records: 64,
         max_value_bytes: 4 << 10,
         max_providers_per_key: 20,
-        max_provided_keys: 64,
+        max_provided_keys: 4096,
     };
     let mut kad =
         kad::Behaviour::with_config(id, kad::store::MemoryStore::with_config(id, store), config);

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use bayan_protocol::id::PeerId;
+use bayan_protocol::id::{Hash, PeerId};
 
 use crate::ByteStream;
 
@@ -46,6 +46,14 @@ pub enum Event {
         from: PeerId,
         /// The advert.
         bytes: Vec<u8>,
+    },
+    /// These peers say that they have a blob, in answer to [`crate::Handle::find_providers`]. They are
+    /// being connected to.
+    Providers {
+        /// Which blob.
+        hash: Hash,
+        /// Who.
+        peers: Vec<PeerId>,
     },
     /// A peer opened a blob stream, perhaps before it was up. Dropping the stream resets it.
     BlobRequest {

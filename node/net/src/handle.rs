@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use bayan_protocol::id::PeerId;
+use bayan_protocol::id::{Hash, PeerId};
 use libp2p::Multiaddr;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -23,6 +23,8 @@ use crate::{
 pub const MAX_ADVERT: usize = 8 << 10;
 /// Commands waiting for the event loop.
 pub(crate) const MAX_COMMANDS: usize = 256;
+/// Addresses looked at of a peer to meet.
+const MAX_MEET: usize = 16;
 /// Time to open a blob stream, a little more than libp2p gives the negotiation.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// Time for everything to end on a shutdown.
@@ -36,6 +38,11 @@ pub(crate) enum Command {
     Reach(PeerId),
     Disconnect { peer: PeerId, reason: String },
     Peers(oneshot::Sender<Vec<PeerInfo>>),
+    Meet { peer: PeerId, addresses: Vec<Multiaddr> },
+    Addresses { peers: Vec<PeerId>, reply: oneshot::Sender<Vec<(PeerId, Vec<String>)>> },
+    Provide(Hash),
+    StopProviding(Hash),
+    FindProviders(Hash),
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -202,6 +209,38 @@ impl Handle {
     /// [`CommandError::Busy`] and [`CommandError::Stopped`].
     pub fn reach(&self, peer: PeerId) -> Result<(), CommandError> {
         self.command(Command::Reach(peer))
+    }
+
+    /// Connects to a peer that somebody told of, at these addresses or those known of it, unless it is
+    /// connected or refused. Addresses that may not be dialled are left out.
+    pub fn meet(&self, peer: PeerId, addresses: Vec<String>) {
+        let parsed = addresses.iter().take(MAX_MEET).filter_map(|address| address.parse().ok());
+        // A hint: with too much to do it is dropped, and somebody will tell of the peer again.
+        let _ = self.command(Command::Meet { peer, addresses: parsed.collect() });
+    }
+
+    /// Where these peers listen, as far as they said so; those that nothing is known of are left out.
+    pub async fn addresses(&self, peers: Vec<PeerId>) -> Vec<(PeerId, Vec<String>)> {
+        let (reply, answer) = oneshot::channel();
+        if self.command(Command::Addresses { peers, reply }).is_err() {
+            return Vec::new();
+        }
+        answer.await.unwrap_or_default()
+    }
+
+    /// Tells the network that this peer has a blob. Best effort.
+    pub fn provide(&self, hash: Hash) {
+        let _ = self.command(Command::Provide(hash));
+    }
+
+    /// Tells the network of it no more: what others remember of it runs out by itself.
+    pub fn stop_providing(&self, hash: Hash) {
+        let _ = self.command(Command::StopProviding(hash));
+    }
+
+    /// Looks for peers that have a blob; [`crate::Event::Providers`] tells of some, if there are any.
+    pub fn find_providers(&self, hash: Hash) {
+        let _ = self.command(Command::FindProviders(hash));
     }
 
     /// Closes the work stream and every connection with a misbehaving peer, and refuses it for

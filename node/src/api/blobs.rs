@@ -25,6 +25,7 @@ use super::{
     App, Failure,
     types::{ApiError, BlobInfo},
 };
+use crate::blobs::room;
 
 /// Chunks of an upload that wait for the disk.
 const CHUNKS: usize = 8;
@@ -62,6 +63,10 @@ pub(super) async fn upload(
         return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text));
     }
     // Before the body is asked for: a client that waits for the word to continue sends none of it.
+    let missing = room::missing(&app.shared.blobs, len);
+    if missing > 0 {
+        room::make(&app.shared.commands, len).await;
+    }
     let usage = app.shared.blobs.usage();
     let used = usage.whole.saturating_add(usage.partial);
     if len > usage.quota.saturating_sub(used) {

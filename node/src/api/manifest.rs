@@ -17,6 +17,7 @@ use super::{
     Failure, Shared,
     types::{InputsRequest, JobRequest},
 };
+use crate::blobs::room;
 
 /// Bytes of inputs that a manifest carries itself. What is above it travels by digest, one by one.
 const MAX_CARRIED: u64 = 256 << 20;
@@ -65,7 +66,8 @@ pub(super) fn build(
 
 /// Stores the manifest; the digest it is stored under.
 pub(super) fn store(shared: &Shared, manifest: &Manifest) -> Result<Hash, Failure> {
-    Ok(shared.blobs.put(&cbor::encode(manifest))?)
+    let bytes = cbor::encode(manifest);
+    Ok(room::store(&shared.commands, &shared.blobs, |blobs| blobs.put(&bytes))?)
 }
 
 fn salt() -> Result<Hash, Failure> {

@@ -7,15 +7,16 @@ use bayan_net::TransportKind;
 
 use super::{
     App, Failure,
-    types::{ApiError, Connection, PeerInfo},
+    types::{ApiError, BlobTraffic, Connection, PeerInfo},
 };
-use crate::core::Command;
+use crate::{blobs::Volume, core::Command};
 
 /// This peer's standing and neighbourhood.
 #[utoipa::path(get, path = "/v1/peer", tag = "peer", responses((status = 200, body = PeerInfo)))]
 pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<PeerInfo>, Failure> {
     let shared = &app.shared;
     let view = app.ask(Command::Peer).await?;
+    let by_peer = shared.traffic.by_peer();
     let connections = shared.net.peers().await.into_iter().map(|peer| Connection {
         peer: peer.id,
         address: peer.address,
@@ -25,6 +26,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<PeerInfo>, 
         },
         rtt_micros: peer.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
         inbound: peer.inbound,
+        blobs: by_peer.get(&peer.id).copied().map(traffic).unwrap_or_default(),
     });
     let usage = shared.blobs.usage();
     Ok(Json(PeerInfo {
@@ -34,8 +36,13 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<PeerInfo>, 
         listening: shared.net.listen_addresses(),
         connections: connections.collect(),
         blob_bytes: usage.whole.saturating_add(usage.partial),
+        blobs: traffic(shared.traffic.sum()),
         daemon: shared.daemon,
     }))
+}
+
+fn traffic(Volume { sent, received, wasted }: Volume) -> BlobTraffic {
+    BlobTraffic { sent, received, wasted }
 }
 
 /// Takes the machine back: nothing new is begun for others.

@@ -88,6 +88,7 @@ impl Fixture {
             commands,
             changes: changes.clone(),
             blobs: store.blobs(),
+            traffic: Arc::default(),
             records: store.records(),
             archive: crate::archive::Archive::open(dir.path(), store.blobs(), store.records())
                 .unwrap(),

@@ -374,6 +374,19 @@ pub struct Connection {
     pub rtt_micros: Option<u64>,
     /// Whether it made the connection.
     pub inbound: bool,
+    /// Bytes of blobs moved.
+    pub blobs: BlobTraffic,
+}
+
+/// Bytes of modules, inputs and outputs that came and went since the start, with what proves them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BlobTraffic {
+    /// Given away.
+    pub sent: u64,
+    /// Got.
+    pub received: u64,
+    /// Of these, bytes that were wrong or here already.
+    pub wasted: u64,
 }
 
 /// This peer: `GET /v1/peer`.
@@ -393,6 +406,8 @@ pub struct PeerInfo {
     pub connections: Vec<Connection>,
     /// Bytes of disk that blobs take.
     pub blob_bytes: u64,
+    /// Bytes of blobs moved to and from all others.
+    pub blobs: BlobTraffic,
     /// Whether this is a daemon or the peer inside a `bayan run`.
     pub daemon: bool,
 }

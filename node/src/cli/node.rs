@@ -42,6 +42,9 @@ pub(super) struct NodeArgs {
     /// MiB of disk for modules, inputs and outputs [default: 10240]
     #[arg(long, value_name = "MIB")]
     disk: Option<u64>,
+    /// KiB a second that others are given of modules, inputs and outputs [default: no limit]
+    #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u64).range(1..))]
+    upload_limit: Option<u64>,
     /// Port of the local API [default: chosen by the system]
     #[arg(long, value_name = "PORT")]
     api_port: Option<u16>,
@@ -101,6 +104,7 @@ impl NodeArgs {
         };
         config.memory = self.memory.unwrap_or(config.memory);
         config.disk = self.disk.unwrap_or(config.disk);
+        config.upload_limit = self.upload_limit.or(config.upload_limit);
         config.api_port = self.api_port.unwrap_or(config.api_port);
         config.sync_always =
             self.sync.map_or(config.sync_always, |sync| matches!(sync, SyncArg::Always));
@@ -204,6 +208,10 @@ fn describe(context: &Context, config: &Config, node: &Node, info: &PeerInfo) ->
             text::bytes(config.disk.saturating_mul(1 << 20)),
         ),
     ];
+    if let Some(limit) = config.upload_limit {
+        let limit = text::bytes(limit.saturating_mul(1 << 10));
+        rows.push(format!("gives      at most {limit} a second of modules, inputs and outputs"));
+    }
     rows.extend(info.listening.iter().map(|address| format!("listening  {address}")));
     if info.listening.is_empty() {
         rows.push("listening  nowhere".to_owned());

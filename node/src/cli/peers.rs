@@ -105,7 +105,12 @@ fn describe(info: &PeerInfo) -> String {
             view.queued,
             view.executed,
         ),
-        format!("blobs      {}", text::bytes(info.blob_bytes)),
+        format!(
+            "blobs      {}; {} given, {} got since the start",
+            text::bytes(info.blob_bytes),
+            text::bytes(info.blobs.sent),
+            text::bytes(info.blobs.received),
+        ),
     ];
     lines.extend(info.listening.iter().map(|address| format!("listening  {address}")));
     let connections: HashMap<_, &Connection> =

@@ -32,9 +32,9 @@ impl Peer {
         if lease.errand().check_path(&lease.path, &self.me).is_err() {
             return self.violation(now, peer, "a lease with an impossible path");
         }
-        // The last hop of a full path ends here.
-        let hand_on =
-            peer != self.me && lease.path.len() < MAX_PATH && self.relay.hands_on(&lease.job);
+        // The last hop of a full path ends here, and what is not for everybody goes no further.
+        let may = lease.share == 1 && lease.path.len() < MAX_PATH;
+        let hand_on = peer != self.me && may && self.relay.hands_on(&lease.job);
         self.worker(now, worker::Input::Lease { peer, lease, hand_on });
     }
 

@@ -499,6 +499,7 @@ fn lease_of_one(bend: impl FnOnce(&mut Lease)) -> Lease {
         program,
         lasts_ms: 1,
         path: Vec::new(),
+        share: 0,
     };
     bend(&mut lease);
     let ids = lease.tasks.iter().map(|one| one.task);

@@ -90,8 +90,14 @@ impl Bundles {
     }
 
     pub(super) fn owes(&self, output: &Hash) -> bool {
-        let opened = self.parcels.values().flat_map(|parcel| &parcel.bundle.opened);
-        opened.into_iter().any(|one| one.output.blob() == Some(*output))
+        self.outputs().any(|hash| hash == *output)
+    }
+
+    /// The outputs of results on their way.
+    pub(super) fn outputs(&self) -> impl Iterator<Item = Hash> + '_ {
+        let waiting = self.waiting.iter().map(|waiting| &waiting.parcel);
+        let parcels = self.parcels.values().chain(waiting);
+        parcels.flat_map(|one| &one.bundle.opened).filter_map(|one| one.output.blob())
     }
 
     pub(super) fn next_wake(&self) -> Option<(Timestamp, &'static str)> {

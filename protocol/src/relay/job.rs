@@ -267,6 +267,8 @@ impl Job {
                 lasts_ms: u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX),
                 path: path.clone(),
                 tasks: tasks.iter().map(leased).collect(),
+                // What may not be given on was not taken to be handed on.
+                share: 1,
             });
             out.records.push(Change::Put(Record::Handed {
                 job: self.errand.job,
@@ -386,11 +388,15 @@ impl Job {
         self.bundles.owes(output)
     }
 
-    /// Whether `peer` takes work of the job, and the job's program or a held task has the blob.
-    pub(super) fn feeds(&self, peer: &PeerId, hash: &Hash) -> bool {
+    /// The blobs of its program and of the tasks that are held, on their way here too.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = Hash> + '_ {
         let program = self.program.iter().flat_map(|program| program.blobs());
-        let mut blobs = program.chain(self.tasks.iter().filter_map(|task| task.input.blob()));
-        self.offered.contains(peer) && blobs.any(|blob| blob == *hash)
+        let inputs = self.tasks.iter().filter_map(|task| task.input.blob());
+        let arriving = self.arriving.iter().flat_map(|one| {
+            let inputs = one.lease.tasks.iter().filter_map(|task| task.input.blob());
+            one.lease.program.blobs().chain(inputs)
+        });
+        program.chain(inputs).chain(arriving)
     }
 
     pub(super) fn upstream_up(&mut self, peer: &PeerId) {

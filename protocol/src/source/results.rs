@@ -403,6 +403,7 @@ impl Source {
             stats.outvoted += u64::from(!agrees);
         }
         if matches!(taken, Taken::Counted | Taken::Late { checked: true, .. }) {
+            self.outputs.extend(super::blob_of(&opened.output));
             self.out.records.push(Change::Put(Record::Vote {
                 job: self.job,
                 task,

@@ -20,6 +20,10 @@ use crate::{
     wire::{Frame, Lease},
 };
 
+/// Inputs of one job that are given to others, also after their tasks are done: those who are later
+/// with theirs still need them.
+const MAX_SHARED: usize = 256;
+
 /// A task held and not concluded.
 #[derive(Debug, Clone)]
 pub(super) struct Held {
@@ -32,6 +36,9 @@ pub(super) struct Held {
 #[derive(Debug)]
 pub(super) struct Foreign {
     pub(super) program: Option<Arc<Program>>,
+    /// Whether its blobs may be given to anyone, and the inputs seen so far, the latest of them.
+    shares: bool,
+    inputs: VecDeque<Hash>,
     pub(super) queue: VecDeque<Held>,
     /// Tasks of each lease that are not yet in a stored batch; at none the lease is forgotten.
     open: BTreeMap<LeaseId, u32>,
@@ -79,6 +86,8 @@ impl Foreign {
     pub(super) fn new(now: Timestamp) -> Self {
         Self {
             program: None,
+            shares: false,
+            inputs: VecDeque::new(),
             queue: VecDeque::new(),
             open: BTreeMap::new(),
             results: Vec::new(),
@@ -167,8 +176,13 @@ impl Foreign {
 
     /// Whether `output` is that of a result which is not acknowledged.
     pub(super) fn owes(&self, output: &Hash) -> bool {
-        let mut opened = self.unacked.values().flat_map(|batch| &batch.opened);
-        opened.any(|one| one.output.blob() == Some(*output))
+        self.owed().any(|hash| hash == *output)
+    }
+
+    /// The outputs of results that are not acknowledged, sent or not.
+    pub(super) fn owed(&self) -> impl Iterator<Item = Hash> + '_ {
+        let opened = self.unacked.values().flat_map(|batch| &batch.opened).chain(&self.results);
+        opened.filter_map(|one| one.output.blob())
     }
 
     /// Tasks that wait to be computed.
@@ -192,6 +206,24 @@ impl Foreign {
             self.release(&held.lease, records, source);
         }
         self.queue.len()
+    }
+
+    /// Notes whether a lease's blobs may be given to others. A job that says no once has said no.
+    pub(super) fn note_share(&mut self, lease: &Lease) {
+        self.shares = lease.share == 1 && (self.shares || self.program.is_none());
+        for hash in lease.tasks.iter().filter_map(|task| task.input.blob()) {
+            if !self.inputs.contains(&hash) {
+                self.inputs.push_back(hash);
+            }
+        }
+        self.inputs.drain(..self.inputs.len().saturating_sub(MAX_SHARED));
+    }
+
+    /// Whether the blob is one of the job's that may be given to anyone.
+    pub(super) fn shares(&self, hash: &Hash) -> bool {
+        let of_program =
+            || self.program.iter().any(|program| program.blobs().any(|one| one == *hash));
+        self.shares && (of_program() || self.inputs.contains(hash))
     }
 
     /// The blobs that the job's tasks need.

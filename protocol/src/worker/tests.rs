@@ -59,6 +59,7 @@ fn lease(from: u8, of: u8, name: u16, tasks: core::ops::Range<u16>) -> Lease {
         program,
         lasts_ms: 30_000,
         path: vec![hop(from, LeaseId(id))],
+        share: 0,
     }
 }
 
@@ -601,4 +602,50 @@ fn a_source_that_acknowledges_nothing_gets_no_more_than_the_bound_and_others_are
     };
     assert!((MAX_UNACKED_BATCHES..MAX_UNACKED_BATCHES + 2).contains(&of(1)), "{}", of(1));
     assert_eq!(bench.runs.len() - of(1), 20, "the other source's tasks are all computed");
+}
+
+#[test]
+fn only_what_a_lease_lets_it_share_is_shared_and_only_while_the_job_goes_on() {
+    let module = Hash::of(b"module");
+    let input = |name: u8| TaskInput::Blob { hash: Hash([name; 32]), len: 1 << 20 };
+    let with = |of: u8, name: u16, share: u8, inputs: &[u8]| {
+        let program = program(of);
+        let tasks = inputs.iter().map(|input_of| leased(&program, input(*input_of))).collect();
+        Lease { tasks, share, ..lease(of, of, name, 0..0) }
+    };
+    let mut bench = Bench::ready(1, 2);
+    bench.step(Input::Lease { peer: source(1), lease: with(1, 1, 0, &[50]), hand_on: false });
+    assert!(!bench.worker.shares(&module) && !bench.worker.shares(&Hash([50; 32])));
+    bench.step(Input::Lease { peer: source(1), lease: with(1, 2, 1, &[51]), hand_on: false });
+    assert!(!bench.worker.shares(&Hash([51; 32])), "a job that said no has said no");
+    bench.step(Input::Lease { peer: source(2), lease: with(2, 3, 1, &[60]), hand_on: false });
+    assert!(bench.worker.shares(&module) && bench.worker.shares(&Hash([60; 32])));
+    bench.fetch();
+    while !bench.running.is_empty() {
+        bench.execute();
+    }
+    assert!(bench.worker.shares(&Hash([60; 32])), "others are later with theirs");
+    let over = Cancel { job: job(2), tasks: Vec::new() };
+    bench.step(Input::Cancel { peer: source(2), cancel: over });
+    assert!(!bench.worker.shares(&module) && !bench.worker.shares(&Hash([60; 32])));
+}
+
+#[test]
+fn what_is_held_running_or_owed_is_needed() {
+    let program = program(1);
+    let blob = |name: u8| TaskInput::Blob { hash: Hash([name; 32]), len: 1 << 20 };
+    let tasks = vec![leased(&program, blob(50)), leased(&program, blob(51))];
+    let mut bench = Bench::ready(1, 1);
+    bench.lease(Lease { tasks, ..lease(1, 1, 1, 0..0) });
+    let needed = |bench: &Bench| bench.worker.needed().collect::<BTreeSet<Hash>>();
+    let all = BTreeSet::from([program.module, Hash([50; 32]), Hash([51; 32])]);
+    assert_eq!(needed(&bench), all, "one runs, one waits");
+    let (attempt, _) = bench.running.remove(0);
+    let output = Output::Blob { hash: Hash([70; 32]), len: 1 << 20 };
+    let (status, log) = (Status::Exited(0), Vec::new());
+    bench.step(Input::Executed { attempt, status, output, fuel: 1, log, micros: 1 });
+    assert!(needed(&bench).contains(&Hash([70; 32])), "an output is owed");
+    bench
+        .step(Input::Cancel { peer: source(1), cancel: Cancel { job: job(1), tasks: Vec::new() } });
+    assert_eq!(needed(&bench), BTreeSet::new());
 }

@@ -192,7 +192,7 @@ impl Life {
         let (outbox, fetched) = mpsc::channel(BLOBS);
         let (tell, blobs) = mpsc::channel(BLOBS);
         let runtime = tokio::runtime::Handle::current();
-        let service = BlobService::new(stage.blobs.clone(), net.clone(), outbox, runtime);
+        let service = BlobService::new(stage.blobs.clone(), net.clone(), outbox, runtime, None);
         tokio::spawn(Arc::clone(stage).pass_on(fetched, tell));
         // At most one answer a slot is under way, besides those of attempts killed meanwhile.
         let (answers, truths) = mpsc::channel(2 * settings.slots as usize + 64);
@@ -310,6 +310,7 @@ impl Life {
                 }
             }
             Event::Advert { bytes, .. } => self.step(Input::Advert(bytes)),
+            Event::Providers { hash, peers } => self.blobs.heard(hash, peers),
             Event::BlobRequest { peer, stream } => self.blobs.serve(peer, stream),
         }
     }

@@ -104,7 +104,8 @@ impl Stage {
                     let _ = to.send((hash, here)).await;
                 }
                 // A member has nothing to hide.
-                Message::MayFetch { reply, .. } => drop(reply.send(true)),
+                Message::MayFetch { reply, .. } => drop(reply.send((true, true))),
+                Message::MayShare { reply, .. } => drop(reply.send(true)),
                 _ => {}
             }
         }

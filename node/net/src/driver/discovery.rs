@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Dials of this loop under way at a time.
-const MAX_DIALS: usize = 16;
+pub(super) const MAX_DIALS: usize = 16;
 /// Addresses taken from one multicast answer, and the time over which their dials are spread.
 const MAX_MULTICAST: usize = 32;
 const MULTICAST_SPREAD: Duration = Duration::from_millis(500);
@@ -45,14 +45,26 @@ impl Driver {
     }
 
     pub(super) fn on_kad(&mut self, event: kad::Event) {
-        let kad::Event::OutboundQueryProgressed {
-            result: kad::QueryResult::GetClosestPeers(result),
-            step,
-            ..
-        } = event
-        else {
-            return;
-        };
+        match event {
+            kad::Event::OutboundQueryProgressed {
+                result: kad::QueryResult::GetClosestPeers(result),
+                step,
+                ..
+            } => self.on_walk(result, step.last),
+            kad::Event::OutboundQueryProgressed {
+                result: kad::QueryResult::GetProviders(result),
+                id,
+                step,
+                ..
+            } => self.on_providers(id, result, step.last),
+            kad::Event::InboundRequest {
+                request: kad::InboundRequest::AddProvider { record: Some(record) },
+            } => self.on_provider_record(record),
+            _ => {}
+        }
+    }
+
+    fn on_walk(&mut self, result: kad::GetClosestPeersResult, last: bool) {
         let peers = match result {
             Ok(found) => found.peers,
             Err(kad::GetClosestPeersError::Timeout { peers, .. }) => peers,
@@ -62,7 +74,7 @@ impl Driver {
         for peer in peers {
             found |= self.hear_of(peer.peer_id, &peer.addrs, now);
         }
-        if step.last {
+        if last {
             let known = self.known();
             self.walks.done(now, known, found, random());
         }
@@ -98,7 +110,12 @@ impl Driver {
     }
 
     /// Enters a peer that someone else told of. Tells whether it is news.
-    fn hear_of(&mut self, peer: libp2p::PeerId, addresses: &[Multiaddr], from: Instant) -> bool {
+    pub(super) fn hear_of(
+        &mut self,
+        peer: libp2p::PeerId,
+        addresses: &[Multiaddr],
+        from: Instant,
+    ) -> bool {
         let Some(name) = names::from_libp2p(&peer) else { return false };
         if name == self.shared.id || self.peers.contains_key(&name) {
             return false;

@@ -7,6 +7,7 @@ mod adverts;
 mod connections;
 mod discovery;
 mod links;
+mod providers;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -27,7 +28,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use self::{adverts::Adverts, connections::Peer, links::Slot};
+use self::{adverts::Adverts, connections::Peer, links::Slot, providers::Providers};
 use crate::{
     Config, DownReason, Event, PeerInfo, StartError,
     address::Endpoint,
@@ -54,7 +55,7 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 const LINKS_END: Duration = Duration::from_secs(2);
 const CONNECTIONS_END: Duration = Duration::from_millis(500);
 /// Inbound blob streams open at a time, in all.
-const BLOB_STREAMS: usize = 64;
+const BLOB_STREAMS: usize = 256;
 
 /// The task's state.
 pub(crate) struct Driver {
@@ -73,6 +74,7 @@ pub(crate) struct Driver {
     refused: BTreeMap<PeerId, Instant>,
     own: BTreeSet<Endpoint>,
     adverts: Adverts,
+    providers: Providers,
     blob_places: Arc<Semaphore>,
     settings: Settings,
 }
@@ -115,6 +117,7 @@ impl Driver {
             refused: BTreeMap::new(),
             own: BTreeSet::new(),
             adverts: Adverts::default(),
+            providers: Providers::new(Instant::now()),
             blob_places: Arc::new(Semaphore::new(BLOB_STREAMS)),
             settings: Settings {
                 max_peers: config.max_peers as usize,
@@ -268,6 +271,13 @@ impl Driver {
                 // Whoever asked may have stopped waiting.
                 let _ = reply.send(self.peer_infos());
             }
+            Command::Meet { peer, addresses } => self.meet(peer, &addresses),
+            Command::Addresses { peers, reply } => {
+                let _ = reply.send(self.addresses(peers));
+            }
+            Command::Provide(hash) => self.provide(hash),
+            Command::StopProviding(hash) => self.stop_providing(&hash),
+            Command::FindProviders(hash) => self.find_providers(hash),
             Command::Shutdown(_) => {}
         }
     }
@@ -339,8 +349,11 @@ impl Driver {
 
     /// Passes an event on as soon as there is room. Hints give way first.
     fn tell(&mut self, event: Event) {
-        let limit =
-            if matches!(event, Event::Advert { .. }) { MAX_BACKLOG / 2 } else { MAX_BACKLOG };
+        let limit = if matches!(event, Event::Advert { .. } | Event::Providers { .. }) {
+            MAX_BACKLOG / 2
+        } else {
+            MAX_BACKLOG
+        };
         if self.backlog.len() < limit {
             self.backlog.push_back(event);
         } else {

@@ -5,5 +5,6 @@ mod discovery;
 mod frames;
 mod hostile;
 mod lifecycle;
+mod providers;
 mod settings;
 mod side_channels;

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use bayan_protocol::id::Hash;
+use bayan_protocol::{evict::Stored, id::Hash, time::Timestamp};
 
 use super::{BlobError, tree};
 use crate::disk::guard;
@@ -25,9 +25,17 @@ pub struct Usage {
     pub quota: u64,
 }
 
+/// A blob that is here.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    len: u64,
+    used: Timestamp,
+    made_here: bool,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    whole: BTreeMap<Hash, u64>,
+    whole: BTreeMap<Hash, Entry>,
     whole_bytes: u64,
     partial_bytes: u64,
     /// Partial blobs on disk, with their announced lengths.
@@ -48,11 +56,11 @@ impl Index {
     }
 
     pub(crate) fn len_of(&self, hash: &Hash) -> Option<u64> {
-        guard(&self.state).whole.get(hash).copied()
+        guard(&self.state).whole.get(hash).map(|entry| entry.len)
     }
 
     pub(crate) fn list(&self) -> Vec<(Hash, u64)> {
-        guard(&self.state).whole.iter().map(|(hash, len)| (*hash, *len)).collect()
+        guard(&self.state).whole.iter().map(|(hash, entry)| (*hash, entry.len)).collect()
     }
 
     pub(crate) fn partials(&self) -> Vec<(Hash, u64)> {
@@ -69,19 +77,45 @@ impl Index {
         }
     }
 
-    /// Adds a blob that is in place.
-    pub(crate) fn insert(&self, hash: Hash, len: u64) {
+    /// Adds a blob that is in place, last used then.
+    pub(crate) fn insert(&self, hash: Hash, len: u64, used: Timestamp, made_here: bool) {
         let state = &mut *guard(&self.state);
-        if state.whole.insert(hash, len).is_none() {
+        if state.whole.insert(hash, Entry { len, used, made_here }).is_none() {
             state.whole_bytes = state.whole_bytes.saturating_add(tree::charge(len));
         }
+    }
+
+    /// Notes that a blob is used now, and tells when it was used before.
+    pub(crate) fn touch(&self, hash: &Hash, now: Timestamp) -> Option<Timestamp> {
+        let mut state = guard(&self.state);
+        let entry = state.whole.get_mut(hash)?;
+        Some(std::mem::replace(&mut entry.used, now))
+    }
+
+    /// Everything that could be removed: whole blobs, and parts of such that are not being received.
+    pub(crate) fn stored(&self) -> Vec<Stored> {
+        let state = guard(&self.state);
+        let whole = state.whole.iter().map(|(hash, entry)| Stored {
+            hash: *hash,
+            bytes: tree::charge(entry.len),
+            used: entry.used,
+            made_here: entry.made_here,
+        });
+        let idle = state.partials.iter().filter(|(hash, _)| !state.receiving.contains(hash));
+        let partial = idle.map(|(hash, len)| Stored {
+            hash: *hash,
+            bytes: tree::charge(*len),
+            used: Timestamp(0),
+            made_here: false,
+        });
+        whole.chain(partial).collect()
     }
 
     /// Forgets a blob; whether there was one.
     pub(crate) fn remove(&self, hash: &Hash) -> bool {
         let state = &mut *guard(&self.state);
-        let Some(len) = state.whole.remove(hash) else { return false };
-        state.whole_bytes = state.whole_bytes.saturating_sub(tree::charge(len));
+        let Some(entry) = state.whole.remove(hash) else { return false };
+        state.whole_bytes = state.whole_bytes.saturating_sub(tree::charge(entry.len));
         true
     }
 
@@ -145,9 +179,9 @@ impl Index {
     }
 
     /// Turns a partial blob into a whole one.
-    pub(crate) fn complete(&self, hash: Hash, len: u64) {
+    pub(crate) fn complete(&self, hash: Hash, len: u64, now: Timestamp) {
         Self::drop_partial(&mut guard(&self.state), &hash);
-        self.insert(hash, len);
+        self.insert(hash, len, now, false);
     }
 
     fn drop_partial(state: &mut State, hash: &Hash) -> bool {

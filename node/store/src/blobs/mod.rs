@@ -4,7 +4,8 @@
 //! there is more than one chunk group; the pairs can be made again from the bytes at any time. A
 //! blob is there when its data file is: outboards arrive before and leave after it.
 //!
-//! What to keep when the quota is reached is the caller's decision; see [`Blobs::remove`].
+//! What to keep when the quota is reached is the caller's decision; see [`Blobs::stored`] and
+//! [`Blobs::give_up`].
 
 mod bits;
 mod index;
@@ -19,10 +20,11 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bao_tree::io::{EncodeError, sync::encode_ranges_validated};
-use bayan_protocol::id::Hash;
+use bayan_protocol::{evict::Stored, id::Hash, time::Timestamp};
 use tempfile::NamedTempFile;
 
 use self::index::Index;
@@ -44,6 +46,9 @@ const PARTIAL_DIR: &str = "partial";
 
 /// Bytes collected before they go to the operating system or to a peer.
 const BUFFER: usize = 256 << 10;
+
+/// That a blob is used is noted on disk if the last note is older than this.
+const NOTE: Duration = Duration::from_secs(600);
 
 /// Why a blob operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -288,6 +293,31 @@ impl Blobs {
         self.inner.remove(hash)
     }
 
+    /// Everything that could be removed to make room: blobs, and parts of such that are not being
+    /// received.
+    pub fn stored(&self) -> Vec<Stored> {
+        self.inner.index.stored()
+    }
+
+    /// Removes a blob, or what there is of one; whether anything was.
+    pub fn give_up(&self, hash: &Hash) -> Result<bool, BlobError> {
+        let removed = self.remove(hash)?;
+        Ok(self.remove_partial(hash)? || removed)
+    }
+
+    /// Notes that a blob is used, which keeps it from being the first to give way.
+    pub fn touch(&self, hash: &Hash) {
+        let now = clock(SystemTime::now());
+        let Some(before) = self.inner.index.touch(hash, now) else { return };
+        if now.since(before) >= NOTE {
+            let noted = File::open(self.inner.data_path(hash))
+                .and_then(|file| file.set_modified(SystemTime::now()));
+            if let Err(error) = noted {
+                tracing::debug!(%hash, %error, "the use of a blob was not noted");
+            }
+        }
+    }
+
     /// Every blob with its length, in order of digests.
     pub fn list(&self) -> Vec<(Hash, u64)> {
         self.inner.index.list()
@@ -394,7 +424,7 @@ impl Inner {
             Sync::Interval => self.unsynced.add(installed),
         }
         .map_err(failed)?;
-        self.index.insert(hash, len);
+        self.index.insert(hash, len, clock(SystemTime::now()), true);
         Ok(())
     }
 
@@ -494,12 +524,14 @@ impl Inner {
                 continue;
             }
             let Ok(hash) = format!("{prefix}{name}").parse::<Hash>() else { continue };
-            let len = entry.metadata()?.len();
+            let metadata = entry.metadata()?;
+            let len = metadata.len();
             // What a file is whose name reached the disk before a loss of power and its bytes not.
             if len == 0 && hash != Hash::of(&[]) {
                 disk::remove_if_there(&entry.path())?;
             } else {
-                self.index.insert(hash, len);
+                let used = metadata.modified().map_or(Timestamp(0), clock);
+                self.index.insert(hash, len, used, true);
             }
         }
         for hash in outboards {
@@ -509,6 +541,11 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+fn clock(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// Passes on what is read and writes it down as well.

@@ -6,15 +6,16 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read},
+    io::{self, Read, Write},
     ops::Range,
     path::{Path, PathBuf},
     sync::Mutex,
+    time::SystemTime,
 };
 
 use bao_tree::io::{
     BaoContentItem, DecodeError as BaoError,
-    sync::{DecodeResponseIter, OutboardMut, WriteAt},
+    sync::{DecodeResponseIter, OutboardMut, WriteAt, encode_ranges_validated},
 };
 use bayan_protocol::id::Hash;
 
@@ -91,8 +92,14 @@ impl Receiving {
         let opened = open_files(&directory, &hash, len, found == Some(len));
         match opened {
             Ok((data, pairs, bits)) => {
+                let resumed = bits.missing() < tree::group_count(len) || found == Some(len);
                 let state = Mutex::new(State { bits, unsaved: 0, finished: false });
-                Ok(Self { blobs, hash, len, directory, data, pairs, state, saving: Mutex::new(()) })
+                let saving = Mutex::new(());
+                let receiving = Self { blobs, hash, len, directory, data, pairs, state, saving };
+                if resumed {
+                    receiving.recover();
+                }
+                Ok(receiving)
             }
             Err(error) => {
                 blobs.inner.index.pause(&hash);
@@ -127,6 +134,47 @@ impl Receiving {
         state.bits.gaps().take(at_most).map(bytes).collect()
     }
 
+    /// Finds the groups that arrived before a crash and that no bit vouches for yet: whatever leads to
+    /// the digest is right, whenever it was written.
+    fn recover(&self) {
+        let gaps: Vec<_> = guard(&self.state).bits.gaps().collect();
+        let mut found = 0;
+        for group in gaps.into_iter().flatten() {
+            if self.encode(&tree::group_bytes(group, self.len), io::sink()).is_ok() {
+                let mut state = guard(&self.state);
+                state.bits.set(group);
+                state.unsaved += GROUP;
+                found += 1;
+            }
+        }
+        if found > 0 {
+            tracing::debug!(hash = %self.hash, groups = found, "unsaved progress was found again");
+        }
+    }
+
+    fn encode(&self, range: &Range<u64>, out: impl Write) -> Result<(), BlobError> {
+        let outside = || BlobError::Range { range: range.clone(), len: self.len };
+        let groups = tree::groups(range, self.len).ok_or_else(outside)?;
+        let pairs = tree::with_pairs(&self.hash, self.len, &self.pairs);
+        encode_ranges_validated(&self.data, &pairs, &groups, out)
+            .map_err(|error| BlobError::Stream(error.into()))
+    }
+
+    /// Whether every group of `range` is here.
+    pub fn has(&self, range: &Range<u64>) -> bool {
+        let state = guard(&self.state);
+        let groups = range.start / GROUP..range.end.div_ceil(GROUP).max(range.start / GROUP + 1);
+        range.end <= self.len && groups.into_iter().all(|group| state.bits.is_set(group))
+    }
+
+    /// Writes the encoding of a range that is here, as [`Blobs::encode_range`] does of a whole blob.
+    pub fn encode_range(&self, range: Range<u64>, out: impl Write) -> Result<(), BlobError> {
+        if !self.has(&range) {
+            return Err(BlobError::Range { range, len: self.len });
+        }
+        self.encode(&range, out)
+    }
+
     /// Bytes still missing, counted in whole groups.
     pub fn missing_bytes(&self) -> u64 {
         guard(&self.state).bits.missing().saturating_mul(GROUP).min(self.len)
@@ -135,10 +183,21 @@ impl Receiving {
     /// Reads the encoding of the groups that cover `range`, as [`Blobs::encode_range`] writes it, and
     /// keeps each group that is verified. Reads no byte more than the encoding has.
     pub fn accept(&self, range: Range<u64>, from: impl Read) -> Result<(), DecodeError> {
+        self.accept_with(range, from, |_, _| ())
+    }
+
+    /// Like [`Self::accept`], and tells of every group that is verified, by the byte after it, and
+    /// whether it was still missing.
+    pub fn accept_with(
+        &self,
+        range: Range<u64>,
+        from: impl Read,
+        kept: impl FnMut(u64, bool),
+    ) -> Result<(), DecodeError> {
         let len = self.len;
         let groups =
             tree::groups(&range, len).ok_or(DecodeError::Range { range: range.clone(), len })?;
-        let accepted = self.decode(&range, &groups, from);
+        let accepted = self.decode(&range, &groups, from, kept);
         if guard(&self.state).unsaved >= SAVE_EVERY {
             self.save()?;
         }
@@ -150,6 +209,7 @@ impl Receiving {
         range: &Range<u64>,
         groups: &bao_tree::ChunkRanges,
         from: impl Read,
+        mut kept: impl FnMut(u64, bool),
     ) -> Result<(), DecodeError> {
         let failed = |error| DecodeError::Store(BlobError::from_io(&self.directory, error));
         let mut data = self.data.try_clone().map_err(failed)?;
@@ -167,8 +227,11 @@ impl Receiving {
                     data.write_all_at(leaf.offset, &leaf.data).map_err(failed)?;
                     offset = leaf.offset + leaf.data.len() as u64;
                     let mut state = guard(&self.state);
+                    let fresh = !state.bits.is_set(leaf.offset / GROUP);
                     state.bits.set(leaf.offset / GROUP);
                     state.unsaved += leaf.data.len() as u64;
+                    drop(state);
+                    kept(offset, fresh);
                 }
             }
         }
@@ -212,7 +275,7 @@ impl Receiving {
             inner.install(self.hash, self.len, &data, has_pairs.then_some(pairs.as_path()))?;
         }
         state.finished = true;
-        inner.index.complete(self.hash, self.len);
+        inner.index.complete(self.hash, self.len, super::clock(SystemTime::now()));
         remove_files(&self.directory, &self.hash)
             .map_err(|error| BlobError::from_io(&self.directory, error))?;
         Ok(self.hash)

@@ -404,3 +404,84 @@ fn leftovers_of_a_crash_are_cleared_away() {
         assert_eq!(std::fs::read_dir(root.join(directory)).unwrap().count(), 0);
     }
 }
+
+#[test]
+fn what_came_before_a_crash_is_found_again_without_its_bits() {
+    let (place, from, to) = two();
+    let len = 37 * GROUP + 5;
+    let hash = from.blobs().put(&content(len, 9)).unwrap();
+    let receiving = to.blobs().receive(hash, len, len).unwrap();
+    receiving
+        .accept(0..10 * GROUP, encoded(&from.blobs(), &hash, 0..10 * GROUP).as_slice())
+        .unwrap();
+    receiving.save().unwrap();
+    receiving
+        .accept(20 * GROUP..len, encoded(&from.blobs(), &hash, 20 * GROUP..len).as_slice())
+        .unwrap();
+    // As a killed process leaves it: what was written is there, the bits are those of the last save.
+    let bits = place.path().join("to/blobs/partial").join(format!("{hash}.bits"));
+    let saved = std::fs::read(&bits).unwrap();
+    drop(receiving);
+    std::fs::write(&bits, &saved).unwrap();
+    let data = place.path().join("to/blobs/partial").join(format!("{hash}.data"));
+    let mut bytes = std::fs::read(&data).unwrap();
+    bytes[usize::try_from(25 * GROUP).unwrap()] ^= 1;
+    std::fs::write(&data, &bytes).unwrap();
+    let receiving = to.blobs().receive(hash, len, len).unwrap();
+    assert_eq!(receiving.missing(9), [10 * GROUP..20 * GROUP, 25 * GROUP..26 * GROUP]);
+}
+
+#[test]
+fn a_part_is_given_on_before_the_rest_has_come() {
+    let (place, from, to) = two();
+    let third = open(&place.path().join("third"));
+    let len = 37 * GROUP + 5;
+    let hash = from.blobs().put(&content(len, 10)).unwrap();
+    let (some, rest) = (8 * GROUP..13 * GROUP, 13 * GROUP..14 * GROUP);
+    let receiving = to.blobs().receive(hash, len, len).unwrap();
+    receiving.accept(some.clone(), encoded(&from.blobs(), &hash, some.clone()).as_slice()).unwrap();
+    assert!(receiving.has(&some) && !receiving.has(&(0..1)) && !receiving.has(&(8 * GROUP..len)));
+    let mut bytes = Vec::new();
+    receiving.encode_range(some.clone(), &mut bytes).unwrap();
+    assert_eq!(bytes, encoded(&from.blobs(), &hash, some.clone()));
+    assert!(matches!(receiving.encode_range(rest, io::sink()), Err(BlobError::Range { .. })));
+    let next = third.blobs().receive(hash, len, len).unwrap();
+    let mut kept = Vec::new();
+    next.accept_with(some.clone(), bytes.as_slice(), |upto, fresh| kept.push((upto, fresh)))
+        .unwrap();
+    next.accept_with(some, bytes.as_slice(), |_, fresh| assert!(!fresh)).unwrap();
+    assert_eq!(kept, (9..=13).map(|group| (group * GROUP, true)).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_order_of_use_survives_a_restart_and_parts_go_before_all_else() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = open(place.path());
+    let blobs = directory.blobs();
+    let hashes: Vec<Hash> = (0..3).map(|seed| blobs.put(&content(100, seed)).unwrap()).collect();
+    let path = |hash: &Hash| {
+        let name = hash.to_string();
+        place.path().join("blobs").join(&name[..2]).join(&name[2..])
+    };
+    for (age, hash) in hashes.iter().enumerate() {
+        let then = SystemTime::now() - Duration::from_secs(7200 + 60 * age as u64);
+        File::open(path(hash)).unwrap().set_modified(then).unwrap();
+    }
+    drop(blobs);
+    directory.close().unwrap();
+    let directory = open(place.path());
+    let blobs = directory.blobs();
+    blobs.touch(&hashes[2]);
+    drop(blobs);
+    directory.close().unwrap();
+    let directory = open(place.path());
+    let blobs = directory.blobs();
+    drop(blobs.receive(Hash([1; 32]), 5 * GROUP, 5 * GROUP).unwrap());
+    let mut stored = blobs.stored();
+    stored.sort_by_key(|one| one.used);
+    let order: Vec<Hash> = stored.iter().map(|one| one.hash).collect();
+    assert_eq!(order, [Hash([1; 32]), hashes[1], hashes[0], hashes[2]]);
+    assert!(blobs.give_up(&Hash([1; 32])).unwrap() && blobs.give_up(&hashes[1]).unwrap());
+    assert!(!blobs.give_up(&hashes[1]).unwrap());
+    assert_eq!(blobs.usage().partial, 0);
+}

@@ -80,6 +80,7 @@ pub(crate) fn lease(program: Program, inputs: Vec<Input>) -> Lease {
         path,
         tasks,
         program,
+        share: 0,
     }
 }
 

@@ -255,6 +255,8 @@ fn leases() -> Vec<Case> {
     let mut relayed = cast::handed_on(cast::full(), inputs, 1);
     relayed.lasts_ms = 20_000;
     let deep = cast::handed_on(cast::bare(), vec![cast::inline(b"0\n")], 7);
+    let mut shared = cast::lease(cast::bare(), vec![cast::inline(b"0\n")]);
+    shared.share = 1;
     let longest = cast::lease(cast::bare(), vec![cast::inline(&[0; 16 << 10])]);
     let (head, task) = open_ended(&Frame::Lease(cast::lease(cast::bare(), Vec::new())));
     let most = Case::valid("lease of as many tasks as fit")
@@ -262,6 +264,7 @@ fn leases() -> Vec<Case> {
         .with("canonical", true)
         .with("bytes", repeated(&[head, vec![0x99, 0x02, 0x00]].concat(), &task, 512));
     vec![
+        frame("lease whose blobs may be given on", &Frame::Lease(shared)),
         frame(
             "lease of one task",
             &Frame::Lease(cast::lease(cast::bare(), vec![cast::inline(b"0\n")])),

@@ -4,6 +4,7 @@
 //! by the prose in `specs`, and `tests/conformance.rs` reads every one of them. The guests' vectors
 //! are not written here.
 
+mod blobs;
 mod cast;
 mod evidence;
 mod file;
@@ -22,6 +23,7 @@ fn main() -> anyhow::Result<()> {
         identity::files(),
         frames::files(),
         refused::files(),
+        blobs::files(),
         tasks::files(),
         results::files(),
         evidence::files(),

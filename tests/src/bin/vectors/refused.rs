@@ -293,6 +293,7 @@ fn lease_bounds() -> Vec<Case> {
     let pathless = Lease { path: Vec::new(), ..of(bare.clone()) };
     let hop = cast::lease(bare.clone(), vec![cast::inline(b"0\n")]).path.remove(0);
     let deep = Lease { path: vec![hop; 9], ..of(bare.clone()) };
+    let share = Lease { share: 2, ..of(bare.clone()) };
     let long = cast::lease(bare.clone(), vec![cast::inline(&[0; (16 << 10) + 1])]);
     let huge = Input::Blob { hash: Hash::of(b"huge"), len: (4 << 30) + 1 };
     let items = MAX_PROGRAM_ITEMS + 1;
@@ -304,6 +305,7 @@ fn lease_bounds() -> Vec<Case> {
             .with("bytes", repeated(&head, &task, 513)),
         bounds("a lease without a path", "path", pathless),
         bounds("a path of nine hops", "path", deep),
+        bounds("a lease that is shared twice over", "share", share),
         bounds("an inline input too long", "input", long),
         bounds("an input too large", "input", cast::lease(bare.clone(), vec![huge])),
         bounds(
