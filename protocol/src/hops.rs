@@ -92,6 +92,11 @@ impl Hops {
         })
     }
 
+    /// Everyone of whom anything is known.
+    pub fn iter(&self) -> impl Iterator<Item = (&PeerId, &HopRecord)> {
+        self.known.iter()
+    }
+
     /// What is known of `peer`.
     pub fn get(&self, peer: &PeerId) -> Option<&HopRecord> {
         self.known.get(peer)

@@ -25,7 +25,7 @@ use alloc::{
 pub use forecast::{Forecast, Intent};
 use shelf::Shelf;
 pub use trust::Accusation;
-pub use view::{NeighbourView, PeerView};
+pub use view::{NeighbourView, PassedView, PeerView};
 
 use crate::{
     batch::Batch,

@@ -65,6 +65,16 @@ impl Cast {
         Ok(Self { program, roles: roles.iter().map(|role| (*role).to_owned()).collect() })
     }
 
+    /// Where a member is to be reached.
+    pub fn dial(&self, member: usize) -> anyhow::Result<String> {
+        let of_member = |line: &Value| line["event"] == "ready" && line["member"] == member;
+        let heard = self.program.heard();
+        let lines = heard.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let ready =
+            lines.filter(of_member).find_map(|line| line["listening"].as_str().map(str::to_owned));
+        ready.with_context(|| format!("member {member} has not said where it listens"))
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.program.pid()

@@ -47,8 +47,8 @@ fn submit(at: &Node, tasks: u64) -> anyhow::Result<JobId> {
     let app = module("factor").display().to_string();
     let (range, args) = (range(tasks), format!("--number {NUMBER} --packet {PACKET}"));
     let words = [
-        "run", &app, "--detach", "--json", "--local", "never", "--trust", "none", "--range", &range,
-        "--args", &args,
+        "run", &app, "--detach", "--json", "--local", "never", "--trust", "none", "--range",
+        &range, "--args", &args,
     ];
     let submitted = run(&at.dir, &words, LIMIT)?.code(0)?;
     Ok(submitted.json()?[0]["job"].as_str().context("a job's id")?.parse()?)
@@ -77,7 +77,10 @@ fn is_exact(at: &Node, job: JobId, tasks: u64) -> anyhow::Result<JobView> {
     let out = at.dir.with_extension(&id[..8]);
     let path = out.display().to_string();
     run(&at.dir, &["fetch", &id, "--concat", &path], LIMIT)?.code(0)?;
-    ensure!(std::fs::read(&out)? == expected(tasks)?, "the outputs are not those of a sequential run");
+    ensure!(
+        std::fs::read(&out)? == expected(tasks)?,
+        "the outputs are not those of a sequential run"
+    );
     Ok(view)
 }
 
@@ -179,7 +182,7 @@ struct Cheated {
 
 fn cheated(dir: &Path, role: &str, tasks: u64) -> anyhow::Result<Cheated> {
     let top = Node::start(&dir.join("top"), &["--no-quic", "--slots", "0"])?;
-    let mut cast = Cast::join(&top, 1, &[role])?;
+    let cast = Cast::join(&top, 1, &[role])?;
     let relay = cast.dial(0)?;
     let workers = (0..2)
         .map(|at| {
@@ -255,11 +258,18 @@ fn is_thrown_out(role: &str) -> anyhow::Result<()> {
     let log = network.top.log();
     let members = network.cast.end()?;
     let relay = members[0].identities[0].short();
-    let accused: Vec<&str> = log.lines().filter(|line| line.contains("closing the connection")).collect();
-    ensure!(accused.iter().any(|line| line.contains(&relay)), "the relay was not found out: {accused:?}");
+    let accused: Vec<&str> =
+        log.lines().filter(|line| line.contains("closing the connection")).collect();
+    ensure!(
+        accused.iter().any(|line| line.contains(&relay)),
+        "the relay was not found out: {accused:?}"
+    );
     for worker in network.workers.iter().chain([&honest]) {
         let short = worker.id()?.short();
-        ensure!(!accused.iter().any(|line| line.contains(&short)), "an honest worker is accused: {accused:?}");
+        ensure!(
+            !accused.iter().any(|line| line.contains(&short)),
+            "an honest worker is accused: {accused:?}"
+        );
     }
     Ok(())
 }
@@ -277,7 +287,8 @@ fn a_relay_that_alters_inputs_is_thrown_out() -> anyhow::Result<()> {
 #[test]
 fn the_tree_of_a_job_is_drawn() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let top = Node::start(&dir.path().join("top"), &["--only-bootstrap", "--no-quic", "--slots", "0"])?;
+    let top =
+        Node::start(&dir.path().join("top"), &["--only-bootstrap", "--no-quic", "--slots", "0"])?;
     let relay = below(dir.path(), "relay", &top, "0")?;
     let worker = below(dir.path(), "worker", &relay, "1")?;
     let job = submit(&top, 8)?;
@@ -287,7 +298,10 @@ fn the_tree_of_a_job_is_drawn() -> anyhow::Result<()> {
     let lines: Vec<&str> = drawn.stdout.lines().collect();
     ensure!(lines.len() == 3, "{lines:?}");
     ensure!(lines[1].starts_with(&format!("└─ {}", relay.id()?.short())), "{lines:?}");
-    ensure!(lines[2].starts_with(&format!("   └─ {}, 8 results", worker.id()?.short())), "{lines:?}");
+    ensure!(
+        lines[2].starts_with(&format!("   └─ {}, 8 results", worker.id()?.short())),
+        "{lines:?}"
+    );
     run(&top.dir, &["peers", "--tree", "ffffffff"], LIMIT)?.says(&["ffffffff"])?;
     Ok(())
 }

@@ -326,6 +326,19 @@ pub(super) struct PeerView {
     neighbours: Vec<NeighbourView>,
     /// Who was heard of lately, connected or not.
     adverts: Vec<Advert>,
+    /// How well others pass on what they are given to, of late.
+    hops: Vec<PassedView>,
+}
+
+/// How well another peer passes on what it is given to.
+#[derive(ToSchema)]
+pub(super) struct PassedView {
+    /// Who.
+    peer: String,
+    /// Batches that it brought to their submitter.
+    delivered: u64,
+    /// Batches that had to be brought round it.
+    dropped: u64,
 }
 
 /// A connected peer.

@@ -217,6 +217,7 @@ fn peer_view() -> PeerView {
         accept: Accept::Lan,
         neighbours: Vec::new(),
         adverts: Vec::new(),
+        hops: Vec::new(),
     }
 }
 
@@ -685,11 +686,25 @@ fn the_description_has_every_path_and_the_fields_that_are_sent() {
         memory: 1,
         profiles: Vec::new(),
     });
+    peer.hops.push(bayan_protocol::peer::PassedView {
+        peer: PeerId([1; 32]),
+        delivered: 1,
+        dropped: 1,
+    });
+    working.tree.push(bayan_protocol::source::HopView {
+        from: PeerId([1; 32]),
+        to: PeerId([2; 32]),
+        results: 1,
+        dropped: 0,
+        micros: 1,
+    });
     let (job, peer) = (serde_json::to_value(working).unwrap(), serde_json::to_value(peer).unwrap());
     for (name, sent) in [
         ("JobView", &job),
         ("WorkerView", &job["workers"][0]),
+        ("HopView", &job["tree"][0]),
         ("PeerView", &peer),
+        ("PassedView", &peer["hops"][0]),
         ("NeighbourView", &peer["neighbours"][0]),
         ("Advert", &peer["adverts"][0]),
         ("Limits", &serde_json::to_value(Limits::default()).unwrap()),

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bayan_protocol::{id::PeerId, peer::PeerView};
 use bayan_store::Directory;
 use clap::Args;
 use serde_json::json;
@@ -133,7 +134,7 @@ fn describe(info: &PeerInfo) -> String {
                     text::printable(&profiles, 60)
                 )
             }
-            None => String::new(),
+            None => passes(view, neighbour.peer),
         };
         vec![
             neighbour.peer.short(),
@@ -146,4 +147,12 @@ fn describe(info: &PeerInfo) -> String {
         ]
     }));
     format!("{}\n\n{}", lines.join("\n"), text::table(&rows))
+}
+
+/// What is known of how a peer passes on what it is given to, if something had to be brought round it.
+fn passes(view: &PeerView, peer: PeerId) -> String {
+    let known = view.hops.iter().find(|hop| hop.peer == peer && hop.dropped > 0);
+    known.map_or_else(String::new, |hop| {
+        format!("{} results brought round it, {} through it", hop.dropped, hop.delivered)
+    })
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Peer;
 use crate::{
+    hops::HopRecord,
     id::PeerId,
     offer::{Accept, Proximity},
     task::PROFILE_V1,
@@ -55,6 +56,26 @@ pub struct PeerView {
     pub neighbours: Vec<NeighbourView>,
     /// Who was heard of lately, connected or not.
     pub adverts: Vec<Advert>,
+    /// How well others pass on what they are given to, of late.
+    pub hops: Vec<PassedView>,
+}
+
+/// How well another peer passes on what it is given to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedView {
+    /// Who.
+    pub peer: PeerId,
+    /// Batches that it brought to their submitter.
+    pub delivered: u64,
+    /// Batches that had to be brought round it.
+    pub dropped: u64,
+}
+
+impl PassedView {
+    fn of((peer, record): (&PeerId, &HopRecord)) -> Self {
+        let (delivered, dropped) = record.counts();
+        Self { peer: *peer, delivered, dropped }
+    }
 }
 
 impl Peer {
@@ -90,6 +111,7 @@ impl Peer {
             accept: self.config.lending.accept,
             neighbours: neighbours.collect(),
             adverts: self.overlay.adverts().map(|(_, advert)| advert.clone()).collect(),
+            hops: self.hops.iter().map(PassedView::of).collect(),
         }
     }
 }
