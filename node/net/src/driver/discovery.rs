@@ -102,9 +102,11 @@ impl Driver {
         if self.peers.contains_key(&peer) || peer == self.shared.id {
             return;
         }
-        let now = Instant::now();
+        let (now, id) = (Instant::now(), names::to_libp2p(&peer));
+        // Kademlia tells only of whom it has connected to itself.
+        self.swarm.behaviour_mut().gate.name(id);
         if !self.book.want(peer, now) {
-            self.swarm.behaviour_mut().kad.get_closest_peers(names::to_libp2p(&peer));
+            self.swarm.behaviour_mut().kad.get_closest_peers(id);
         }
         self.dial_due(now);
     }
