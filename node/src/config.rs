@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use bayan_protocol::offer::Accept;
+use bayan_protocol::{link::Setting, offer::Accept};
 use serde::Deserialize;
 
 /// A peer's settings. Every field has a default; `bayan.toml` in the data directory may set any of
@@ -19,6 +19,8 @@ pub struct Config {
     pub mdns: bool,
     /// Whether to use QUIC beside TCP.
     pub quic: bool,
+    /// What the line carries: `auto`, or a rate such as `28.8kbit`.
+    pub link: Setting,
     /// Whose work to compute.
     pub accept: Accept,
     /// Tasks computed at once. None: as many as there are cores.
@@ -45,6 +47,7 @@ impl Default for Config {
             bootstrap: Vec::new(),
             mdns: true,
             quic: true,
+            link: Setting::Auto,
             accept: Accept::Lan,
             slots: None,
             memory: 1024,

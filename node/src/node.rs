@@ -257,6 +257,7 @@ fn net_config(config: &Config, secret: [u8; 32]) -> bayan_net::Config {
     net.bootstrap.clone_from(&config.bootstrap);
     net.mdns = config.mdns;
     net.quic = config.quic;
+    net.link = config.link;
     net
 }
 

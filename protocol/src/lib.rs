@@ -19,6 +19,7 @@
 //! | [`plan`] | what a way of verifying will cost and promise |
 //! | [`verify`] | when a result stands |
 //! | [`overlay`] | which adverts are believed |
+//! | [`link`] | which links are slow, and what is left out on them |
 //! | [`worker`] | what is computed for others, and how results are delivered |
 //! | [`source`] | one job of one's own: pool and verifier composed |
 //! | [`peer`] | the whole peer, the one doorway in front of all of them |
@@ -36,6 +37,7 @@ pub mod evidence;
 pub mod id;
 pub mod job;
 pub mod limits;
+pub mod link;
 pub mod merkle;
 pub mod offer;
 pub mod overlay;

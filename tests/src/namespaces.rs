@@ -12,11 +12,15 @@
 use std::{
     io::{BufRead as _, BufReader},
     net::Ipv4Addr,
+    path::Path,
     process::{Child, ChildStdin, Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
+
+use crate::program::{self, Finished, Program};
 
 /// Bytes that a cable with a rate sends at once after a pause; at least one full packet.
 pub const BURST: u32 = 2048;
@@ -215,6 +219,16 @@ impl Host {
             };
         }
         entering
+    }
+
+    /// Runs `bayan` here on a data directory to its end, at most `limit` long.
+    ///
+    /// # Errors
+    /// If it cannot be started, or does not end.
+    pub fn bayan(&self, dir: &Path, args: &[&str], limit: Duration) -> anyhow::Result<Finished> {
+        let mut command = program::bayan(dir);
+        command.args(args);
+        Program::spawn(self.enter(command))?.finish(limit)
     }
 
     fn ip(&self, args: &[&str]) -> anyhow::Result<String> {

@@ -7,7 +7,7 @@ use bayan_net::TransportKind;
 
 use super::{
     App, Failure,
-    types::{ApiError, Connection, PeerInfo},
+    types::{ApiError, Connection, Line, PeerInfo, Traffic},
 };
 use crate::core::Command;
 
@@ -25,7 +25,18 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<PeerInfo>, 
         },
         rtt_micros: peer.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
         inbound: peer.inbound,
+        bytes_per_second: peer.rate.map(|rate| rate.0),
+        profile: peer.profile,
+        traffic: Traffic {
+            sent: peer.traffic.sent,
+            received: peer.traffic.received,
+            work_sent: peer.traffic.work_sent,
+            work_received: peer.traffic.work_received,
+            blobs_sent: peer.traffic.blobs_sent,
+            blobs_received: peer.traffic.blobs_received,
+        },
     });
+    let (setting, profile) = shared.net.line();
     let usage = shared.blobs.usage();
     Ok(Json(PeerInfo {
         view,
@@ -33,6 +44,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<PeerInfo>, 
         pid: std::process::id(),
         listening: shared.net.listen_addresses(),
         connections: connections.collect(),
+        line: Line { setting: setting.to_string(), profile },
         blob_bytes: usage.whole.saturating_add(usage.partial),
         daemon: shared.daemon,
     }))

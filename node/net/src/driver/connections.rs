@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bayan_protocol::id::PeerId;
+use bayan_protocol::{
+    id::PeerId,
+    link::{Input, Profile},
+};
 use libp2p::{
     Multiaddr, Stream,
     core::ConnectedPoint,
@@ -16,10 +19,10 @@ use libp2p::{
 };
 use tokio::sync::Semaphore;
 
-use super::{Driver, random, split_peer};
+use super::{Driver, random, rates::Seen, split_peer};
 use crate::{
-    ByteStream, Event, PeerInfo, TransportKind, address::Endpoint, behaviour, budget::Budget,
-    names, substream::Kind,
+    ByteStream, Event, PeerInfo, Traffic, TransportKind, address::Endpoint, behaviour,
+    budget::Budget, meter::Meter, names, substream::Kind,
 };
 
 /// Pings in a row without an answer after which a connection is closed.
@@ -35,7 +38,7 @@ const WORK_STREAM_EVERY: Duration = Duration::from_secs(1);
 /// A connected peer.
 pub(super) struct Peer {
     /// Oldest first; never empty while the peer is in the map.
-    connections: Vec<Connection>,
+    pub(super) connections: Vec<Connection>,
     agent: String,
     pub(super) speaks_work: bool,
     pub(super) speaks_kad: bool,
@@ -43,12 +46,15 @@ pub(super) struct Peer {
     blob_places: Arc<Semaphore>,
 }
 
-struct Connection {
+pub(super) struct Connection {
     id: ConnectionId,
     address: Multiaddr,
     inbound: bool,
     rtt: Option<Duration>,
     missed: u32,
+    /// None over QUIC.
+    pub(super) meter: Option<Arc<Meter>>,
+    pub(super) seen: Option<Seen>,
 }
 
 impl Peer {
@@ -90,6 +96,9 @@ impl Peer {
             inbound: connection.inbound,
             transport: if quic { TransportKind::Quic } else { TransportKind::Tcp },
             up,
+            rate: None,
+            profile: Profile::default(),
+            traffic: Traffic::default(),
         })
     }
 }
@@ -115,7 +124,11 @@ impl Driver {
         };
         tracing::debug!(peer = %name.short(), %address, inbound, "connected");
         let peer = self.peers.entry(name).or_insert_with(|| Peer::new(Instant::now()));
-        peer.connections.push(Connection { id, address, inbound, rtt: None, missed: 0 });
+        let meter = self.meters.claim(endpoint);
+        let (rtt, missed, seen) = (None, 0, None);
+        peer.connections.push(Connection { id, address, inbound, rtt, missed, meter, seen });
+        self.shared.ledger.open(name);
+        self.link(Input::Up(name));
     }
 
     pub(super) fn on_closed(&mut self, peer: libp2p::PeerId, id: ConnectionId) {
@@ -126,6 +139,8 @@ impl Driver {
             return;
         }
         self.peers.remove(&name);
+        self.shared.ledger.close(&name);
+        self.link(Input::Down(name));
         let now = Instant::now();
         if self.shared.outboxes.contains(&name) {
             self.book.up(&name);
@@ -207,7 +222,7 @@ impl Driver {
         let now = Instant::now();
         let addresses = self.shared.reach.admit(&info.listen_addrs, &peer_id, &self.own);
         let before = self.book.addresses(&name).to_vec();
-        if speaks_kad {
+        if speaks_kad && !self.is_slow(&name) {
             let kad = &mut self.swarm.behaviour_mut().kad;
             for stale in before.iter().filter(|address| !addresses.contains(address)) {
                 kad.remove_address(&peer_id, stale);
@@ -231,7 +246,12 @@ impl Driver {
             });
         let Some(connection) = connection else { return };
         match &event.result {
-            Ok(rtt) => (connection.rtt, connection.missed) = (Some(*rtt), 0),
+            Ok(rtt) => {
+                (connection.rtt, connection.missed) = (Some(*rtt), 0);
+                if let Some(name) = names::from_libp2p(&event.peer) {
+                    self.link(Input::RoundTrip(name, *rtt));
+                }
+            }
             Err(failure) => {
                 connection.missed += 1;
                 tracing::debug!(peer = %event.peer, %failure, missed = connection.missed, "ping failed");
@@ -252,7 +272,8 @@ impl Driver {
             tracing::debug!(peer = %peer.short(), "too many blob streams: one was reset");
             return;
         };
-        self.tell(Event::BlobRequest { peer, stream: ByteStream::new(stream, vec![one, other]) });
+        let stream = ByteStream::new(stream, vec![one, other], self.shared.ledger.of(&peer));
+        self.tell(Event::BlobRequest { peer, stream });
     }
 
     pub(super) fn on_listening(&mut self, address: Multiaddr) {

@@ -7,6 +7,7 @@ mod adverts;
 mod connections;
 mod discovery;
 mod links;
+mod rates;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bayan_protocol::id::PeerId;
+use bayan_protocol::{id::PeerId, link::Links};
 use futures::{FutureExt as _, StreamExt as _, future::OptionFuture};
 use libp2p::{
     Multiaddr, Swarm,
@@ -29,12 +30,14 @@ use tokio::{
 
 use self::{adverts::Adverts, connections::Peer, links::Slot};
 use crate::{
-    Config, DownReason, Event, PeerInfo, StartError,
+    Config, DownReason, Event, StartError,
     address::Endpoint,
     behaviour::{Behaviour, BehaviourEvent},
     book::{Book, Dial},
     handle::{Command, Shared},
-    link, names,
+    link,
+    meter::Meters,
+    names,
     start::Given,
     substream::{Inbound, Kind},
     walks::Walks,
@@ -74,6 +77,9 @@ pub(crate) struct Driver {
     own: BTreeSet<Endpoint>,
     adverts: Adverts,
     blob_places: Arc<Semaphore>,
+    links: Links,
+    meters: Meters,
+    next_look: Instant,
     settings: Settings,
 }
 
@@ -96,8 +102,8 @@ impl Driver {
         swarm: Swarm<Behaviour>,
         config: &Config,
         shared: Arc<Shared>,
-        commands: mpsc::Receiver<Command>,
-        events: mpsc::Sender<Event>,
+        (commands, events): (mpsc::Receiver<Command>, mpsc::Sender<Event>),
+        (links, meters): (Links, Meters),
     ) -> Self {
         Self {
             swarm,
@@ -116,6 +122,9 @@ impl Driver {
             own: BTreeSet::new(),
             adverts: Adverts::default(),
             blob_places: Arc::new(Semaphore::new(BLOB_STREAMS)),
+            links,
+            meters,
+            next_look: Instant::now(),
             settings: Settings {
                 max_peers: config.max_peers as usize,
                 target_outgoing: config.target_outgoing as usize,
@@ -260,7 +269,7 @@ impl Driver {
                     self.swarm.behaviour_mut().streams.open(id, connection, Kind::Blob, reply);
                 }
             }
-            Command::Publish(bytes) => self.publish(bytes),
+            Command::Publish(bytes) => self.advertise(bytes),
             Command::Dial(address) => self.dial_once(address),
             Command::Disconnect { peer, reason } => self.refuse(peer, reason),
             Command::Peers(reply) => {
@@ -284,6 +293,8 @@ impl Driver {
             self.swarm.behaviour_mut().refused.unblock_peer(names::to_libp2p(&peer));
         }
         self.retry_links(now);
+        self.measure(now);
+        self.publish_due(now);
         self.walk(now);
         self.dial_due(now);
     }
@@ -385,11 +396,6 @@ impl Driver {
         // Nor is it passed on to others.
         behaviour.kad.remove_peer(&id);
         behaviour.refused.block_peer(id);
-    }
-
-    fn peer_infos(&self) -> Vec<PeerInfo> {
-        let info = |(id, peer): (&PeerId, &Peer)| peer.info(*id, self.shared.outboxes.contains(id));
-        self.peers.iter().filter_map(info).collect()
     }
 
     /// Ends every work stream in order, then every connection, each within its time.
