@@ -187,6 +187,8 @@ pub struct Load {
     pub paused: bool,
     /// Attempts that ended since the start.
     pub executed: u64,
+    /// Microseconds that slots held a task since the start, all slots together, up to the last step.
+    pub busy_micros: u64,
 }
 
 /// The machine. See the module's head for what it decides.
@@ -209,6 +211,8 @@ pub struct Worker {
     renewed: Timestamp,
     asked: Timestamp,
     executed: u64,
+    busy_micros: u64,
+    counted: Timestamp,
     /// Smoothed microseconds an attempt and microseconds a million fuel units: own judgement.
     micros: f64,
     speed: f64,
@@ -234,6 +238,8 @@ impl Worker {
             renewed: Timestamp(0),
             asked: Timestamp(0),
             executed: 0,
+            busy_micros: 0,
+            counted: Timestamp(0),
             micros: 0.0,
             speed: 0.0,
             out: Batch::default(),
@@ -260,12 +266,14 @@ impl Worker {
             self.take(now, source, lease);
         }
         self.out.effects.retain(|effect| matches!(effect, Effect::Fetch { .. }));
+        self.counted = now;
         self.fill();
         core::mem::take(&mut self.out)
     }
 
     /// Takes one input and says what is to be stored and done.
     pub fn step(&mut self, now: Timestamp, input: Input) -> Batch<Effect> {
+        self.count(now);
         match input {
             Input::Up { peer, proximity } => self.up(now, peer, proximity),
             Input::Down { peer } => self.down(now, &peer),
@@ -287,6 +295,14 @@ impl Worker {
         core::mem::take(&mut self.out)
     }
 
+    /// Adds the time since the last step to that of the slots that held a task.
+    fn count(&mut self, now: Timestamp) {
+        let passed = now.since(self.counted).as_micros();
+        let busy = passed.saturating_mul(self.running.len() as u128);
+        self.busy_micros = self.busy_micros.saturating_add(u64::try_from(busy).unwrap_or(0));
+        self.counted = now;
+    }
+
     /// When the worker next wants a tick, and what for.
     pub fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
         let close =
@@ -306,6 +322,7 @@ impl Worker {
             queued: self.jobs.values().map(|job| job.queue.len() as u64).sum(),
             paused: self.paused,
             executed: self.executed,
+            busy_micros: self.busy_micros,
         }
     }
 

@@ -12,4 +12,5 @@ pub mod peers;
 pub mod program;
 pub mod proxy;
 pub mod runs;
+pub mod slow_link;
 pub mod world;

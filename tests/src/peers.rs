@@ -174,6 +174,15 @@ impl Node {
         serde_json::from_str(&said.stdout).context("a peer's standing")
     }
 
+    /// The same for people.
+    pub fn peers_in_words(&self) -> anyhow::Result<String> {
+        let said = match &self.host {
+            Some(host) => host.bayan(&self.dir, &["peers"], ENDS)?,
+            None => crate::program::run(&self.dir, &["peers"], ENDS)?,
+        };
+        Ok(said.code(0)?.stdout)
+    }
+
     /// Waits until it is connected, with hellos exchanged, to at least `count` peers.
     pub fn meets(&self, count: usize) -> anyhow::Result<()> {
         crate::program::until("the peers to meet", READY, || {

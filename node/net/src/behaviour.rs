@@ -28,8 +28,9 @@ const FAMILY: &str = "/bayan/1";
 const ADVERTS: &str = "/bayan/adverts/1";
 /// Room for the author, the signature and the topic around an advert.
 const ENVELOPE: usize = 1 << 10;
-/// An answer to a ping takes longer only if the link is slow, or the peer is gone.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Pings are answered. This peer's own, after one on each new connection, are the driver's probes, whose
+/// pace can change.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Established connections with one peer: both sides may dial at once, over both transports.
 const MAX_PER_PEER: u32 = 3;
 /// Connections being made at a time, each way.
@@ -72,11 +73,7 @@ impl Behaviour {
                     .with_hide_listen_addrs(true)
                     .with_cache_size(0),
             ),
-            ping: ping::Behaviour::new(
-                ping::Config::new()
-                    .with_interval(plan.ping_every)
-                    .with_timeout(PING_TIMEOUT.max(plan.ping_every / 2)),
-            ),
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(NEVER)),
             kad: kademlia(id, plan.serves_discovery),
             gossip: gossip(keypair, reach.scope(), plan.passes_adverts_on)?,
             mdns: multicast(config.mdns && reach.scope() == Scope::Wide, id).into(),

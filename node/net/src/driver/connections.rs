@@ -14,19 +14,22 @@ use libp2p::{
     core::ConnectedPoint,
     identify,
     multiaddr::Protocol,
-    ping,
     swarm::{ConnectionId, DialError},
 };
 use tokio::sync::Semaphore;
 
-use super::{Driver, random, rates::Seen, split_peer};
+use super::{
+    Driver,
+    probes::{self, Schedule},
+    random,
+    rates::Seen,
+    split_peer,
+};
 use crate::{
     ByteStream, Event, PeerInfo, Traffic, TransportKind, address::Endpoint, behaviour,
     budget::Budget, meter::Meter, names, substream::Kind,
 };
 
-/// Pings in a row without an answer after which a connection is closed.
-const MAX_MISSED: u32 = 3;
 /// Characters kept of a peer's agent.
 const MAX_AGENT: usize = 128;
 /// Inbound blob streams open at a time with one peer.
@@ -43,15 +46,18 @@ pub(super) struct Peer {
     pub(super) speaks_work: bool,
     pub(super) speaks_kad: bool,
     pub(super) work_budget: Budget,
+    pub(super) probe_budget: Budget,
     blob_places: Arc<Semaphore>,
 }
 
 pub(super) struct Connection {
-    id: ConnectionId,
+    pub(super) id: ConnectionId,
     address: Multiaddr,
     inbound: bool,
-    rtt: Option<Duration>,
-    missed: u32,
+    pub(super) rtt: Option<Duration>,
+    /// Small probes in a row without an answer.
+    pub(super) missed: u32,
+    pub(super) schedule: Schedule,
     /// None over QUIC.
     pub(super) meter: Option<Arc<Meter>>,
     pub(super) seen: Option<Seen>,
@@ -65,6 +71,7 @@ impl Peer {
             speaks_work: false,
             speaks_kad: false,
             work_budget: Budget::new(WORK_STREAM_BURST, WORK_STREAM_EVERY, now),
+            probe_budget: Budget::new(probes::BURST, probes::EVERY, now),
             blob_places: Arc::new(Semaphore::new(BLOB_STREAMS_PER_PEER)),
         }
     }
@@ -125,8 +132,10 @@ impl Driver {
         tracing::debug!(peer = %name.short(), %address, inbound, "connected");
         let peer = self.peers.entry(name).or_insert_with(|| Peer::new(Instant::now()));
         let meter = self.meters.claim(endpoint);
+        let schedule = Schedule::new(Instant::now());
         let (rtt, missed, seen) = (None, 0, None);
-        peer.connections.push(Connection { id, address, inbound, rtt, missed, meter, seen });
+        let connection = Connection { id, address, inbound, rtt, missed, schedule, meter, seen };
+        peer.connections.push(connection);
         self.shared.ledger.open(name);
         self.link(Input::Up(name));
     }
@@ -236,30 +245,6 @@ impl Driver {
             self.walks.news(now, known);
         }
         self.want_link(name);
-    }
-
-    pub(super) fn on_ping(&mut self, event: &ping::Event) {
-        let connection = names::from_libp2p(&event.peer)
-            .and_then(|name| self.peers.get_mut(&name))
-            .and_then(|peer| {
-                peer.connections.iter_mut().find(|connection| connection.id == event.connection)
-            });
-        let Some(connection) = connection else { return };
-        match &event.result {
-            Ok(rtt) => {
-                (connection.rtt, connection.missed) = (Some(*rtt), 0);
-                if let Some(name) = names::from_libp2p(&event.peer) {
-                    self.link(Input::RoundTrip(name, *rtt));
-                }
-            }
-            Err(failure) => {
-                connection.missed += 1;
-                tracing::debug!(peer = %event.peer, %failure, missed = connection.missed, "ping failed");
-                if connection.missed >= MAX_MISSED {
-                    self.swarm.close_connection(event.connection);
-                }
-            }
-        }
     }
 
     pub(super) fn on_blob_stream(&mut self, peer: PeerId, stream: Stream) {

@@ -7,6 +7,7 @@ mod adverts;
 mod connections;
 mod discovery;
 mod links;
+mod probes;
 mod rates;
 
 use std::{
@@ -80,6 +81,9 @@ pub(crate) struct Driver {
     links: Links,
     meters: Meters,
     next_look: Instant,
+    /// Ends of probes, from their tasks to the loop.
+    probes: mpsc::Sender<probes::Probed>,
+    probed: mpsc::Receiver<probes::Probed>,
     settings: Settings,
 }
 
@@ -105,6 +109,7 @@ impl Driver {
         (commands, events): (mpsc::Receiver<Command>, mpsc::Sender<Event>),
         (links, meters): (Links, Meters),
     ) -> Self {
+        let (probes, probed) = mpsc::channel(probes::QUEUE);
         Self {
             swarm,
             shared,
@@ -125,6 +130,8 @@ impl Driver {
             links,
             meters,
             next_look: Instant::now(),
+            probes,
+            probed,
             settings: Settings {
                 max_peers: config.max_peers as usize,
                 target_outgoing: config.target_outgoing as usize,
@@ -223,6 +230,7 @@ impl Driver {
                         free.send(event);
                     }
                 }
+                Some(probed) = self.probed.recv() => self.on_probed(probed),
                 _ = ticks.tick() => self.on_tick(),
                 event = self.swarm.select_next_some() => self.on_event(event),
             }
@@ -294,6 +302,7 @@ impl Driver {
         }
         self.retry_links(now);
         self.measure(now);
+        self.probe_due(now);
         self.publish_due(now);
         self.walk(now);
         self.dial_due(now);
@@ -335,10 +344,12 @@ impl Driver {
                 match kind {
                     Kind::Work => self.on_work_stream(peer, connection, stream),
                     Kind::Blob => self.on_blob_stream(peer, stream),
+                    Kind::Link => self.on_probe(peer, stream),
                 }
             }
             BehaviourEvent::Identify(event) => self.on_identify(event),
-            BehaviourEvent::Ping(event) => self.on_ping(&event),
+            // Others' pings are answered; this peer's own are probes.
+            BehaviourEvent::Ping(_) => {}
             BehaviourEvent::Kad(event) => self.on_kad(event),
             BehaviourEvent::Mdns(event) => self.on_mdns(event),
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
