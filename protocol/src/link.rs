@@ -26,18 +26,17 @@ const FAST_FROM: Rate = Rate(2 * SLOW_BELOW.0);
 const PROOFS: u32 = 3;
 /// A measurement over fewer bytes says nothing.
 const LEAST: u64 = 512;
-/// Bytes of a small packet with its headers on every layer. It cannot make a round trip faster than
-/// the link carries it, twice.
-const SMALL_PACKET: u64 = 130;
 /// Bytes of a probe. TCP sends as many at once on a new connection, so the time beyond a round trip is
 /// what the link needs for them.
 pub const PROBE: u64 = 4 << 10;
 /// Probes in a row that have to find a link slow: the first ones compete with all that a new
 /// connection says.
 const DOUBTS: u32 = 2;
-/// A link that is not known to be fast is probed again after so many round trips: ten minutes.
+/// A link is probed again after so many round trips: ten minutes.
 const PROBE_AGAIN: u32 = 40;
 const PROBE_AGAIN_SLOW: u32 = 10;
+/// Round trips differ by as much without meaning anything.
+const NOISE: Duration = Duration::from_millis(10);
 /// Answers may be this late without anything waiting in a queue.
 const SLACK: Duration = Duration::from_millis(100);
 
@@ -232,7 +231,7 @@ pub enum Input {
     Down(PeerId),
     /// The neighbour answered after this time.
     RoundTrip(PeerId, Duration),
-    /// It answered a probe of [`PROBE`] bytes after this time.
+    /// It answered a probe of [`PROBE`] bytes after this time, or had not yet answered it then.
     Probed(PeerId, Duration),
     /// What went to the neighbour in some time.
     Sent(PeerId, Sample),
@@ -283,19 +282,15 @@ impl Link {
     /// Whether it cannot be slow: something went over it faster than a slow link is.
     fn is_fast(&self) -> bool {
         self.profile == Profile::Full
-            && (self.passed
-                || self.is_quick()
-                || self.rate.is_some_and(|known| known >= SLOW_BELOW))
-    }
-
-    /// Whether small packets come back faster than a slow link could carry them.
-    fn is_quick(&self) -> bool {
-        let least = self.round_trip.and_then(|time| Rate::of(2 * SMALL_PACKET, time));
-        least.is_some_and(|least| least >= SLOW_BELOW)
+            && (self.passed || self.rate.is_some_and(|known| known >= SLOW_BELOW))
     }
 
     /// A small packet came back. Tells whether to send a probe.
     fn came_back(&mut self, time: Duration, is_told: bool) -> bool {
+        // A probe is judged by the shortest round trip. The first ones compete with all that a new
+        // connection says; if a later one is much shorter, the judgement was too kind.
+        let shorter = self.round_trip.is_some_and(|known| time.saturating_add(NOISE) < known);
+        self.passed &= !shorter;
         self.round_trip = Some(self.round_trip.map_or(time, |known| known.min(time)));
         let trips = self.trips.map(|trips| trips.saturating_add(1));
         let undecided = match self.profile {
@@ -303,8 +298,8 @@ impl Link {
             Profile::Slow => self.proofs > 0,
         };
         let often = if self.profile == Profile::Full { PROBE_AGAIN } else { PROBE_AGAIN_SLOW };
-        let again = |trips: u32| !is_told && (undecided || trips >= often);
-        let due = !self.is_quick() && trips.is_none_or(again);
+        let again = |trips: u32| !is_told && (undecided || shorter || trips >= often);
+        let due = trips.is_none_or(again);
         self.trips = if due { Some(0) } else { trips };
         due
     }
@@ -491,8 +486,7 @@ mod tests {
         let mut links = Links::new(setting);
         for (peer, trip) in trips {
             assert_eq!(links.step(Input::Up(*peer)), vec![]);
-            let probe = (*trip > Duration::from_millis(3)).then_some(Effect::Probe(*peer));
-            assert_eq!(links.step(Input::RoundTrip(*peer, *trip)), Vec::from_iter(probe));
+            assert_eq!(links.step(Input::RoundTrip(*peer, *trip)), [Effect::Probe(*peer)]);
         }
         links
     }
@@ -538,11 +532,13 @@ mod tests {
     fn one_far_neighbour_does_not_make_a_local_network_slow() {
         let near = Duration::from_micros(300);
         let mut links = connected(Setting::Auto, &[(NEAR, near), (FAR, MODEM_TRIP)]);
+        assert_eq!(links.step(Input::Probed(NEAR, 2 * near)), vec![]);
         let effects = links.step(Input::Sent(FAR, full_of(rate("28.8kbit"))));
         assert_eq!(effects, [Effect::Towards(FAR, Profile::Slow)]);
         assert_eq!(links.step(Input::Down(NEAR)), [Effect::Whole(Profile::Slow)]);
         links.step(Input::Up(NEAR));
-        assert_eq!(links.step(Input::RoundTrip(NEAR, near)), [Effect::Whole(Profile::Full)]);
+        assert_eq!(links.step(Input::RoundTrip(NEAR, near)), [Effect::Probe(NEAR)]);
+        assert_eq!(links.step(Input::Probed(NEAR, 2 * near)), [Effect::Whole(Profile::Full)]);
     }
 
     #[test]
@@ -593,6 +589,18 @@ mod tests {
         // From now on rarely.
         let trips = (1..).find(|_| links.step(Input::RoundTrip(FAR, MODEM_TRIP)) != vec![]);
         assert_eq!(trips, Some(PROBE_AGAIN_SLOW));
+    }
+
+    #[test]
+    fn a_round_trip_that_was_long_at_first_does_not_excuse_a_slow_probe() {
+        let takes = rate("28.8kbit").time_of(PROBE) + MODEM_TRIP;
+        let mut links = connected(Setting::Auto, &[(FAR, 2 * takes)]);
+        assert_eq!(links.step(Input::Probed(FAR, takes)), vec![]);
+        assert_eq!(links.step(Input::RoundTrip(FAR, MODEM_TRIP)), [Effect::Probe(FAR)]);
+        assert_eq!(links.step(Input::Probed(FAR, takes)), vec![]);
+        assert_eq!(links.step(Input::RoundTrip(FAR, MODEM_TRIP)), [Effect::Probe(FAR)]);
+        links.step(Input::Probed(FAR, takes));
+        assert_eq!(links.link(&FAR).profile, Profile::Slow);
     }
 
     #[test]

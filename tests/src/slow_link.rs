@@ -178,10 +178,12 @@ impl Job {
         run: Process,
         arrangement: Arrangement,
     ) -> anyhow::Result<Outcome> {
+        // The first task is there before the module, so a slot holds it as soon as that has come.
         let arrived = until("the module to arrive at a worker", LIMIT, || {
             std::thread::sleep(LOOK);
             for worker in &stage.workers {
-                if worker.info()?.blob_bytes >= self.module.len() as u64 {
+                let view = worker.info()?.view;
+                if view.free < view.slots || view.executed > 0 {
                     return Ok(Some(SystemTime::now()));
                 }
             }

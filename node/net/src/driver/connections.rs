@@ -137,7 +137,14 @@ impl Driver {
         let connection = Connection { id, address, inbound, rtt, missed, schedule, meter, seen };
         peer.connections.push(connection);
         self.shared.ledger.open(name);
-        self.link(Input::Up(name));
+        // What is on the same machine is not reached over a line.
+        let away = Endpoint::parse(match endpoint {
+            ConnectedPoint::Dialer { address, .. } => address,
+            ConnectedPoint::Listener { send_back_addr, .. } => send_back_addr,
+        });
+        if away.is_some_and(|(endpoint, _)| !endpoint.ip.is_loopback()) {
+            self.link(Input::Up(name));
+        }
     }
 
     pub(super) fn on_closed(&mut self, peer: libp2p::PeerId, id: ConnectionId) {

@@ -51,6 +51,8 @@ pub(super) struct Probed {
     peer: PeerId,
     connection: ConnectionId,
     is_small: bool,
+    /// The time that it had.
+    limit: Duration,
     /// The time; `None` if there was no answer, or the other side knows no probes.
     took: Result<Duration, Silence>,
 }
@@ -98,19 +100,21 @@ impl Driver {
             let took = timeout(limit, measure(stream, bytes)).await.unwrap_or(Err(Silence::Lost));
             let is_small = bytes == SMALL;
             // Nobody listens any more when the peer shuts down.
-            let _ = tell.send(Probed { peer, connection, is_small, took }).await;
+            let _ = tell.send(Probed { peer, connection, is_small, limit, took }).await;
         });
     }
 
     pub(super) fn on_probed(&mut self, probed: Probed) {
-        let Probed { peer, connection: id, is_small, took } = probed;
+        let Probed { peer, connection: id, is_small, limit, took } = probed;
         let known = self.peers.get_mut(&peer);
         let connection =
             known.and_then(|known| known.connections.iter_mut().find(|one| one.id == id));
         let Some(connection) = connection else { return };
         if !is_small {
-            if let Ok(took) = took {
-                self.link(Input::Probed(peer, took));
+            match took {
+                Ok(took) => self.link(Input::Probed(peer, took)),
+                Err(Silence::Lost) => self.link(Input::Probed(peer, limit)),
+                Err(Silence::Unsupported) => {}
             }
             return;
         }
