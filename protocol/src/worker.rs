@@ -39,8 +39,10 @@ use foreign::{Foreign, Held};
 
 /// Work that a worker would like to hold, as time at its measured speed.
 const AHEAD: Duration = Duration::from_secs(3);
-/// An idle worker asks around this often.
+/// An idle worker asks around this often, and twice as rarely each time that nobody offers anything: a
+/// job that begins is offered unasked, and on a slow link every frame counts.
 const ASK: Duration = Duration::from_secs(15);
+const MAX_IN_VAIN: u32 = 3;
 /// Peers asked at a time.
 const ASKED: usize = 8;
 /// Work of a source that has been away for this long is not begun any more.
@@ -210,6 +212,8 @@ pub struct Worker {
     turn: PeerId,
     renewed: Timestamp,
     asked: Timestamp,
+    /// Times that it has asked since the last offer.
+    in_vain: u32,
     executed: u64,
     busy_micros: u64,
     counted: Timestamp,
@@ -237,6 +241,7 @@ impl Worker {
             turn: PeerId([0; 32]),
             renewed: Timestamp(0),
             asked: Timestamp(0),
+            in_vain: 0,
             executed: 0,
             busy_micros: 0,
             counted: Timestamp(0),
@@ -286,7 +291,7 @@ impl Worker {
                 self.executed(now, attempt, status, output, fuel, log, micros);
             }
             Input::Pause => self.pause(),
-            Input::Resume => self.paused = false,
+            Input::Resume => (self.paused, self.in_vain) = (false, 0),
             Input::Tick => self.tick(now),
         }
         self.fill();
@@ -308,7 +313,7 @@ impl Worker {
         let close =
             self.jobs.values().filter_map(Foreign::closes_at).min().map(|at| (at, "batch close"));
         let renew = (!self.jobs.is_empty()).then(|| (self.renewed + RENEW, "lease renewal"));
-        let ask = self.is_idle().then(|| (self.asked + ASK, "ask for work"));
+        let ask = self.is_idle().then(|| (self.asks_at(), "ask for work"));
         close.into_iter().chain(renew).chain(ask).min()
     }
 
@@ -329,6 +334,10 @@ impl Worker {
     /// Whether `output` belongs to a result for `source` that it has not acknowledged.
     pub fn owes(&self, source: &PeerId, output: &Hash) -> bool {
         self.jobs.range(of(*source)).any(|(_, foreign)| foreign.owes(output))
+    }
+
+    fn asks_at(&self) -> Timestamp {
+        self.asked + ASK * (1 << self.in_vain)
     }
 
     fn is_idle(&self) -> bool {
@@ -374,6 +383,7 @@ impl Worker {
             self.refuse(peer, Some(offer.job), reason);
         } else if neighbour.offers.len() < MAX_FOREIGN_JOBS {
             neighbour.offers.insert(offer.job);
+            self.in_vain = 0;
         }
     }
 
@@ -580,9 +590,10 @@ impl Worker {
             self.renew();
             self.expire(now);
         }
-        if self.asked + ASK <= now {
+        if self.asks_at() <= now {
             self.asked = now;
             if self.is_idle() {
+                self.in_vain = (self.in_vain + 1).min(MAX_IN_VAIN);
                 let peers =
                     self.neighbours.iter().filter(|(peer, n)| n.connected && **peer != self.me);
                 let asked: Vec<PeerId> = peers.map(|(peer, _)| *peer).take(ASKED).collect();
