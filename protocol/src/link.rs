@@ -324,8 +324,7 @@ impl Link {
 
     fn learn(&mut self, rate: Rate) {
         let known = self.rate.unwrap_or(rate).0;
-        self.rate =
-            Some(Rate(known / 4 * 3 + known % 4 * 3 / 4 + rate.0 / 4 + u64::from(rate.0 % 4 > 0)));
+        self.rate = Some(Rate(known.saturating_mul(3).saturating_add(rate.0) / 4));
     }
 
     fn sent(&mut self, sample: Sample) {

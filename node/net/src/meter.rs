@@ -141,7 +141,10 @@ impl AsyncWrite for Metered {
 /// Meters of connections that the event loop has not been told of yet, by the other end's address:
 /// the transport makes them, the event loop claims them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Meters(Arc<Mutex<Vec<(Endpoint, Weak<Meter>)>>>);
+pub(crate) struct Meters(Arc<Mutex<Vec<Unclaimed>>>);
+
+/// A meter, and where the other end of its connection is.
+type Unclaimed = (Endpoint, Weak<Meter>);
 
 impl Meters {
     /// Puts a meter on a new connection.
