@@ -4,7 +4,7 @@
 use bayan_tests::slow_link::{Arrangement, INPUT, Job, Load, Outcome, anatomy, can_relay};
 
 /// Two workers, for a machine of two cores; the CPU bound is about 1.3 times the link bound.
-const LOAD: Load = Load { tasks: 100, workers: 2, steps: 3_000_000_000 };
+const LOAD: Load = Load { tasks: 100, workers: 2, steps: 4_000_000_000 };
 
 fn main() -> anyhow::Result<()> {
     let job = Job::new(LOAD)?;
