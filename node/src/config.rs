@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use bayan_protocol::offer::Accept;
+use bayan_protocol::{link::Setting, offer::Accept};
 use serde::Deserialize;
 
 /// Whether a peer is a volunteer server: takes work in bulk and hands it on.
@@ -33,6 +33,8 @@ pub struct Config {
     pub only_bootstrap: bool,
     /// Whether to use QUIC beside TCP.
     pub quic: bool,
+    /// What the line carries: `auto`, or a rate such as `28.8kbit`.
+    pub link: Setting,
     /// Whose work to compute.
     pub accept: Accept,
     /// Whether to hand others' work on to further peers.
@@ -64,6 +66,7 @@ impl Default for Config {
             mdns: true,
             only_bootstrap: false,
             quic: true,
+            link: Setting::Auto,
             accept: Accept::Lan,
             relay_work: RelayWork::Auto,
             slots: None,

@@ -429,6 +429,10 @@ impl Core {
                     self.step(Input::Down { peer });
                 }
             }
+            Event::Link { peer, rtt, rate } => {
+                let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
+                self.step(Input::Link { peer, micros, rate: rate.map_or(0, |rate| rate.0) });
+            }
             Event::Advert { bytes, .. } => self.step(Input::Advert(bytes)),
             Event::Providers { hash, peers } => self.blobs.heard(hash, peers),
             Event::BlobRequest { peer, stream } => self.blobs.serve(peer, stream),

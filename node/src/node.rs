@@ -265,6 +265,7 @@ fn net_config(config: &Config, secret: [u8; 32]) -> bayan_net::Config {
     net.bootstrap.clone_from(&config.bootstrap);
     net.mdns = config.mdns;
     net.quic = config.quic;
+    net.link = config.link;
     if config.only_bootstrap {
         (net.mdns, net.target_outgoing) = (false, 0);
     }

@@ -22,6 +22,7 @@
 //! | [`overlay`] | which adverts are believed |
 //! | [`fetch`] | which part of a blob is asked of whom, and which is given first |
 //! | [`evict`] | which blobs give way when the disk is full |
+//! | [`link`] | which links are slow, and what is left out on them |
 //! | [`worker`] | what is computed for others, and how results are delivered |
 //! | [`hops`] | how well other peers pass on what they are given to |
 //! | [`relay`] | work taken in bulk and handed on to the peers below |
@@ -44,6 +45,7 @@ pub mod hops;
 pub mod id;
 pub mod job;
 pub mod limits;
+pub mod link;
 pub mod merkle;
 pub mod offer;
 pub mod overlay;

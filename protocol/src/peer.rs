@@ -120,6 +120,15 @@ pub enum Input {
         /// Whether.
         trusted: bool,
     },
+    /// What was measured of the link to a peer.
+    Link {
+        /// Whom.
+        peer: PeerId,
+        /// Microseconds there and back.
+        micros: u64,
+        /// Bytes a second that go through it; 0 while unknown.
+        rate: u64,
+    },
     /// The operator wants the machine back.
     Pause,
     /// The operator lends it again.
@@ -363,6 +372,9 @@ impl Peer {
                 );
             }
             Input::Trust { peer, trusted } => self.trust(now, peer, trusted),
+            Input::Link { peer, micros, rate } => {
+                self.worker(now, worker::Input::Link { peer, micros, rate });
+            }
             Input::Pause => self.worker(now, worker::Input::Pause),
             Input::Resume => self.worker(now, worker::Input::Resume),
             Input::Tick => self.tick(now),

@@ -44,7 +44,7 @@ use job::Job;
 pub use restart::is_part_of;
 
 /// A peer that asked for work is thought idle for this long.
-const IDLE: Duration = Duration::from_secs(35);
+const IDLE: Duration = Duration::from_secs(250);
 /// Work that a relay would like to hold, in windows of those below it: a store for when the link is slow.
 const BULK: u32 = 8;
 /// Without anyone below that takes work, what is held is given back after this long.

@@ -41,8 +41,10 @@ use foreign::{Foreign, Held};
 
 /// Work that a worker would like to hold, as time at its measured speed.
 const AHEAD: Duration = Duration::from_secs(3);
-/// An idle worker asks around this often.
+/// An idle worker asks around this often, and twice as rarely each time that nobody offers anything: a
+/// job that begins is offered unasked, and on a slow link every frame counts.
 const ASK: Duration = Duration::from_secs(15);
+const MAX_IN_VAIN: u32 = 3;
 /// Bytes that links are compared by.
 const SMALL_LEASE: u64 = 16 << 10;
 /// Peers asked at a time.
@@ -234,6 +236,8 @@ pub struct Load {
     pub paused: bool,
     /// Attempts that ended since the start.
     pub executed: u64,
+    /// Microseconds that slots held a task since the start, all slots together, up to the last step.
+    pub busy_micros: u64,
 }
 
 /// The machine. See the module's head for what it decides.
@@ -258,7 +262,11 @@ pub struct Worker {
     renewed: Timestamp,
     asked: Timestamp,
     asked_others: Timestamp,
+    /// Times that it has asked since the last offer.
+    in_vain: u32,
     executed: u64,
+    busy_micros: u64,
+    counted: Timestamp,
     /// Smoothed microseconds an attempt and microseconds a million fuel units: own judgement.
     micros: f64,
     speed: f64,
@@ -285,7 +293,10 @@ impl Worker {
             renewed: Timestamp(0),
             asked: Timestamp(0),
             asked_others: Timestamp(0),
+            in_vain: 0,
             executed: 0,
+            busy_micros: 0,
+            counted: Timestamp(0),
             micros: 0.0,
             speed: 0.0,
             out: Batch::default(),
@@ -312,12 +323,14 @@ impl Worker {
             self.take(now, source, lease);
         }
         self.out.effects.retain(|effect| matches!(effect, Effect::Fetch { .. }));
+        self.counted = now;
         self.fill();
         core::mem::take(&mut self.out)
     }
 
     /// Takes one input and says what is to be stored and done.
     pub fn step(&mut self, now: Timestamp, input: Input) -> Batch<Effect> {
+        self.count(now);
         match input {
             Input::Up { peer, proximity } => self.up(now, peer, proximity),
             Input::Down { peer } => self.down(now, &peer),
@@ -339,7 +352,7 @@ impl Worker {
                 }
             }
             Input::Pause => self.pause(),
-            Input::Resume => self.paused = false,
+            Input::Resume => (self.paused, self.in_vain) = (false, 0),
             Input::Tick => self.tick(now),
         }
         self.fill();
@@ -348,12 +361,20 @@ impl Worker {
         core::mem::take(&mut self.out)
     }
 
+    /// Adds the time since the last step to that of the slots that held a task.
+    fn count(&mut self, now: Timestamp) {
+        let passed = now.since(self.counted).as_micros();
+        let busy = passed.saturating_mul(self.running.len() as u128);
+        self.busy_micros = self.busy_micros.saturating_add(u64::try_from(busy).unwrap_or(0));
+        self.counted = now;
+    }
+
     /// When the worker next wants a tick, and what for.
     pub fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
         let close =
             self.jobs.values().filter_map(Foreign::closes_at).min().map(|at| (at, "batch close"));
         let renew = (!self.jobs.is_empty()).then(|| (self.renewed + RENEW, "lease renewal"));
-        let ask = self.is_idle().then(|| (self.asked + ASK, "ask for work"));
+        let ask = self.is_idle().then(|| (self.asks_at(), "ask for work"));
         close.into_iter().chain(renew).chain(ask).chain(self.next_detour()).min()
     }
 
@@ -367,6 +388,7 @@ impl Worker {
             queued: self.jobs.values().map(|job| job.queue.len() as u64).sum(),
             paused: self.paused,
             executed: self.executed,
+            busy_micros: self.busy_micros,
         }
     }
 
@@ -389,6 +411,10 @@ impl Worker {
         });
         let jobs = self.jobs.values().flat_map(|job| job.blobs().chain(job.owed()));
         self.wanted.keys().copied().chain(jobs).chain(running)
+    }
+
+    fn asks_at(&self) -> Timestamp {
+        self.asked + ASK * (1 << self.in_vain)
     }
 
     fn is_idle(&self) -> bool {
@@ -457,6 +483,7 @@ impl Worker {
         }
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
             neighbour.offers.entry(offer.job).or_insert(now);
+            self.in_vain = 0;
         }
     }
 
@@ -671,9 +698,10 @@ impl Worker {
             self.expire(now);
         }
         self.detour(now);
-        if self.asked + ASK <= now {
+        if self.asks_at() <= now {
             self.asked = now;
             if self.is_idle() {
+                self.in_vain = (self.in_vain + 1).min(MAX_IN_VAIN);
                 let peers =
                     self.neighbours.iter().filter(|(peer, n)| n.connected && **peer != self.me);
                 let asked: Vec<PeerId> = peers.map(|(peer, _)| *peer).take(ASKED).collect();

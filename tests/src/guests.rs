@@ -61,6 +61,20 @@ pub fn slow_echo(steps: u64) -> String {
     ))
 }
 
+/// The same, with so many bytes in the module that serve for nothing and cannot be compressed.
+pub fn padded_echo(steps: u64, bytes: usize) -> String {
+    let mut mixed = steps;
+    let padding: String = (0..bytes)
+        .map(|_| {
+            mixed = mixed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            format!("\\{:02x}", mixed >> 56)
+        })
+        .collect();
+    let mut text = slow_echo(steps);
+    text.pop();
+    text + &format!("\n(data (i32.const 70000) \"{padding}\"))")
+}
+
 /// Writes what stands in `/data/table`.
 pub fn reader() -> String {
     r#"(module

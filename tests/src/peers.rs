@@ -11,11 +11,14 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use bayan::client::Client;
+use bayan::{api::types::PeerInfo, client::Client};
 use bayan_protocol::id::PeerId;
 
 pub use crate::native::module;
-use crate::program::{Program, bayan};
+use crate::{
+    namespaces::Host,
+    program::{Program, bayan},
+};
 
 /// A peer that is not ready within this time never will be.
 const READY: Duration = Duration::from_secs(30);
@@ -42,19 +45,27 @@ pub struct Node {
     /// Its data directory.
     pub dir: PathBuf,
     args: Vec<String>,
+    host: Option<Host>,
 }
 
 impl Node {
     /// Starts a peer on `dir`, listening on an address of its own, with further arguments.
     pub fn start(dir: &Path, args: &[&str]) -> anyhow::Result<Self> {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Self::start_at(dir, SocketAddr::new(address().parse()?, 0), args)
+        Self::start_at(dir, SocketAddr::new(address().parse()?, 0), args, None)
     }
 
     /// Starts a peer on `dir`, listening on this address.
     pub fn start_on(dir: &Path, address: &str, args: &[&str]) -> anyhow::Result<Self> {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Self::start_at(dir, SocketAddr::new(address.parse()?, 0), args)
+        Self::start_at(dir, SocketAddr::new(address.parse()?, 0), args, None)
+    }
+
+    /// Starts a peer on a host of a network of its own. Its local API is reached from there alone, by
+    /// [`Host::bayan`].
+    pub fn start_in(dir: &Path, host: &Host, args: &[&str]) -> anyhow::Result<Self> {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Self::start_at(dir, SocketAddr::new(host.address().into(), 0), args, Some(host.clone()))
     }
 
     /// Starts a peer with one slot that joins the network of another.
@@ -64,13 +75,21 @@ impl Node {
         Self::start(dir, &all)
     }
 
-    fn start_at(dir: &Path, listen: SocketAddr, args: Vec<String>) -> anyhow::Result<Self> {
+    fn start_at(
+        dir: &Path,
+        listen: SocketAddr,
+        args: Vec<String>,
+        host: Option<Host>,
+    ) -> anyhow::Result<Self> {
         let mut command = bayan(dir);
         command.args(["node", "--json", "--no-mdns"]);
         command
             .args(["--listen", &format!("/ip4/{}/tcp/{}", listen.ip(), listen.port())])
             .args(&args);
         command.env("BAYAN_LOG", std::env::var("BAYAN_LOG").unwrap_or_else(|_| "info".to_owned()));
+        if let Some(host) = &host {
+            command = host.enter(command);
+        }
         let mut program = Program::spawn(command)?;
         let ready = program
             .wait_for(READY, |line| (line["event"] == "ready").then(|| line.clone()))
@@ -83,6 +102,7 @@ impl Node {
             api: text(&ready["api"])?.parse()?,
             dir: dir.to_path_buf(),
             args,
+            host,
         })
     }
 
@@ -90,8 +110,9 @@ impl Node {
     pub fn restart(mut self) -> anyhow::Result<Self> {
         self.end()?;
         let (dir, args, socket) = (self.dir.clone(), self.args.clone(), self.socket()?);
+        let host = self.host.clone();
         drop(self);
-        Self::start_at(&dir, socket, args)
+        Self::start_at(&dir, socket, args, host)
     }
 
     /// Its process id.
@@ -146,12 +167,27 @@ impl Node {
         self.program.stderr()
     }
 
+    /// What `bayan peers` says of it, wherever it is.
+    pub fn info(&self) -> anyhow::Result<PeerInfo> {
+        let Some(host) = &self.host else { return Ok(self.client()?.peer()?) };
+        let said = host.bayan(&self.dir, &["peers", "--json"], ENDS)?.code(0)?;
+        serde_json::from_str(&said.stdout).context("a peer's standing")
+    }
+
+    /// The same for people.
+    pub fn peers_in_words(&self) -> anyhow::Result<String> {
+        let said = match &self.host {
+            Some(host) => host.bayan(&self.dir, &["peers"], ENDS)?,
+            None => crate::program::run(&self.dir, &["peers"], ENDS)?,
+        };
+        Ok(said.code(0)?.stdout)
+    }
+
     /// Waits until it is connected, with hellos exchanged, to at least `count` peers.
     pub fn meets(&self, count: usize) -> anyhow::Result<()> {
-        let client = self.client()?;
         crate::program::until("the peers to meet", READY, || {
             let met =
-                client.peer()?.view.neighbours.iter().filter(|peer| peer.agent.is_some()).count();
+                self.info()?.view.neighbours.iter().filter(|peer| peer.agent.is_some()).count();
             Ok((met >= count).then_some(()))
         })
     }

@@ -3,6 +3,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use bayan_protocol::link::Plan;
 use libp2p::{
     PeerId, StreamProtocol, allow_block_list, connection_limits,
     gossipsub::{self, IdentTopic, MessageId, TopicHash, WhitelistSubscriptionFilter},
@@ -28,6 +29,9 @@ const FAMILY: &str = "/bayan/1";
 const ADVERTS: &str = "/bayan/adverts/1";
 /// Room for the author, the signature and the topic around an advert.
 const ENVELOPE: usize = 1 << 10;
+/// Pings are answered. This peer's own, after one on each new connection, are the driver's probes, whose
+/// pace can change.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Established connections with one peer: both sides may dial at once, over both transports.
 const MAX_PER_PEER: u32 = 3;
 /// Connections being made at a time, each way.
@@ -55,6 +59,7 @@ impl Behaviour {
         config: &Config,
         keypair: &Keypair,
         reach: &Reach,
+        plan: Plan,
     ) -> Result<Self, StartError> {
         let id = keypair.public().to_peer_id();
         Ok(Self {
@@ -63,16 +68,17 @@ impl Behaviour {
             identify: identify::Behaviour::new(
                 identify::Config::new(FAMILY.to_owned(), keypair.public())
                     .with_agent_version(config.agent.clone())
+                    .with_interval(plan.identify_every)
                     .with_push_listen_addr_updates(true)
                     // Addresses are told through the set of external ones, which the driver filters,
                     // and remembered in the driver's own book.
                     .with_hide_listen_addrs(true)
                     .with_cache_size(0),
             ),
-            ping: ping::Behaviour::new(ping::Config::new()),
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(NEVER)),
             gate: gate::Behaviour::new(config.target_outgoing > 0),
-            kad: kademlia(id),
-            gossip: gossip(keypair, reach.scope())?,
+            kad: kademlia(id, plan.serves_discovery),
+            gossip: gossip(keypair, reach.scope(), plan.passes_adverts_on)?,
             mdns: multicast(config.mdns && reach.scope() == Scope::Wide, id).into(),
             streams: substream::Behaviour::default(),
         })
@@ -80,8 +86,13 @@ impl Behaviour {
 }
 
 /// The topic of adverts.
+pub(crate) fn adverts() -> IdentTopic {
+    IdentTopic::new(ADVERTS)
+}
+
+/// Its name on the wire.
 pub(crate) fn advert_topic() -> TopicHash {
-    IdentTopic::new(ADVERTS).hash()
+    adverts().hash()
 }
 
 fn limits(max_peers: u32) -> connection_limits::Behaviour {
@@ -97,7 +108,7 @@ fn limits(max_peers: u32) -> connection_limits::Behaviour {
     )
 }
 
-fn kademlia(id: PeerId) -> kad::Behaviour<kad::store::MemoryStore> {
+fn kademlia(id: PeerId, serves: bool) -> kad::Behaviour<kad::store::MemoryStore> {
     let mut config = kad::Config::new(KAD);
     config
         .set_kbucket_inserts(kad::BucketInserts::Manual)
@@ -117,13 +128,14 @@ fn kademlia(id: PeerId) -> kad::Behaviour<kad::store::MemoryStore> {
     };
     let mut kad =
         kad::Behaviour::with_config(id, kad::store::MemoryStore::with_config(id, store), config);
-    kad.set_mode(Some(kad::Mode::Server));
+    kad.set_mode(Some(if serves { kad::Mode::Server } else { kad::Mode::Client }));
     kad
 }
 
 fn gossip(
     keypair: &Keypair,
     scope: Scope,
+    subscribes: bool,
 ) -> Result<
     gossipsub::Behaviour<gossipsub::IdentityTransform, WhitelistSubscriptionFilter>,
     StartError,
@@ -158,7 +170,9 @@ fn gossip(
         .map_err(|error| failed(&error))?;
     let (params, thresholds) = scoring(&topic, scope);
     gossip.with_peer_score(params, thresholds).map_err(|error| failed(&error))?;
-    gossip.subscribe(&topic).map_err(|error| failed(&error))?;
+    if subscribes {
+        gossip.subscribe(&topic).map_err(|error| failed(&error))?;
+    }
     Ok(gossip)
 }
 

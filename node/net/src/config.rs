@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use bayan_protocol::link::Setting;
+
 /// Settings of one peer's network side. [`Config::new`] gives the defaults.
 #[derive(Clone)]
 pub struct Config {
@@ -19,6 +21,8 @@ pub struct Config {
     pub mdns: bool,
     /// Whether to use QUIC beside TCP.
     pub quic: bool,
+    /// What the operator says of the line.
+    pub link: Setting,
     /// Program name and version told to other peers.
     pub agent: String,
     /// Most established connections; three fifths of them may be inbound, two fifths outbound.
@@ -44,6 +48,7 @@ impl Config {
             bootstrap: Vec::new(),
             mdns: false,
             quic: true,
+            link: Setting::Auto,
             agent: concat!("bayan/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_peers: 160,
             target_outgoing: 32,
@@ -63,6 +68,7 @@ impl fmt::Debug for Config {
             .field("bootstrap", &self.bootstrap)
             .field("mdns", &self.mdns)
             .field("quic", &self.quic)
+            .field("link", &self.link)
             .field("agent", &self.agent)
             .field("max_peers", &self.max_peers)
             .field("target_outgoing", &self.target_outgoing)

@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use bayan_protocol::id::{Hash, PeerId};
+use bayan_protocol::{
+    id::{Hash, PeerId},
+    link::{Profile, Rate},
+};
 
 use crate::ByteStream;
 
@@ -36,6 +39,15 @@ pub enum Event {
         peer: PeerId,
         /// Why.
         reason: DownReason,
+    },
+    /// What was measured of the link to a neighbour, from time to time.
+    Link {
+        /// Whom.
+        peer: PeerId,
+        /// The shortest of the latest round trips.
+        rtt: Duration,
+        /// What the link carries towards it, as far as that was seen.
+        rate: Option<Rate>,
     },
     /// An advert off the gossip topic.
     Advert {
@@ -124,4 +136,29 @@ pub struct PeerInfo {
     pub transport: TransportKind,
     /// Whether the work stream is open.
     pub up: bool,
+    /// What the link carries towards the peer, as far as that was seen. Not measured over QUIC, nor
+    /// where the system does not tell what the other side has acknowledged.
+    pub rate: Option<Rate>,
+    /// The profile in force towards the peer.
+    pub profile: Profile,
+    /// What went over the open connections.
+    pub traffic: Traffic,
+}
+
+/// Bytes that went over a peer's open connections. What is neither work nor blobs is the background:
+/// discovery, adverts, pings, and the cost of encryption and framing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// All that the sockets took, without the headers of TCP and below; `None` over QUIC.
+    pub sent: Option<u64>,
+    /// All that they gave.
+    pub received: Option<u64>,
+    /// Frames of the work stream.
+    pub work_sent: u64,
+    /// Likewise.
+    pub work_received: u64,
+    /// What was written to blob streams.
+    pub blobs_sent: u64,
+    /// What was read from them.
+    pub blobs_received: u64,
 }

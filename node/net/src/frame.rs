@@ -10,6 +10,8 @@ use bayan_protocol::limits::MAX_FRAME;
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
+/// Bytes of a frame in front of its body.
+pub(crate) const PREFIX: usize = 4;
 /// Bytes that a body grows by while it arrives: an announced length alone costs no memory.
 const GROWTH: usize = 64 << 10;
 /// Small frames are gathered up to this many bytes before they are written and flushed together.
@@ -30,7 +32,7 @@ pub(crate) enum ReadError {
 
 /// Reads one frame.
 pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, ReadError> {
-    let mut prefix = [0; 4];
+    let mut prefix = [0; PREFIX];
     stream.read_exact(&mut prefix).await.map_err(ReadError::Io)?;
     let length = u32::from_be_bytes(prefix) as usize;
     if length > MAX_FRAME {

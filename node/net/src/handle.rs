@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use bayan_protocol::id::{Hash, PeerId};
+use bayan_protocol::{
+    id::{Hash, PeerId},
+    link::{Profile, Setting},
+};
 use libp2p::Multiaddr;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -15,6 +18,7 @@ use tokio::{
 use crate::{
     ByteStream, DownReason, PeerInfo,
     address::Reach,
+    meter::Ledger,
     outbox::Outboxes,
     substream::{OpenFailure, OpenReply},
 };
@@ -111,6 +115,8 @@ pub(crate) struct Shared {
     pub(crate) outboxes: Outboxes,
     pub(crate) listening: RwLock<Vec<String>>,
     pub(crate) reach: Reach,
+    pub(crate) ledger: Ledger,
+    pub(crate) line: RwLock<(Setting, Profile)>,
 }
 
 /// The network side of this peer. When the last handle is dropped it shuts down.
@@ -141,6 +147,11 @@ impl Handle {
         self.shared.listening.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What the operator said of the line, and the profile in force for this peer as a whole.
+    pub fn line(&self) -> (Setting, Profile) {
+        *self.shared.line.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Queues a frame for a peer that is up. Never waits.
     ///
     /// # Errors
@@ -164,7 +175,9 @@ impl Handle {
             // The event loop or the connection dropped the request.
             Ok(Err(_)) if self.commands.is_closed() => Err(OpenError::Stopped),
             Ok(Err(_)) => Err(OpenError::NotConnected),
-            Ok(Ok(Ok(stream))) => Ok(ByteStream::new(stream, Vec::new())),
+            Ok(Ok(Ok(stream))) => {
+                Ok(ByteStream::new(stream, Vec::new(), self.shared.ledger.of(&peer)))
+            }
             Ok(Ok(Err(OpenFailure::Unsupported))) => Err(OpenError::Unsupported),
             Ok(Ok(Err(OpenFailure::Busy))) => Err(OpenError::Busy),
             Ok(Ok(Err(OpenFailure::Io(error)))) if error.kind() == std::io::ErrorKind::TimedOut => {

@@ -10,6 +10,7 @@
 //! - `driver` is the one task that polls libp2p and carries out commands;
 //! - `link`, `frame` and `outbox` are the work streams, each a task of its own;
 //! - `book` and `walks` decide whom to dial and when to look for more peers, without any I/O;
+//! - `meter` counts what goes over connections, `driver/rates` acts on what follows from it;
 //! - `address` says which addresses may be used at all, `transport` enforces it on every dial;
 //! - `behaviour` holds libp2p's settings, `substream` our own protocols' place in it.
 
@@ -24,6 +25,7 @@ mod frame;
 mod gate;
 mod handle;
 mod link;
+mod meter;
 mod names;
 mod outbox;
 mod start;
@@ -33,7 +35,7 @@ mod transport;
 mod walks;
 
 pub use config::{Config, StartError};
-pub use event::{DownReason, Event, PeerInfo, TransportKind};
+pub use event::{DownReason, Event, PeerInfo, Traffic, TransportKind};
 pub use handle::{CommandError, Handle, MAX_ADVERT, OpenError, SendError};
 pub use start::start;
 pub use stream::ByteStream;

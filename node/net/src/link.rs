@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,7 @@ use tokio::{
 use crate::{
     DownReason, Event,
     frame::{self, ReadError, Writer},
+    meter::{Purposes, add},
     outbox::{self, Outboxes, Queue, Stop},
     substream::OpenFailure,
 };
@@ -49,6 +51,7 @@ pub(crate) struct Link {
     pub(crate) outboxes: Outboxes,
     pub(crate) queue_frames: usize,
     pub(crate) queue_bytes: usize,
+    pub(crate) purposes: Arc<Purposes>,
 }
 
 /// How it went.
@@ -98,7 +101,7 @@ impl Link {
             biased;
             reason = self.stop.wait() => reason,
             reason = self.read_all(&mut reader) => reason,
-            reason = write_all(&mut queue, &mut writer) => reason,
+            reason = write_all(&mut queue, &mut writer, &self.purposes) => reason,
         };
         self.outboxes.remove(&peer);
         if reason == DownReason::Shutdown {
@@ -123,6 +126,7 @@ impl Link {
                     return DownReason::Lost;
                 }
             };
+            add(&self.purposes.work_received, frame::PREFIX + bytes.len());
             tracing::trace!(peer = %self.peer.short(), length = bytes.len(), "frame in");
             if self.events.send(Event::Frame { peer: self.peer, bytes }).await.is_err() {
                 return DownReason::Shutdown;
@@ -154,14 +158,20 @@ async fn greet(origin: Origin) -> Option<(Reader, Writer<WriteHalf<Stream>>)> {
 }
 
 /// Writes what is queued, many frames to a flush, until the stream fails.
-async fn write_all(queue: &mut Queue, writer: &mut Writer<WriteHalf<Stream>>) -> DownReason {
+async fn write_all(
+    queue: &mut Queue,
+    writer: &mut Writer<WriteHalf<Stream>>,
+    purposes: &Purposes,
+) -> DownReason {
     while let Some(first) = queue.next().await {
         writer.gather(&first);
+        add(&purposes.work_sent, frame::PREFIX + first.len());
         drop(first);
         while !writer.is_full()
             && let Some(frame) = queue.try_next()
         {
             writer.gather(&frame);
+            add(&purposes.work_sent, frame::PREFIX + frame.len());
         }
         if let Err(error) = writer.flush().await {
             tracing::debug!(%error, "work stream cannot be written");

@@ -3,10 +3,11 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
-    sync::Arc,
+    sync::{Arc, RwLock},
     time::Duration,
 };
 
+use bayan_protocol::link::Links;
 use libp2p::{Multiaddr, Swarm, core::transport::ListenerId, multiaddr::Protocol, swarm};
 use tokio::sync::mpsc;
 
@@ -16,6 +17,7 @@ use crate::{
     behaviour::Behaviour,
     driver::Driver,
     handle::{MAX_COMMANDS, Shared},
+    meter::Meters,
     names, transport,
 };
 
@@ -39,12 +41,13 @@ pub(crate) struct Given {
 ///
 /// # Panics
 /// If called outside a tokio runtime.
-pub async fn start(config: Config) -> Result<(Handle, mpsc::Receiver<Event>), StartError> {
+pub async fn start(mut config: Config) -> Result<(Handle, mpsc::Receiver<Event>), StartError> {
     let keypair =
         names::keypair(&config.secret).map_err(|error| StartError::Key(error.to_string()))?;
     let libp2p_id = keypair.public().to_peer_id();
     let id = names::from_libp2p(&libp2p_id)
         .ok_or_else(|| StartError::Key("unusable public key".to_owned()))?;
+    config.quic &= config.link.plan().datagrams;
     let listen = listen_addresses(&config)?;
     let bootstrap = bootstrap_addresses(&config)?;
     let plain =
@@ -57,8 +60,10 @@ pub async fn start(config: Config) -> Result<(Handle, mpsc::Receiver<Event>), St
     }
     listen.iter().try_for_each(probe)?;
 
-    let carried = transport::build(&keypair, config.quic, &reach)?;
-    let behaviour = Behaviour::new(&config, &keypair, &reach)?;
+    let links = Links::new(config.link);
+    let meters = Meters::default();
+    let carried = transport::build(&keypair, config.quic, &reach, &meters)?;
+    let behaviour = Behaviour::new(&config, &keypair, &reach, links.whole().plan())?;
     let settings =
         swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE).with_smart_dial();
     let mut swarm = Swarm::new(carried, behaviour, libp2p_id, settings);
@@ -66,9 +71,16 @@ pub async fn start(config: Config) -> Result<(Handle, mpsc::Receiver<Event>), St
 
     let (commands, command_queue) = mpsc::channel(MAX_COMMANDS);
     let (events, event_queue) = mpsc::channel(config.event_capacity.max(1));
-    let shared =
-        Arc::new(Shared { id, outboxes: Default::default(), listening: Default::default(), reach });
-    let mut driver = Driver::new(swarm, &config, shared.clone(), command_queue, events);
+    let shared = Arc::new(Shared {
+        id,
+        outboxes: Default::default(),
+        listening: Default::default(),
+        reach,
+        ledger: Default::default(),
+        line: RwLock::new((links.setting(), links.whole())),
+    });
+    let mut driver =
+        Driver::new(swarm, &config, shared.clone(), (command_queue, events), (links, meters));
     driver.await_listeners(listeners).await?;
     driver.name_peers(bootstrap.into_iter().map(|given| given.address));
     tokio::spawn(driver.run());

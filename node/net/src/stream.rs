@@ -3,6 +3,7 @@
 use std::{
     fmt, io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -12,17 +13,24 @@ use tokio::{
     sync::OwnedSemaphorePermit,
 };
 
+use crate::meter::{Purposes, add};
+
 /// A stream of bytes with one peer. Shut its write side down when done; dropping it before resets it.
 ///
 /// An inbound stream holds one of the places for inbound streams until it is dropped.
 pub struct ByteStream {
     inner: libp2p::Stream,
+    purposes: Arc<Purposes>,
     _places: Vec<OwnedSemaphorePermit>,
 }
 
 impl ByteStream {
-    pub(crate) fn new(inner: libp2p::Stream, places: Vec<OwnedSemaphorePermit>) -> Self {
-        Self { inner, _places: places }
+    pub(crate) fn new(
+        inner: libp2p::Stream,
+        places: Vec<OwnedSemaphorePermit>,
+        purposes: Arc<Purposes>,
+    ) -> Self {
+        Self { inner, purposes, _places: places }
     }
 }
 
@@ -41,6 +49,7 @@ impl AsyncRead for ByteStream {
         let read =
             ready!(Pin::new(&mut self.inner).poll_read(context, buffer.initialize_unfilled()))?;
         buffer.advance(read);
+        add(&self.purposes.blobs_received, read);
         Poll::Ready(Ok(()))
     }
 }
@@ -51,7 +60,9 @@ impl AsyncWrite for ByteStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let taken = ready!(Pin::new(&mut self.inner).poll_write(context, bytes))?;
+        add(&self.purposes.blobs_sent, taken);
+        Poll::Ready(Ok(taken))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

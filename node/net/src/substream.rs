@@ -41,6 +41,8 @@ pub(crate) enum Kind {
     Work,
     /// Blobs, one stream a transfer.
     Blob,
+    /// Probes: some bytes, and a short answer when they have come.
+    Link,
 }
 
 impl Kind {
@@ -49,6 +51,7 @@ impl Kind {
         match self {
             Self::Work => StreamProtocol::new("/bayan/work/1"),
             Self::Blob => StreamProtocol::new("/bayan/blob/1"),
+            Self::Link => StreamProtocol::new("/bayan/link/1"),
         }
     }
 }
@@ -238,10 +241,10 @@ pub(crate) struct Accept;
 
 impl UpgradeInfo for Accept {
     type Info = StreamProtocol;
-    type InfoIter = [StreamProtocol; 2];
+    type InfoIter = [StreamProtocol; 3];
 
     fn protocol_info(&self) -> Self::InfoIter {
-        [Kind::Work.protocol(), Kind::Blob.protocol()]
+        [Kind::Work, Kind::Blob, Kind::Link].map(Kind::protocol)
     }
 }
 
@@ -251,7 +254,8 @@ impl InboundUpgrade<Stream> for Accept {
     type Future = Ready<Result<Self::Output, Infallible>>;
 
     fn upgrade_inbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
-        let kind = if protocol == Kind::Work.protocol() { Kind::Work } else { Kind::Blob };
-        ready(Ok((kind, stream)))
+        let kinds = [Kind::Work, Kind::Blob];
+        let kind = kinds.into_iter().find(|kind| kind.protocol() == protocol);
+        ready(Ok((kind.unwrap_or(Kind::Link), stream)))
     }
 }

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt as _, future::BoxFuture};
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, ready},
+};
 use libp2p::{
     Multiaddr, Transport, TransportError,
     core::{
@@ -25,6 +28,7 @@ use libp2p::{
 use crate::{
     StartError,
     address::{Endpoint, Reach, Scope},
+    meter::Meters,
 };
 
 /// Time for a TCP connection to be made, encrypted and multiplexed.
@@ -42,10 +46,11 @@ pub(crate) fn build(
     keypair: &Keypair,
     with_quic: bool,
     reach: &Reach,
+    meters: &Meters,
 ) -> Result<Connections, StartError> {
     let gated = || {
         Ok::<_, StartError>(Gated {
-            inner: carriers(keypair, with_quic, reach)?,
+            inner: carriers(keypair, with_quic, reach, meters)?,
             reach: reach.clone(),
         })
     };
@@ -61,7 +66,13 @@ pub(crate) fn build(
     }
 }
 
-fn carriers(keypair: &Keypair, with_quic: bool, reach: &Reach) -> Result<Connections, StartError> {
+fn carriers(
+    keypair: &Keypair,
+    with_quic: bool,
+    reach: &Reach,
+    meters: &Meters,
+) -> Result<Connections, StartError> {
+    let meters = meters.clone();
     let mut multiplexing = yamux::Config::default();
     multiplexing.set_max_num_streams(MAX_STREAMS);
     let encryption =
@@ -70,6 +81,7 @@ fn carriers(keypair: &Keypair, with_quic: bool, reach: &Reach) -> Result<Connect
         inner: tcp::tokio::Transport::new(tcp::Config::new()),
         source: reach.source(),
     }
+    .and_then(move |stream, point| ready(meters.put(stream, &point)))
     .upgrade(Version::V1Lazy)
     .authenticate(encryption)
     .multiplex(multiplexing)

@@ -7,7 +7,7 @@ use bayan_net::TransportKind;
 
 use super::{
     App, Failure,
-    types::{ApiError, BlobTraffic, Connection, PeerInfo},
+    types::{ApiError, BlobTraffic, Connection, Line, PeerInfo, Traffic},
 };
 use crate::{blobs::Volume, core::Command};
 
@@ -27,7 +27,18 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<PeerInfo>, 
         rtt_micros: peer.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
         inbound: peer.inbound,
         blobs: by_peer.get(&peer.id).copied().map(traffic).unwrap_or_default(),
+        bytes_per_second: peer.rate.map(|rate| rate.0),
+        profile: peer.profile,
+        traffic: Traffic {
+            sent: peer.traffic.sent,
+            received: peer.traffic.received,
+            work_sent: peer.traffic.work_sent,
+            work_received: peer.traffic.work_received,
+            blobs_sent: peer.traffic.blobs_sent,
+            blobs_received: peer.traffic.blobs_received,
+        },
     });
+    let (setting, profile) = shared.net.line();
     let usage = shared.blobs.usage();
     Ok(Json(PeerInfo {
         view,
@@ -35,6 +46,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<PeerInfo>, 
         pid: std::process::id(),
         listening: shared.net.listen_addresses(),
         connections: connections.collect(),
+        line: Line { setting: setting.to_string(), profile },
         blob_bytes: usage.whole.saturating_add(usage.partial),
         blobs: traffic(shared.traffic.sum()),
         daemon: shared.daemon,

@@ -320,6 +320,8 @@ pub(super) struct PeerView {
     paused: bool,
     /// Attempts ended since the start.
     executed: u64,
+    /// Microseconds that slots held a task since the start, all slots together.
+    busy_micros: u64,
     /// Whose work it takes.
     accept: Accept,
     /// Who is connected.

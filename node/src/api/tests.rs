@@ -214,6 +214,7 @@ fn peer_view() -> PeerView {
         queued: 0,
         paused: false,
         executed: 7,
+        busy_micros: 7,
         accept: Accept::Lan,
         neighbours: Vec::new(),
         adverts: Vec::new(),

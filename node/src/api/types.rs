@@ -3,6 +3,7 @@
 use bayan_protocol::{
     id::{Hash, JobId, PeerId, TaskId},
     job::{Audience, Local},
+    link::Profile,
     result::Proof,
     source::JobView,
     standing::BanReason,
@@ -376,6 +377,13 @@ pub struct Connection {
     pub inbound: bool,
     /// Bytes of blobs moved.
     pub blobs: BlobTraffic,
+    /// Bytes a second that the link carries towards it, as far as that was seen; over TCP only.
+    pub bytes_per_second: Option<u64>,
+    /// The profile in force towards it: `full`, or `slow`.
+    #[schema(value_type = String)]
+    pub profile: Profile,
+    /// What went over its open connections.
+    pub traffic: Traffic,
 }
 
 /// Bytes of modules, inputs and outputs that came and went since the start, with what proves them.
@@ -387,6 +395,34 @@ pub struct BlobTraffic {
     pub received: u64,
     /// Of these, bytes that were wrong or here already.
     pub wasted: u64,
+}
+
+/// Bytes over a peer's open connections. What of `sent` is neither work nor blobs is the background:
+/// discovery, adverts, pings, and what encryption and framing add.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Traffic {
+    /// All that the sockets took, without the headers of TCP and below; null over QUIC.
+    pub sent: Option<u64>,
+    /// All that they gave.
+    pub received: Option<u64>,
+    /// Frames of work.
+    pub work_sent: u64,
+    /// Likewise.
+    pub work_received: u64,
+    /// Modules, inputs, outputs and data that travelled as blobs.
+    pub blobs_sent: u64,
+    /// Likewise.
+    pub blobs_received: u64,
+}
+
+/// What this peer knows of its own line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Line {
+    /// What the operator says of it: `auto`, or a rate.
+    pub setting: String,
+    /// The profile in force for the peer as a whole: `full`, or `slow`.
+    #[schema(value_type = String)]
+    pub profile: Profile,
 }
 
 /// This peer: `GET /v1/peer`.
@@ -404,6 +440,8 @@ pub struct PeerInfo {
     pub listening: Vec<String>,
     /// Its connections.
     pub connections: Vec<Connection>,
+    /// Its own line.
+    pub line: Line,
     /// Bytes of disk that blobs take.
     pub blob_bytes: u64,
     /// Bytes of blobs moved to and from all others.

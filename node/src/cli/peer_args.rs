@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
+use bayan_protocol::link::Setting;
 use clap::Args;
 
 use super::Context;
@@ -26,6 +27,10 @@ pub(super) struct PeerArgs {
     /// TCP alone
     #[arg(long)]
     no_quic: bool,
+    /// What the line carries, such as 28.8kbit or 100mbit; on a slow one little is said besides work, and other
+    /// peers are not looked for. `auto` measures the link to each peer [default: auto]
+    #[arg(long, value_name = "RATE")]
+    link: Option<Setting>,
     /// Tasks computed at once [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1024))]
     slots: Option<u32>,
@@ -50,6 +55,9 @@ impl PeerArgs {
         config.only_bootstrap |= self.only_bootstrap;
         config.mdns &= !self.no_mdns;
         config.quic &= !self.no_quic;
+        config.link = self.link.unwrap_or(config.link);
+        // A slow line is not kept awake by datagrams.
+        config.quic &= config.link.plan().datagrams;
         config.slots = self.slots.or(config.slots);
         config.patience = self.patience.unwrap_or(config.patience);
         Ok(config)
@@ -69,6 +77,9 @@ impl PeerArgs {
         }
         for address in &self.bootstrap {
             add("--bootstrap", address.into());
+        }
+        if let Some(link) = self.link {
+            add("--link", link.to_string().into());
         }
         if let Some(slots) = self.slots {
             add("--slots", slots.to_string().into());

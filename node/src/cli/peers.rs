@@ -7,13 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bayan_protocol::{id::PeerId, peer::PeerView};
+use bayan_protocol::{
+    id::PeerId,
+    link::{Profile, Rate},
+    peer::PeerView,
+};
 use bayan_store::Directory;
 use clap::Args;
 use serde_json::json;
 
 use super::{Context, exit::Code, jobs, session, text, tree};
-use crate::api::types::{Connection, PeerInfo};
+use crate::api::types::{Connection, Line, PeerInfo};
 
 /// Time for a peer that was told to stop to give its directory back.
 const STOPPED: Duration = Duration::from_secs(20);
@@ -94,6 +98,16 @@ fn done(context: &Context, event: &str, words: &str) -> anyhow::Result<Code> {
     Ok(Code::Done)
 }
 
+fn line(line: &Line) -> String {
+    let quiet = "little is said besides work, and no peers are looked for";
+    match (line.profile, line.setting.as_str()) {
+        (Profile::Full, "auto") => "not known to be slow".to_owned(),
+        (Profile::Slow, "auto") => format!("found to be slow: {quiet}"),
+        (Profile::Full, rate) => format!("{rate}, as told"),
+        (Profile::Slow, rate) => format!("{rate}, as told: {quiet}"),
+    }
+}
+
 fn describe(info: &PeerInfo) -> String {
     let view = &info.view;
     let mut lines = vec![
@@ -113,6 +127,7 @@ fn describe(info: &PeerInfo) -> String {
             text::bytes(info.blobs.received),
         ),
     ];
+    lines.push(format!("line       {}", line(&info.line)));
     lines.extend(info.listening.iter().map(|address| format!("listening  {address}")));
     let connections: HashMap<_, &Connection> =
         info.connections.iter().map(|connection| (connection.peer, connection)).collect();
@@ -120,11 +135,13 @@ fn describe(info: &PeerInfo) -> String {
         lines.push("no other peer is connected; --bootstrap ADDRESS connects to one".to_owned());
         return lines.join("\n") + "\n";
     }
-    let heading = ["peer", "program", "slots", "round trip", "by", "address", "note"];
+    let heading =
+        ["peer", "program", "slots", "round trip", "rate", "link", "by", "address", "note"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     rows.extend(view.neighbours.iter().map(|neighbour| {
         let connection = connections.get(&neighbour.peer);
         let rtt = connection.and_then(|connection| connection.rtt_micros);
+        let rate = connection.and_then(|connection| connection.bytes_per_second);
         let note = match &neighbour.refused {
             Some(why) => format!("does not work for this peer: {}", text::printable(why, 80)),
             None if !neighbour.foreign_profiles.is_empty() => {
@@ -141,6 +158,11 @@ fn describe(info: &PeerInfo) -> String {
             text::printable(neighbour.agent.as_deref().unwrap_or_default(), 24),
             neighbour.slots.to_string(),
             rtt.map_or_else(String::new, |micros| format!("{:.1} ms", micros as f64 / 1000.0)),
+            rate.map_or_else(String::new, |rate| Rate(rate).to_string()),
+            connection.map_or_else(String::new, |connection| match connection.profile {
+                Profile::Full => "full".to_owned(),
+                Profile::Slow => "slow".to_owned(),
+            }),
             connection.map_or_else(String::new, |connection| connection.transport.clone()),
             connection.map_or_else(String::new, |connection| connection.address.clone()),
             note,

@@ -50,6 +50,8 @@ pub struct PeerView {
     pub paused: bool,
     /// Attempts ended since the start.
     pub executed: u64,
+    /// Microseconds that slots held a task since the start, all slots together.
+    pub busy_micros: u64,
     /// Whose work it takes.
     pub accept: Accept,
     /// Who is connected.
@@ -81,7 +83,7 @@ impl PassedView {
 impl Peer {
     /// The peer's standing now.
     pub fn view(&self) -> PeerView {
-        let Load { slots, free, speed, queued, paused, executed } = self.worker.load();
+        let Load { slots, free, speed, queued, paused, executed, busy_micros } = self.worker.load();
         let neighbours = self.neighbours.iter().filter(|(peer, _)| **peer != self.me).map(
             |(peer, neighbour)| {
                 let hello = neighbour.hello.as_ref();
@@ -108,6 +110,7 @@ impl Peer {
             queued,
             paused,
             executed,
+            busy_micros,
             accept: self.config.lending.accept,
             neighbours: neighbours.collect(),
             adverts: self.overlay.adverts().map(|(_, advert)| advert.clone()).collect(),

@@ -309,6 +309,7 @@ impl Life {
                     self.turn = self.turn.or(self.conduct.unserved());
                 }
             }
+            Event::Link { .. } => {}
             Event::Advert { bytes, .. } => self.step(Input::Advert(bytes)),
             Event::Providers { hash, peers } => self.blobs.heard(hash, peers),
             Event::BlobRequest { peer, stream } => self.blobs.serve(peer, stream),

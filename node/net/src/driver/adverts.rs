@@ -23,6 +23,9 @@ const MAX_AUTHORS: usize = 4096;
 pub(super) struct Adverts {
     /// The latest advert that found nobody to send it to.
     unsent: Option<Vec<u8>>,
+    /// The latest advert whose time has not come yet.
+    held: Option<Vec<u8>>,
+    published: Option<Instant>,
     authors: HashMap<PeerId, Budget>,
 }
 
@@ -40,7 +43,22 @@ impl Adverts {
 }
 
 impl Driver {
-    pub(super) fn publish(&mut self, bytes: Vec<u8>) {
+    /// Publishes an advert as soon as the profile in force allows it.
+    pub(super) fn advertise(&mut self, bytes: Vec<u8>) {
+        self.adverts.held = Some(bytes);
+        self.publish_due(Instant::now());
+    }
+
+    pub(super) fn publish_due(&mut self, now: Instant) {
+        let every = self.links.whole().plan().advert_every;
+        let due = self.adverts.published.is_none_or(|last| now >= last + every);
+        if due && let Some(bytes) = self.adverts.held.take() {
+            self.adverts.published = Some(now);
+            self.publish(bytes);
+        }
+    }
+
+    fn publish(&mut self, bytes: Vec<u8>) {
         match self.swarm.behaviour_mut().gossip.publish(advert_topic(), bytes.clone()) {
             Ok(_) => self.adverts.unsent = None,
             Err(PublishError::NoPeersSubscribedToTopic | PublishError::AllQueuesFull(_)) => {

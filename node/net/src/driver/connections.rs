@@ -5,25 +5,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bayan_protocol::id::PeerId;
+use bayan_protocol::{
+    id::PeerId,
+    link::{Input, Profile},
+};
 use libp2p::{
     Multiaddr, Stream,
     core::ConnectedPoint,
     identify,
     multiaddr::Protocol,
-    ping,
     swarm::{ConnectionId, DialError},
 };
 use tokio::sync::Semaphore;
 
-use super::{Driver, random, split_peer};
+use super::{
+    Driver,
+    probes::{self, Schedule},
+    random,
+    rates::Seen,
+    split_peer,
+};
 use crate::{
-    ByteStream, Event, PeerInfo, TransportKind, address::Endpoint, behaviour, budget::Budget,
-    names, substream::Kind,
+    ByteStream, Event, PeerInfo, Traffic, TransportKind, address::Endpoint, behaviour,
+    budget::Budget, meter::Meter, names, substream::Kind,
 };
 
-/// Pings in a row without an answer after which a connection is closed.
-const MAX_MISSED: u32 = 3;
 /// Characters kept of a peer's agent.
 const MAX_AGENT: usize = 128;
 /// Inbound blob streams open at a time with one peer.
@@ -35,20 +41,26 @@ const WORK_STREAM_EVERY: Duration = Duration::from_secs(1);
 /// A connected peer.
 pub(super) struct Peer {
     /// Oldest first; never empty while the peer is in the map.
-    connections: Vec<Connection>,
+    pub(super) connections: Vec<Connection>,
     agent: String,
     pub(super) speaks_work: bool,
     pub(super) speaks_kad: bool,
     pub(super) work_budget: Budget,
+    pub(super) probe_budget: Budget,
     blob_places: Arc<Semaphore>,
 }
 
-struct Connection {
-    id: ConnectionId,
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
     address: Multiaddr,
     inbound: bool,
-    rtt: Option<Duration>,
-    missed: u32,
+    pub(super) rtt: Option<Duration>,
+    /// Small probes in a row without an answer.
+    pub(super) missed: u32,
+    pub(super) schedule: Schedule,
+    /// None over QUIC.
+    pub(super) meter: Option<Arc<Meter>>,
+    pub(super) seen: Option<Seen>,
 }
 
 impl Peer {
@@ -59,6 +71,7 @@ impl Peer {
             speaks_work: false,
             speaks_kad: false,
             work_budget: Budget::new(WORK_STREAM_BURST, WORK_STREAM_EVERY, now),
+            probe_budget: Budget::new(probes::BURST, probes::EVERY, now),
             blob_places: Arc::new(Semaphore::new(BLOB_STREAMS_PER_PEER)),
         }
     }
@@ -90,6 +103,9 @@ impl Peer {
             inbound: connection.inbound,
             transport: if quic { TransportKind::Quic } else { TransportKind::Tcp },
             up,
+            rate: None,
+            profile: Profile::default(),
+            traffic: Traffic::default(),
         })
     }
 }
@@ -115,7 +131,20 @@ impl Driver {
         };
         tracing::debug!(peer = %name.short(), %address, inbound, "connected");
         let peer = self.peers.entry(name).or_insert_with(|| Peer::new(Instant::now()));
-        peer.connections.push(Connection { id, address, inbound, rtt: None, missed: 0 });
+        let meter = self.meters.claim(endpoint);
+        let schedule = Schedule::new(Instant::now());
+        let (rtt, missed, seen) = (None, 0, None);
+        let connection = Connection { id, address, inbound, rtt, missed, schedule, meter, seen };
+        peer.connections.push(connection);
+        self.shared.ledger.open(name);
+        // What is on the same machine is not reached over a line.
+        let away = Endpoint::parse(match endpoint {
+            ConnectedPoint::Dialer { address, .. } => address,
+            ConnectedPoint::Listener { send_back_addr, .. } => send_back_addr,
+        });
+        if away.is_some_and(|(endpoint, _)| !endpoint.ip.is_loopback()) {
+            self.link(Input::Up(name));
+        }
     }
 
     pub(super) fn on_closed(&mut self, peer: libp2p::PeerId, id: ConnectionId) {
@@ -126,6 +155,8 @@ impl Driver {
             return;
         }
         self.peers.remove(&name);
+        self.shared.ledger.close(&name);
+        self.link(Input::Down(name));
         let now = Instant::now();
         if self.shared.outboxes.contains(&name) {
             self.book.up(&name);
@@ -207,7 +238,7 @@ impl Driver {
         let now = Instant::now();
         let addresses = self.shared.reach.admit(&info.listen_addrs, &peer_id, &self.own);
         let before = self.book.addresses(&name).to_vec();
-        if speaks_kad {
+        if speaks_kad && !self.is_slow(&name) {
             let kad = &mut self.swarm.behaviour_mut().kad;
             for stale in before.iter().filter(|address| !addresses.contains(address)) {
                 kad.remove_address(&peer_id, stale);
@@ -223,25 +254,6 @@ impl Driver {
         self.want_link(name);
     }
 
-    pub(super) fn on_ping(&mut self, event: &ping::Event) {
-        let connection = names::from_libp2p(&event.peer)
-            .and_then(|name| self.peers.get_mut(&name))
-            .and_then(|peer| {
-                peer.connections.iter_mut().find(|connection| connection.id == event.connection)
-            });
-        let Some(connection) = connection else { return };
-        match &event.result {
-            Ok(rtt) => (connection.rtt, connection.missed) = (Some(*rtt), 0),
-            Err(failure) => {
-                connection.missed += 1;
-                tracing::debug!(peer = %event.peer, %failure, missed = connection.missed, "ping failed");
-                if connection.missed >= MAX_MISSED {
-                    self.swarm.close_connection(event.connection);
-                }
-            }
-        }
-    }
-
     pub(super) fn on_blob_stream(&mut self, peer: PeerId, stream: Stream) {
         let Some(known) = self.peers.get(&peer) else { return };
         let places = (
@@ -252,7 +264,8 @@ impl Driver {
             tracing::debug!(peer = %peer.short(), "too many blob streams: one was reset");
             return;
         };
-        self.tell(Event::BlobRequest { peer, stream: ByteStream::new(stream, vec![one, other]) });
+        let stream = ByteStream::new(stream, vec![one, other], self.shared.ledger.of(&peer));
+        self.tell(Event::BlobRequest { peer, stream });
     }
 
     pub(super) fn on_listening(&mut self, address: Multiaddr) {

@@ -36,7 +36,7 @@ impl Driver {
             return; // a walk would connect to whom it leads past
         }
         let known = self.known();
-        if self.walks.due(now, known) {
+        if self.links.whole().plan().looks_for_peers && self.walks.due(now, known) {
             let homeward = self.walks.is_homeward();
             let target =
                 if homeward { *self.swarm.local_peer_id() } else { libp2p::PeerId::random() };
@@ -130,7 +130,12 @@ impl Driver {
     pub(super) fn dial_due(&mut self, now: Instant) {
         let outgoing: usize = self.peers.values().map(Peer::outgoing).sum();
         let slots = MAX_DIALS.saturating_sub(self.dials.len());
-        let fresh = self.settings.target_outgoing.saturating_sub(outgoing + self.dials.len());
+        let wanted = if self.links.whole().plan().looks_for_peers {
+            self.settings.target_outgoing
+        } else {
+            0
+        };
+        let fresh = wanted.saturating_sub(outgoing + self.dials.len());
         let (peers, refused) = (&self.peers, &self.refused);
         let unwanted = |peer: &PeerId| peers.contains_key(peer) || refused.contains_key(peer);
         for dial in self.book.due(now, unwanted, slots, fresh) {

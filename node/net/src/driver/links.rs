@@ -121,6 +121,7 @@ impl Driver {
             outboxes: self.shared.outboxes.clone(),
             queue_frames: self.settings.queue_frames,
             queue_bytes: self.settings.queue_bytes,
+            purposes: self.shared.ledger.of(&peer),
         };
         let slot = self.slots.entry(peer).or_default();
         (slot.running, slot.retry) = (Some(stop), None);

@@ -7,7 +7,9 @@ mod adverts;
 mod connections;
 mod discovery;
 mod links;
+mod probes;
 mod providers;
+mod rates;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -15,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bayan_protocol::id::PeerId;
+use bayan_protocol::{id::PeerId, link::Links};
 use futures::{FutureExt as _, StreamExt as _, future::OptionFuture};
 use libp2p::{
     Multiaddr, Swarm,
@@ -30,12 +32,14 @@ use tokio::{
 
 use self::{adverts::Adverts, connections::Peer, links::Slot, providers::Providers};
 use crate::{
-    Config, DownReason, Event, PeerInfo, StartError,
+    Config, DownReason, Event, StartError,
     address::Endpoint,
     behaviour::{Behaviour, BehaviourEvent},
     book::{Book, Dial},
     handle::{Command, Shared},
-    link, names,
+    link,
+    meter::Meters,
+    names,
     start::Given,
     substream::{Inbound, Kind},
     walks::Walks,
@@ -76,6 +80,14 @@ pub(crate) struct Driver {
     adverts: Adverts,
     providers: Providers,
     blob_places: Arc<Semaphore>,
+    links: Links,
+    meters: Meters,
+    next_look: Instant,
+    /// When the measured links are told of next.
+    next_told: Instant,
+    /// Ends of probes, from their tasks to the loop.
+    probes: mpsc::Sender<probes::Probed>,
+    probed: mpsc::Receiver<probes::Probed>,
     settings: Settings,
 }
 
@@ -98,9 +110,10 @@ impl Driver {
         swarm: Swarm<Behaviour>,
         config: &Config,
         shared: Arc<Shared>,
-        commands: mpsc::Receiver<Command>,
-        events: mpsc::Sender<Event>,
+        (commands, events): (mpsc::Receiver<Command>, mpsc::Sender<Event>),
+        (links, meters): (Links, Meters),
     ) -> Self {
+        let (probes, probed) = mpsc::channel(probes::QUEUE);
         Self {
             swarm,
             shared,
@@ -119,6 +132,12 @@ impl Driver {
             adverts: Adverts::default(),
             providers: Providers::new(Instant::now()),
             blob_places: Arc::new(Semaphore::new(BLOB_STREAMS)),
+            links,
+            meters,
+            next_look: Instant::now(),
+            next_told: Instant::now(),
+            probes,
+            probed,
             settings: Settings {
                 max_peers: config.max_peers as usize,
                 target_outgoing: config.target_outgoing as usize,
@@ -217,6 +236,7 @@ impl Driver {
                         free.send(event);
                     }
                 }
+                Some(probed) = self.probed.recv() => self.on_probed(probed),
                 _ = ticks.tick() => self.on_tick(),
                 event = self.swarm.select_next_some() => self.on_event(event),
             }
@@ -263,7 +283,7 @@ impl Driver {
                     self.swarm.behaviour_mut().streams.open(id, connection, Kind::Blob, reply);
                 }
             }
-            Command::Publish(bytes) => self.publish(bytes),
+            Command::Publish(bytes) => self.advertise(bytes),
             Command::Dial(address) => self.dial_once(address),
             Command::Reach(peer) => self.reach(peer),
             Command::Disconnect { peer, reason } => self.refuse(peer, reason),
@@ -295,6 +315,9 @@ impl Driver {
             self.swarm.behaviour_mut().refused.unblock_peer(names::to_libp2p(&peer));
         }
         self.retry_links(now);
+        self.measure(now);
+        self.probe_due(now);
+        self.publish_due(now);
         self.walk(now);
         self.dial_due(now);
     }
@@ -335,10 +358,12 @@ impl Driver {
                 match kind {
                     Kind::Work => self.on_work_stream(peer, connection, stream),
                     Kind::Blob => self.on_blob_stream(peer, stream),
+                    Kind::Link => self.on_probe(peer, stream),
                 }
             }
             BehaviourEvent::Identify(event) => self.on_identify(event),
-            BehaviourEvent::Ping(event) => self.on_ping(&event),
+            // Others' pings are answered; this peer's own are probes.
+            BehaviourEvent::Ping(_) => {}
             BehaviourEvent::Kad(event) => self.on_kad(event),
             BehaviourEvent::Mdns(event) => self.on_mdns(event),
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
@@ -349,11 +374,9 @@ impl Driver {
 
     /// Passes an event on as soon as there is room. Hints give way first.
     fn tell(&mut self, event: Event) {
-        let limit = if matches!(event, Event::Advert { .. } | Event::Providers { .. }) {
-            MAX_BACKLOG / 2
-        } else {
-            MAX_BACKLOG
-        };
+        let is_hint =
+            matches!(event, Event::Advert { .. } | Event::Providers { .. } | Event::Link { .. });
+        let limit = if is_hint { MAX_BACKLOG / 2 } else { MAX_BACKLOG };
         if self.backlog.len() < limit {
             self.backlog.push_back(event);
         } else {
@@ -399,11 +422,6 @@ impl Driver {
         // Nor is it passed on to others.
         behaviour.kad.remove_peer(&id);
         behaviour.refused.block_peer(id);
-    }
-
-    fn peer_infos(&self) -> Vec<PeerInfo> {
-        let info = |(id, peer): (&PeerId, &Peer)| peer.info(*id, self.shared.outboxes.contains(id));
-        self.peers.iter().filter_map(info).collect()
     }
 
     /// Ends every work stream in order, then every connection, each within its time.

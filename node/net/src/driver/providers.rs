@@ -72,6 +72,9 @@ fn is_blob(key: &RecordKey) -> bool {
 
 impl Driver {
     pub(super) fn provide(&mut self, hash: Hash) {
+        if !self.links.whole().plan().announces_blobs {
+            return; // whoever fetched it over a slow line would wait for long
+        }
         if let Err(error) = self.swarm.behaviour_mut().kad.start_providing(key(&hash)) {
             tracing::debug!(blob = %hash.short(), %error, "not announced");
         }
