@@ -266,9 +266,8 @@ fn net_config(config: &Config, secret: [u8; 32]) -> bayan_net::Config {
     net.mdns = config.mdns;
     net.quic = config.quic;
     net.link = config.link;
-    if config.only_bootstrap {
-        (net.mdns, net.target_outgoing) = (false, 0);
-    }
+    net.only_bootstrap = config.only_bootstrap;
+    net.mdns &= !config.only_bootstrap;
     net
 }
 

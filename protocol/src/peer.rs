@@ -498,6 +498,9 @@ impl Peer {
         let prefix = neighbour.prefix;
         let Some(hello) = &neighbour.hello else { return };
         let works = hello.slots > 0 || hello.relays > 0;
+        if hello.relays > 0 && self.hops.is_bad(now, &peer) {
+            return; // for as long as that lasts
+        }
         if hello.profiles.contains(&source.manifest().program.profile) && works {
             let slots = hello.slots;
             self.source(now, job, source::Input::Join { worker: peer, slots, prefix });
@@ -596,12 +599,11 @@ impl Peer {
         };
         let Some(commit) = neighbour.commits.remove(at) else { return };
         let job = commit.job;
-        if !self.sources.contains_key(&job) && !self.relay.knows(&job) {
-            return self.unknown_job(peer, job, &reveal.opened);
-        }
-        let submitter = self.relay.errand(&job).map_or(self.me, |errand| errand.submitter);
+        let Some(submitter) = self.submitter_of(&job, &reveal.opened) else {
+            return self.unknown_job(now, peer, &peer, (commit, reveal));
+        };
         match VerifiedBatch::check(commit, reveal, &peer, &submitter) {
-            Ok(batch) if self.relay.knows(&job) => {
+            Ok(batch) if submitter != self.me => {
                 let trails = Vec::new();
                 self.relay(now, relay::Input::Results { from: peer, batch, trails });
             }

@@ -39,7 +39,7 @@ use crate::{
     time::Timestamp,
     wire::{Cancel, Frame, Lease, Offer, Reason, Refuse, Renew, Route},
 };
-pub use bundles::{PATIENCE, way_round};
+pub use bundles::{PATIENCE, patience, way_round};
 use job::Job;
 pub use restart::is_part_of;
 
@@ -380,7 +380,15 @@ impl Relay {
                 job.tell_route(now, None, &mut self.out.effects);
             }
         }
-        self.offers.retain(|id, (_, sources)| !sources.is_empty() || self.jobs.contains_key(id));
+        // What nobody offers any more and nothing is held or owed of is over for those below.
+        let ends = |(id, (_, sources)): (&JobId, &(Offer, BTreeSet<PeerId>))| {
+            let idle = self.jobs.get(id).is_none_or(Job::has_nothing);
+            (sources.is_empty() && idle).then_some(*id)
+        };
+        for id in self.offers.iter().filter_map(ends).collect::<Vec<JobId>>() {
+            self.end(&id);
+            self.offers.remove(&id);
+        }
     }
 
     fn offered(&mut self, now: Timestamp, peer: PeerId, offer: Offer) {
@@ -461,6 +469,7 @@ impl Relay {
         let Some(job) = self.jobs.get_mut(id) else { return };
         if !job.takers.contains_key(&peer) {
             job.takers.insert(peer, Demand::default());
+            self.out.effects.extend(job.route_for(now, &peer));
             // For the pool they are like anybody: what they return settles no more than others' results.
             let joined = pool::Input::Joined { worker: peer, slots, own: false, reserved: false };
             self.in_pool(now, id, joined);
@@ -495,18 +504,19 @@ impl Relay {
                     self.offers.remove(&id);
                 }
             }
-            // One source that is done with the job ends what came from it; the submitter ends it all.
-            let over = self
-                .jobs
-                .get(&id)
-                .is_some_and(|job| job.errand.submitter == *peer || !job.has_other_source(peer));
-            if over {
+            let Some(job) = self.jobs.get_mut(&id) else { return };
+            // The submitter ends it all; a source between ends what came from it.
+            if job.errand.submitter == *peer || (job.is_source(peer) && !job.has_other_source(peer))
+            {
                 self.end(&id);
+            } else if job.is_source(peer) {
+                let (_, wants) = job.surrender(Some(peer), &mut self.out.records);
+                self.in_pool(now, &id, pool::Input::Wanted(wants));
             }
             return;
         }
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.drop_arriving(peer, &cancel.tasks);
+        job.drop_arriving(peer, &cancel.tasks, &mut self.out.records);
         if let Some(input) = job.drop_tasks(peer, &cancel.tasks, &mut self.out.records) {
             self.in_pool(now, &id, input);
         }
@@ -535,6 +545,9 @@ impl Relay {
         }
         if self.renewed + RENEW <= now {
             self.renewed = now;
+            for (id, job) in &mut self.jobs {
+                job.bundles.expire(now, *id, &mut self.out.records);
+            }
             self.renew_upstream();
         }
     }
@@ -559,7 +572,8 @@ impl Relay {
     fn give_back(&mut self, now: Timestamp, id: &JobId) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         if job.is_stranded(now, ALONE) {
-            let sources = job.surrender(&mut self.out.records);
+            let (sources, wants) = job.surrender(None, &mut self.out.records);
+            self.in_pool(now, id, pool::Input::Wanted(wants));
             for source in sources {
                 let refuse = Refuse { job: Some(*id), reason: Reason::Busy, text: String::new() };
                 self.out.effects.push(Effect::Send(source, Frame::Refuse(refuse)));

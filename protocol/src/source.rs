@@ -244,6 +244,8 @@ pub struct Source {
     ticked: Timestamp,
     quarantined: bool,
     tree: Tree,
+    /// Batches that were brought round a relay.
+    bypassed: BTreeSet<Hash>,
     out: Batch<Effect>,
 }
 
@@ -348,6 +350,7 @@ impl Source {
             ticked: now,
             quarantined: config.quarantined,
             tree: Tree::default(),
+            bypassed: BTreeSet::new(),
             out: Batch::default(),
         }
     }
@@ -436,7 +439,7 @@ impl Source {
             self.verifier.restore(task, decision, &cast);
             for vote in &cast {
                 let returned =
-                    pool::Input::Returned { worker: vote.worker, task, wants: Vec::new() };
+                    pool::Input::Returned { worker: *vote.hand(), task, wants: Vec::new() };
                 let _ = self.pool.step(now, returned);
             }
         }

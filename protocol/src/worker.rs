@@ -348,7 +348,7 @@ impl Worker {
             Input::Link { peer, micros, rate } => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                     let bytes = (SMALL_LEASE * 1000).checked_div(rate).unwrap_or(0);
-                    neighbour.cost = micros / 1000 + bytes;
+                    neighbour.cost = (micros / 1000 + bytes).max(1);
                 }
             }
             Input::Pause => self.pause(),
@@ -534,6 +534,12 @@ impl Worker {
                 .push(Effect::Violation(peer, "more tasks than credit was given for"));
         }
         let known = self.jobs.get(&(peer, lease.job));
+        if known.and_then(|job| job.submitter).is_some_and(|known| known != lease.submitter) {
+            return self
+                .out
+                .effects
+                .push(Effect::Violation(peer, "a lease of a job that was another submitter's"));
+        }
         if known.is_some_and(|job| {
             job.program.as_deref().is_some_and(|program| *program != lease.program)
         }) {

@@ -76,7 +76,7 @@ impl Behaviour {
                     .with_cache_size(0),
             ),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(NEVER)),
-            gate: gate::Behaviour::new(config.target_outgoing > 0),
+            gate: gate::Behaviour::new(!config.only_bootstrap),
             kad: kademlia(id, plan.serves_discovery),
             gossip: gossip(keypair, reach.scope(), plan.passes_adverts_on)?,
             mdns: multicast(config.mdns && reach.scope() == Scope::Wide, id).into(),

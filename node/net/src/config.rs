@@ -27,7 +27,9 @@ pub struct Config {
     pub agent: String,
     /// Most established connections; three fifths of them may be inbound, two fifths outbound.
     pub max_peers: u32,
-    /// Outbound connections up to which newly discovered peers are dialled; at 0 none are looked for.
+    /// Whether nobody is connected to but those in `bootstrap` and who is wanted by name.
+    pub only_bootstrap: bool,
+    /// Outbound connections up to which newly discovered peers are dialled.
     pub target_outgoing: u32,
     /// Frames queued for one peer before it counts as too slow.
     pub queue_frames: usize,
@@ -51,6 +53,7 @@ impl Config {
             link: Setting::Auto,
             agent: concat!("bayan/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_peers: 160,
+            only_bootstrap: false,
             target_outgoing: 32,
             queue_frames: 16_384,
             queue_bytes: 4 * bayan_protocol::limits::MAX_FRAME,
@@ -71,6 +74,7 @@ impl fmt::Debug for Config {
             .field("link", &self.link)
             .field("agent", &self.agent)
             .field("max_peers", &self.max_peers)
+            .field("only_bootstrap", &self.only_bootstrap)
             .field("target_outgoing", &self.target_outgoing)
             .finish_non_exhaustive()
     }

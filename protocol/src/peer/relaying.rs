@@ -1,23 +1,30 @@
 //! What passes through this peer on its way elsewhere: checked here, routed to the machines it concerns.
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 use super::{Effect, Peer};
 use crate::{
     batch::Batch,
     id::{JobId, PeerId},
     limits::MAX_PATH,
+    path::root_of,
     record::{Change, Record},
     relay::{self, HopOutcome},
-    result::{Ack, Opened, Reveal, VerifiedBatch},
+    result::{Ack, Commit, Opened, Reveal, VerifiedBatch},
     source,
     time::Timestamp,
-    wire::{Bundle, Cancel, Frame, Lease, Offer, Relayed},
+    wire::{Bundle, Cancel, Frame, Lease, Offer, Reason, Refuse, Relayed},
     worker,
 };
 
 impl Peer {
     pub(super) fn offered(&mut self, now: Timestamp, peer: PeerId, offer: Offer) {
+        // This peer's own job, or one that is known to be somebody else's: whoever says so lies.
+        let owned = peer != self.me && self.sources.contains_key(&offer.job);
+        let known = self.relay.errand(&offer.job).map(|errand| errand.submitter);
+        if owned || known.is_some_and(|known| known != offer.submitter) {
+            return;
+        }
         // Nothing is taken through a hop that does not pass results on. What is its own, it may offer.
         if offer.submitter != peer && peer != self.me && self.hops.is_bad(now, &peer) {
             return;
@@ -29,12 +36,26 @@ impl Peer {
     }
 
     pub(super) fn leased(&mut self, now: Timestamp, peer: PeerId, lease: Lease) {
-        if lease.errand().check_path(&lease.path, &self.me).is_err() {
+        let root = root_of(lease.tasks.iter().map(|one| one.task));
+        let bound = lease.path.last().is_some_and(|hop| hop.root == root);
+        let owned = peer != self.me && self.sources.contains_key(&lease.job);
+        if !bound || owned || lease.errand().check_path(&lease.path, &self.me).is_err() {
             return self.violation(now, peer, "a lease with an impossible path");
         }
         // The last hop of a full path ends here, and what is not for everybody goes no further.
-        let may = lease.share == 1 && lease.path.len() < MAX_PATH;
-        let hand_on = peer != self.me && may && self.relay.hands_on(&lease.job);
+        let known = self.relay.errand(&lease.job).map(|errand| errand.submitter);
+        let may = peer != self.me
+            && self.config.lending.relays
+            && lease.share == 1
+            && lease.path.len() < MAX_PATH
+            && known.is_none_or(|known| known == lease.submitter);
+        let computes = self.config.lending.slots > 0;
+        if !may && !computes {
+            let job = Some(lease.job);
+            let refuse = Refuse { job, reason: Reason::Busy, text: String::new() };
+            return self.send(peer, Frame::Refuse(refuse));
+        }
+        let hand_on = may && (!computes || self.relay.hands_on(&lease.job));
         self.worker(now, worker::Input::Lease { peer, lease, hand_on });
     }
 
@@ -48,14 +69,12 @@ impl Peer {
     /// A submitter's word, from itself or through others; whoever brings a false one breaks the protocol.
     pub(super) fn acked(&mut self, now: Timestamp, peer: PeerId, ack: Ack) {
         let relayed = self.relay.errand(&ack.job).map(|errand| errand.submitter);
-        let known = relayed.or_else(|| self.worker.submitter_of(&ack.job));
-        let Some(submitter) = known.or_else(|| ack.check(&peer).is_ok().then_some(peer)) else {
-            return; // of a job that is forgotten here, by whomever
-        };
+        let known = self.worker.submitter_of(&peer, &ack).or(relayed);
+        let Some(submitter) = known else { return }; // of a job that is forgotten here
         if ack.check(&submitter).is_err() {
             return self.violation(now, peer, "an acknowledgement that its submitter did not sign");
         }
-        if peer != self.me && relayed.is_some() {
+        if peer != self.me && relayed == Some(submitter) {
             self.relay(now, relay::Input::Ack { from: peer, ack: ack.clone() });
         }
         self.worker(now, worker::Input::Ack { peer, ack });
@@ -65,12 +84,12 @@ impl Peer {
         let Relayed { bundles, trails, tasks } = relayed;
         for Bundle { worker, commit, opened } in bundles {
             let job = commit.job;
-            if !self.sources.contains_key(&job) && !self.relay.knows(&job) {
-                self.unknown_job(peer, job, &opened);
-                continue;
-            }
-            let submitter = self.relay.errand(&job).map_or(self.me, |errand| errand.submitter);
+            let known = self.submitter_of(&job, &opened);
             let reveal = Reveal { root: commit.root, opened };
+            let Some(submitter) = known else {
+                self.unknown_job(now, peer, &worker, (commit, reveal));
+                continue;
+            };
             let batch = match VerifiedBatch::check(commit, reveal, &worker, &submitter) {
                 Ok(batch) => batch,
                 Err(error) => return self.violation(now, peer, &alloc::format!("{error}")),
@@ -86,11 +105,32 @@ impl Peer {
         self.share_credit(now);
     }
 
+    /// Whose a job is that results are taken of here: an own one, or one that passes through and is that
+    /// submitter's.
+    pub(super) fn submitter_of(&self, job: &JobId, opened: &[Opened]) -> Option<PeerId> {
+        if self.sources.contains_key(job) {
+            return Some(self.me);
+        }
+        let submitter = self.relay.errand(job)?.submitter;
+        opened.iter().all(|one| one.leaf.submitter == submitter).then_some(submitter)
+    }
+
     /// Results of a job that is forgotten here. If it was this peer's own, whoever has them may forget them too;
     /// if it only passed through, they may still be wanted elsewhere.
-    pub(super) fn unknown_job(&mut self, peer: PeerId, job: JobId, opened: &[Opened]) {
-        if opened.iter().all(|one| one.leaf.submitter == self.me) {
-            self.send(peer, Frame::Cancel(Cancel { job, tasks: Vec::new() }));
+    pub(super) fn unknown_job(
+        &mut self,
+        now: Timestamp,
+        peer: PeerId,
+        worker: &PeerId,
+        (commit, reveal): (Commit, Reveal),
+    ) {
+        let job = commit.job;
+        if reveal.opened.iter().any(|one| one.leaf.submitter != self.me) {
+            return;
+        }
+        match VerifiedBatch::check(commit, reveal, worker, &self.me) {
+            Ok(_) => self.send(peer, Frame::Cancel(Cancel { job, tasks: Vec::new() })),
+            Err(error) => self.violation(now, peer, &alloc::format!("{error}")),
         }
     }
 

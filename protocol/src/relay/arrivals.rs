@@ -5,7 +5,7 @@ use alloc::{collections::BTreeSet, string::String, vec::Vec};
 use super::{Effect, Relay, job::Job};
 use crate::{
     entropy::Entropy,
-    id::{Hash, JobId, PeerId},
+    id::{Hash, JobId, PeerId, TaskId},
     record::{Change, Key},
     task::Input,
     time::Timestamp,
@@ -108,9 +108,17 @@ impl Relay {
 
 impl Job {
     /// Cancelled tasks of a lease that has not arrived.
-    pub(super) fn drop_arriving(&mut self, source: &PeerId, tasks: &[crate::id::TaskId]) {
+    pub(super) fn drop_arriving(
+        &mut self,
+        source: &PeerId,
+        tasks: &[TaskId],
+        records: &mut Vec<Change>,
+    ) {
         for one in self.arriving.iter_mut().filter(|one| one.source == *source) {
             one.lease.tasks.retain(|task| !tasks.contains(&task.task));
+            if one.lease.tasks.is_empty() {
+                records.push(Change::Delete(Key::held(source, &one.lease.lease)));
+            }
         }
         self.arriving.retain(|one| !one.lease.tasks.is_empty());
     }

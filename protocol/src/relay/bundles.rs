@@ -10,7 +10,7 @@ use core::time::Duration;
 use super::{Effect, HopOutcome, Relay, job::Job};
 use crate::{
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
-    limits::MAX_BATCH,
+    limits::{MAX_BATCH, MAX_UNACKED_BATCHES, RETENTION},
     path::Trail,
     pool::{self, TaskIndex, Want},
     record::{Change, Key, Record},
@@ -23,6 +23,17 @@ use crate::{
 const GATHER: Duration = Duration::from_millis(100);
 /// Without an acknowledgement for this long, while there is said to be a way, results go another way.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Batches that a source has been sent and that are not acknowledged: what its queue surely holds.
+const WINDOW: usize = 256;
+/// Batches of one neighbour that are kept until they are acknowledged; it keeps what is beyond.
+const MOST_OF_ONE: usize = 2 * MAX_UNACKED_BATCHES;
+
+/// How long to wait for the submitter's word on these results: it comes when their outputs are there.
+pub fn patience(opened: &[Opened]) -> Duration {
+    let long = opened.iter().any(|one| one.output.blob().is_some());
+    if long { 12 * PATIENCE } else { PATIENCE }
+}
 
 /// A worker's batch on its way.
 #[derive(Debug)]
@@ -57,6 +68,8 @@ pub(super) struct Bundles {
     queue: Vec<Hash>,
     waiting: Vec<Waiting>,
     tasks: BTreeMap<TaskId, u32>,
+    /// When it was last looked what is due.
+    looked: Timestamp,
 }
 
 impl Parcel {
@@ -74,7 +87,7 @@ impl Parcel {
     fn due(&self) -> Timestamp {
         match self.detoured {
             Some(detoured) => detoured + 3 * PATIENCE,
-            None => self.sent.unwrap_or(self.since) + PATIENCE,
+            None => self.sent.unwrap_or(self.since) + patience(&self.bundle.opened),
         }
     }
 }
@@ -105,7 +118,31 @@ impl Bundles {
         let send = first.map(|parcel| (parcel.since + GATHER, "results to go upstream"));
         let due = self.parcels.values().map(Parcel::due).min();
         let patience = due.map(|at| (at, "patience with a hop"));
-        send.into_iter().chain(patience).min()
+        let soonest = self.looked + GATHER * 2;
+        send.into_iter().chain(patience).min().map(|(at, why)| (at.max(soonest), why))
+    }
+
+    /// Whether results are owed to another source than `peer`.
+    pub(super) fn has_other(&self, peer: &PeerId) -> bool {
+        let waiting = self.waiting.iter().map(|waiting| &waiting.parcel);
+        self.parcels.values().chain(waiting).any(|parcel| parcel.source != *peer)
+    }
+
+    /// Forgets what nobody has asked for in a long time.
+    pub(super) fn expire(&mut self, now: Timestamp, job: JobId, records: &mut Vec<Change>) {
+        let old = |(_, parcel): &(&Hash, &Parcel)| parcel.since + RETENTION <= now;
+        let roots: Vec<Hash> = self.parcels.iter().filter(old).map(|(root, _)| *root).collect();
+        for root in roots {
+            self.remove(&root);
+            records.push(Change::Delete(Key::parcel(&job, &root)));
+        }
+    }
+
+    /// Whether the batch with this root is here already, or so many of `from` that it keeps the rest.
+    fn is_full(&self, from: &PeerId, root: &Hash) -> bool {
+        let waiting = || self.waiting.iter().map(|waiting| &waiting.parcel);
+        let of_one = self.parcels.values().chain(waiting()).filter(|one| one.from == *from);
+        waiting().any(|one| one.bundle.commit.root == *root) || of_one.count() >= MOST_OF_ONE
     }
 
     pub(super) fn add(&mut self, root: Hash, parcel: Parcel) {
@@ -150,7 +187,8 @@ impl Bundles {
             })
             .collect();
         again.sort_unstable();
-        self.queue.retain(|root| !again.iter().any(|(_, one)| one == root));
+        let back: BTreeSet<Hash> = again.iter().map(|(_, root)| *root).collect();
+        self.queue.retain(|root| !back.contains(root));
         self.queue.extend(again.into_iter().map(|(_, root)| root));
     }
 
@@ -168,6 +206,10 @@ impl Bundles {
         let all: usize = queued.iter().map(results).sum();
         let old = queued.first().is_some_and(|root| self.parcels[root].since + GATHER <= now);
         if queued.is_empty() || (all < MAX_BATCH && !old) {
+            return None;
+        }
+        let sent = self.parcels.values().filter(|one| one.source == *source && one.sent.is_some());
+        if sent.count() >= WINDOW {
             return None;
         }
         let mut chosen = Vec::new();
@@ -197,15 +239,17 @@ impl Bundles {
 
 /// Results as they are sent to `to`.
 fn frame<'a>(parcels: impl Iterator<Item = &'a Parcel>, to: &PeerId) -> Relayed {
-    let (mut bundles, mut trails) = (Vec::new(), BTreeMap::new());
+    let (mut bundles, mut trails) = (Vec::new(), Vec::new());
     for parcel in parcels {
         bundles.push(parcel.bundle.clone());
         for trail in &parcel.trails {
             let cut = trail.below(to);
-            trails.insert(cut.lease(), cut);
+            if !trails.contains(&cut) {
+                trails.push(cut);
+            }
         }
     }
-    Relayed { bundles, trails: trails.into_values().collect(), tasks: Vec::new() }
+    Relayed { bundles, trails, tasks: Vec::new() }
 }
 
 /// The ways of a batch's leases, the source that they came from, and the tasks that it answers with who
@@ -222,34 +266,64 @@ fn routes(
     trails: &[Trail],
 ) -> Result<Option<Routes>, &'static str> {
     let worker = batch.worker();
-    let mut whole: BTreeMap<LeaseId, (PeerId, Trail)> = BTreeMap::new();
+    let mut known: BTreeMap<LeaseId, Way> = BTreeMap::new();
     let mut hands = Vec::new();
     for one in batch.opened() {
         let (lease, task) = (one.leaf.lease, one.leaf.task);
-        let found = trails.iter().find(|trail| trail.lease() == Some(lease)).cloned();
-        let below = match found {
-            Some(trail) => trail.below(me),
-            None if worker == *from => Trail { parent: Some(lease), hops: Vec::new() },
-            None => return Err("a result whose lease has no way from here"),
-        };
-        if !below.hops.is_empty() && job.errand.check_trail(&below, &worker).is_err() {
-            return Err("a result whose lease has no way from here");
+        if one.output.len() > job.longest() {
+            return Err("an output longer than the job allows");
         }
-        let hand = below.hops.first().map_or(worker, |hop| hop.giver);
-        let Some(given) = below.parent else {
-            // A way that does not lead through here: it is brought to whom it leads through.
-            whole.entry(lease).or_insert((hand, below));
-            continue;
-        };
+        if !known.contains_key(&lease) {
+            let Some(way) = way(job, me, (from, &worker), &lease, trails)? else { return Ok(None) };
+            known.insert(lease, way);
+        }
+        let Some((hand, given)) = known.get(&lease).and_then(|way| way.through) else { continue };
         let Some(sub) = job.sub(&given) else { return Ok(None) };
         let index = job.task_of(sub, &task).filter(|_| sub.worker() == hand);
-        let index = index.ok_or("a result for a task that was not leased to it")?;
-        hands.push((index, hand));
-        whole.entry(lease).or_insert_with(|| sub.way(below.hops));
+        hands.push((index.ok_or("a result for a task that was not leased to it")?, hand));
     }
-    let source = whole.values().next().map(|(source, _)| *source);
-    let trails = whole.into_values().map(|(_, trail)| trail).collect();
+    let source = known.values().next().map(|way| way.source);
+    let trails = known.into_values().map(|way| way.trail).collect();
     Ok(source.map(|source| (trails, source, hands)))
+}
+
+/// How one lease leads from the submitter to a worker.
+struct Way {
+    source: PeerId,
+    trail: Trail,
+    /// To whom this peer handed it, and as what; none if it does not lead through here.
+    through: Option<(PeerId, LeaseId)>,
+}
+
+/// Finds the way of a lease. None if it is not known any more what was handed on.
+fn way(
+    job: &Job,
+    me: &PeerId,
+    (from, worker): (&PeerId, &PeerId),
+    lease: &LeaseId,
+    trails: &[Trail],
+) -> Result<Option<Way>, &'static str> {
+    const NONE: &str = "a result whose lease has no way from here";
+    let fits = |trail: &&Trail| trail.lease() == Some(*lease);
+    let mut cut = trails.iter().filter(fits).map(|trail| trail.below(me));
+    // Givers below may call different leases alike: the way of this one is signed for its worker.
+    let below = match cut.find(|trail| job.errand.check_trail(trail, worker).is_ok()) {
+        Some(below) => below,
+        None if worker == from => Trail { parent: Some(*lease), hops: Vec::new() },
+        None => return Err(NONE),
+    };
+    let hand = below.hops.first().map_or(*worker, |hop| hop.giver);
+    let Some(given) = below.parent else {
+        return Ok(Some(Way { source: hand, trail: below, through: None }));
+    };
+    let Some(sub) = job.sub(&given) else { return Ok(None) };
+    if sub.worker() != hand {
+        return Err("a result for a task that was not leased to it");
+    }
+    let (source, trail) = sub.way(below.hops);
+    // Each part may be in order and the whole be too long, or lead in a ring.
+    job.errand.check_trail(&trail, worker).map_err(|_| NONE)?;
+    Ok(Some(Way { source, trail, through: Some((hand, given)) }))
 }
 
 impl Relay {
@@ -267,11 +341,17 @@ impl Relay {
             parcel.from = from; // said again: it is not there yet
             return;
         }
+        if job.bundles.is_full(&from, &root) {
+            return;
+        }
         let (trails, source, hands) = match routes(job, &self.me, &from, batch, trails) {
             Ok(Some(routes)) => routes,
             Ok(None) => return,
             Err(what) => return self.out.effects.push(Effect::Violation(from, what)),
         };
+        if hands.is_empty() && !self.below.contains_key(&source) {
+            return; // nothing of it concerns this peer, which could not bring it on either
+        }
         let bundle = Bundle {
             worker: batch.worker(),
             commit: batch.commit().clone(),
@@ -325,6 +405,11 @@ impl Relay {
     fn complete(&mut self, now: Timestamp, id: &JobId, Waiting { parcel, hands, .. }: Waiting) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         let root = parcel.bundle.commit.root;
+        let opened = parcel.bundle.opened.iter();
+        let unable: BTreeSet<TaskId> = opened
+            .filter(|one| !one.leaf.status.is_conclusive())
+            .map(|one| one.leaf.task)
+            .collect();
         self.out.records.push(Change::Put(Record::Parcel {
             source: parcel.source,
             from: parcel.from,
@@ -336,7 +421,12 @@ impl Relay {
             let Some(job) = self.jobs.get_mut(id) else { return };
             job.done(task, &mut self.out.records);
             let wants = Vec::from([Want::anyone(task, 0)]);
-            self.in_pool(now, id, pool::Input::Returned { worker, task, wants });
+            // Who could not say may be asked again, should the source want that.
+            if job.task_id(task).is_some_and(|id| unable.contains(&id)) {
+                self.in_pool(now, id, pool::Input::Wanted(wants));
+            } else {
+                self.in_pool(now, id, pool::Input::Returned { worker, task, wants });
+            }
         }
     }
 
@@ -360,6 +450,7 @@ impl Relay {
     /// Brings upstream what is due, and round a hop what that does not pass on.
     pub(super) fn deliver(&mut self, now: Timestamp) {
         for job in self.jobs.values_mut() {
+            job.bundles.looked = now;
             let sources: BTreeSet<PeerId> = job
                 .bundles
                 .queue
@@ -394,7 +485,7 @@ impl Relay {
                     let relayed = frame(core::iter::once(&*parcel), &other);
                     self.out.effects.push(Effect::Send(other, Frame::Relayed(relayed)));
                 }
-                None => self.out.effects.push(Effect::Reach(submitter)),
+                None => return self.out.effects.push(Effect::Reach(submitter)),
             }
         }
     }

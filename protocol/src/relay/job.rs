@@ -26,6 +26,10 @@ use crate::{
     wire::{Frame, Lease, LeasedTask, Offer, Route},
 };
 
+/// Tasks of one source that are held: several windows, for it may have forgotten what it gave before its
+/// stream was lost.
+const MOST_HELD: usize = 8 * MAX_CREDIT as usize;
+
 /// A task that passes through.
 #[derive(Debug)]
 struct Task {
@@ -176,7 +180,7 @@ impl Job {
     ) -> Result<Vec<pool::Input>, &'static str> {
         let open = self.parents.values().filter(|one| one.source == source);
         let held: usize = open.map(|one| one.open as usize).sum();
-        if held + lease.tasks.len() > 2 * MAX_CREDIT as usize {
+        if held + lease.tasks.len() > MOST_HELD {
             return Err("more tasks than credit was given for");
         }
         if self.tasks.len() + lease.tasks.len() > MAX_JOB_TASKS as usize {
@@ -353,8 +357,13 @@ impl Job {
         (!wants.is_empty()).then_some(pool::Input::Wanted(wants))
     }
 
+    pub(super) fn is_source(&self, peer: &PeerId) -> bool {
+        self.sources.contains_key(peer)
+    }
+
+    /// Whether work is held, or results are owed, of another source than `peer`.
     pub(super) fn has_other_source(&self, peer: &PeerId) -> bool {
-        self.parents.values().any(|one| one.open > 0 && one.source != *peer)
+        self.held().any(|(source, _)| source != *peer) || self.bundles.has_other(peer)
     }
 
     /// Whether tasks are held that nobody below has taken for `long`.
@@ -362,26 +371,55 @@ impl Job {
         self.alone.is_some_and(|since| since + long <= now) && self.held().next().is_some()
     }
 
-    /// Lets go of everything held; says of whom it was.
-    pub(super) fn surrender(&mut self, records: &mut Vec<Change>) -> BTreeSet<PeerId> {
-        let sources = self.held().map(|(source, _)| source).collect();
-        let open: Vec<TaskIndex> = (0..)
-            .zip(&self.tasks)
-            .filter(|(_, task)| task.parent.is_some())
-            .map(|(index, _)| index)
-            .collect();
+    /// Lets go of what is held, of `of` alone if given; says of whom it was, and what that means to the
+    /// pool.
+    pub(super) fn surrender(
+        &mut self,
+        of: Option<&PeerId>,
+        records: &mut Vec<Change>,
+    ) -> (BTreeSet<PeerId>, Vec<Want>) {
+        let hit = |source: &PeerId| of.is_none_or(|of| of == source);
+        let sources = self.held().map(|(source, _)| source).filter(hit).collect();
+        let is_held = |task: &Task| {
+            let parent = task.parent.and_then(|parent| self.parents.get(&parent));
+            parent.is_some_and(|parent| hit(&parent.source))
+        };
+        let held = (0..).zip(&self.tasks).filter(|(_, task)| is_held(task));
+        let open: Vec<TaskIndex> = held.map(|(index, _)| index).collect();
         for index in &open {
             self.done(*index, records);
         }
-        for Arriving { source, lease, .. } in core::mem::take(&mut self.arriving) {
+        let (gone, kept) = core::mem::take(&mut self.arriving)
+            .into_iter()
+            .partition::<Vec<Arriving>, _>(|one| hit(&one.source));
+        self.arriving = kept;
+        for Arriving { source, lease, .. } in gone {
             records.push(Change::Delete(Key::held(&source, &lease.lease)));
         }
-        sources
+        (sources, open.into_iter().map(|index| Want::anyone(index, 0)).collect())
     }
 
     /// Whether there is nothing left to do or to bring.
     pub(super) fn is_idle(&self) -> bool {
-        self.offered.is_empty() && self.bundles.is_empty() && self.held().next().is_none()
+        self.offered.is_empty() && self.has_nothing()
+    }
+
+    /// Whether nothing is held and no result is owed.
+    pub(super) fn has_nothing(&self) -> bool {
+        self.bundles.is_empty() && self.held().next().is_none()
+    }
+
+    /// Bytes of an output at most; of a job whose program is not known any more, anything goes.
+    pub(super) fn longest(&self) -> u64 {
+        self.program.as_ref().map_or(u64::MAX, |program| program.limits.output)
+    }
+
+    /// What a newcomer is to know of the way up, if there is none.
+    pub(super) fn route_for(&self, now: Timestamp, peer: &PeerId) -> Option<Effect> {
+        let since = self.sources.values().filter_map(|one| one.away).max().unwrap_or(now);
+        let away_ms = Some(u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX));
+        let route = Frame::Route(Route { job: self.errand.job, away_ms });
+        self.told_away.then_some(Effect::Send(*peer, route))
     }
 
     pub(super) fn owes(&self, output: &Hash) -> bool {

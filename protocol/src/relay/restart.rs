@@ -7,7 +7,7 @@ use crate::{
     batch::Batch,
     entropy::Entropy,
     id::{LeaseId, PeerId},
-    record::Record,
+    record::{Change, Key, Record},
     time::Timestamp,
     wire::{Lease, Offer},
 };
@@ -44,16 +44,18 @@ impl Relay {
             self.leased(now, source, lease);
         }
         for record in records {
-            if let Record::Handed { job, lease, source, path, worker, tasks } = record
-                && let Some(job) = self.jobs.get_mut(&job)
-            {
-                job.restore_sub(now, lease, (source, path, worker), &tasks);
+            let Record::Handed { job: id, lease, source, path, worker, tasks } = record else {
+                continue;
+            };
+            match self.jobs.get_mut(&id) {
+                Some(job) => job.restore_sub(now, lease, (source, path, worker), &tasks),
+                // Of a job of which nothing else is left.
+                None => self.out.records.push(Change::Delete(Key::handed(&id, &lease))),
             }
         }
         for job in self.jobs.values_mut() {
             job.restored(now);
         }
-        self.out.records.clear();
         self.out.effects.retain(|effect| matches!(effect, Effect::Fetch { .. }));
         core::mem::take(&mut self.out)
     }

@@ -130,7 +130,11 @@ impl Source {
         }
         if deferred.missing.is_empty() {
             self.acknowledge(&deferred);
-        } else {
+        } else if !self
+            .deferred
+            .iter()
+            .any(|one| (one.from, one.root, one.sequence) == (from, root, sequence))
+        {
             self.deferred.push(deferred);
         }
         if self.state != JobState::Running {
@@ -148,7 +152,7 @@ impl Source {
             let (from, hand, lease) = (*worker, *worker, one.leaf.lease);
             Ok(Route { from, hand, lease, via: Vec::new() })
         };
-        self.admit_by(worker, batch, route)
+        self.admit_by(batch, route)
     }
 
     /// The tasks of a batch that came by `trails`: each begins with a hop of a neighbour that the task was
@@ -164,6 +168,10 @@ impl Source {
             let trail = trail.below(&self.me);
             let (Some(lease), Some(parent)) = (trail.lease(), trail.parent) else { continue };
             let wanted = batch.opened().iter().any(|one| one.leaf.lease == lease);
+            let ours = trail.hops.first().is_some_and(|hop| {
+                self.state != JobState::Running || self.pool.knows_lease(&hop.giver, &parent)
+            });
+            let wanted = wanted && ours && !known.contains_key(&lease);
             if !wanted || self.errand().check_trail(&trail, &batch.worker()).is_err() {
                 continue;
             }
@@ -174,12 +182,11 @@ impl Source {
         let route = |one: &Opened| {
             known.get(&one.leaf.lease).cloned().ok_or("a result whose lease has no way from here")
         };
-        self.admit_by(from, batch, route)
+        self.admit_by(batch, route)
     }
 
     fn admit_by(
         &self,
-        from: &PeerId,
         batch: &VerifiedBatch,
         route: impl Fn(&Opened) -> Result<Route, &'static str>,
     ) -> Result<Vec<(TaskIndex, Route)>, &'static str> {
@@ -200,7 +207,8 @@ impl Source {
             }
             routes.push((index, route));
         }
-        let deferred = self.deferred.iter().filter(|one| one.from == *from).count();
+        let worker = batch.worker();
+        let deferred = self.deferred.iter().filter(|one| one.worker == worker).count();
         if deferred >= 2 * MAX_UNACKED_BATCHES {
             return Err("more batches than may be unacknowledged");
         }
@@ -221,9 +229,15 @@ impl Source {
             self.inconclusive(now, worker, &pending, standings);
             return None;
         }
-        if self.has_voted(now, worker, &pending, standings)
-            || (!running && !self.may_come_late(&pending))
-        {
+        if self.has_voted(now, worker, &pending, standings) {
+            // It may have come by another hand than the first time: that one is done with it, too.
+            let (worker, wants) = (pending.route.hand, Vec::new());
+            if self.pool.is_held(&worker, &pending.route.lease, task) {
+                self.pool(now, pool::Input::Returned { worker, task, wants });
+            }
+            return None;
+        }
+        if !running && !self.may_come_late(&pending) {
             return None;
         }
         match one.output {

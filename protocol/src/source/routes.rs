@@ -38,6 +38,8 @@ pub struct HopView {
     pub micros: u64,
 }
 
+/// Batches that were brought round a relay and are counted, of one job.
+const MAX_BYPASSED: usize = 4096;
 /// Edges that are remembered for one job.
 const MAX_EDGES: usize = 1 << 16;
 
@@ -94,6 +96,12 @@ impl Source {
             if let Some(stats) = self.workers.get_mut(&worker) {
                 stats.via = route.via.first().copied();
             }
+        }
+        // A batch that is brought again says nothing new of anybody.
+        let root = batch.commit().root;
+        if blamed.is_some() && (self.bypassed.len() >= MAX_BYPASSED || !self.bypassed.insert(root))
+        {
+            return;
         }
         match blamed {
             Some(peer) if self.works_with(&peer) || !self.knows_directly(&peer) => {

@@ -13,7 +13,7 @@ use crate::{
     limits::{BATCH_CLOSE, MAX_BATCH},
     path::{Hop, Trail},
     record::{Change, Key, Record},
-    relay::PATIENCE,
+    relay::{PATIENCE, patience},
     result::{Commit, Opened, Reveal},
     task::{Input, Program},
     time::Timestamp,
@@ -72,7 +72,10 @@ impl Unacked {
     pub(super) fn due(&self, gone: Option<Timestamp>) -> Option<Timestamp> {
         match self.detoured {
             Some(detoured) => Some(detoured + 3 * PATIENCE),
-            None => gone.or(self.sent).map(|since| since + PATIENCE),
+            None => match gone {
+                Some(since) => Some(since + PATIENCE),
+                None => self.sent.map(|sent| sent + patience(&self.opened)),
+            },
         }
     }
 }
@@ -378,6 +381,11 @@ impl Foreign {
         let batch = Unacked { commit: commit.clone(), opened, sent: None, detoured: None };
         self.unacked.insert(commit.sequence, batch);
         (commit, frame)
+    }
+
+    /// Whether the batch with this root is owed.
+    pub(super) fn has_batch(&self, root: &Hash) -> bool {
+        self.unacked.values().any(|batch| batch.commit.root == *root)
     }
 
     /// The submitter has every batch up to `highest`.

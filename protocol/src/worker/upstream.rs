@@ -47,7 +47,8 @@ impl Worker {
             return mine < its;
         }
         let (new, known) = (self.cost(peer), self.cost(rival));
-        if new * 2 < known || known * 2 < new {
+        // What was not measured is no better and no worse.
+        if new > 0 && known > 0 && (new * 2 < known || known * 2 < new) {
             return new < known;
         }
         *peer == offer.submitter
@@ -109,9 +110,15 @@ impl Worker {
         self.neighbours.get(peer).is_some_and(|one| one.connected && one.offers.contains_key(job))
     }
 
-    /// Whose the job is, as its leases say.
-    pub fn submitter_of(&self, job: &JobId) -> Option<PeerId> {
-        self.jobs.iter().find(|((_, of), _)| of == job).and_then(|(_, foreign)| foreign.submitter)
+    /// Whose word an acknowledgement is to be: of the batch that it is about, whoever brings it, or of the
+    /// job that `peer` leases.
+    pub fn submitter_of(&self, peer: &PeerId, ack: &Ack) -> Option<PeerId> {
+        let direct = self.jobs.get(&(*peer, ack.job)).and_then(|foreign| foreign.submitter);
+        let about = |((_, job), foreign): &(&(PeerId, JobId), &Foreign)| {
+            *job == ack.job && foreign.has_batch(&ack.root)
+        };
+        let batch = self.jobs.iter().find(about).and_then(|(_, foreign)| foreign.submitter);
+        batch.or(direct)
     }
 
     /// The submitter has stored results.
@@ -191,9 +198,8 @@ impl Worker {
         }
     }
 
-    /// Milliseconds that it takes to get a small lease over from a source, as far as is known.
+    /// Milliseconds that it takes to get a small lease over from a source; 0 while unknown.
     fn cost(&self, peer: &PeerId) -> u64 {
-        let Some(neighbour) = self.neighbours.get(peer) else { return u64::MAX / 4 };
-        neighbour.cost.max(1)
+        self.neighbours.get(peer).map_or(0, |neighbour| neighbour.cost)
     }
 }

@@ -32,7 +32,7 @@ impl Driver {
 
     /// Starts a walk if one is due.
     pub(super) fn walk(&mut self, now: Instant) {
-        if self.settings.target_outgoing == 0 {
+        if self.settings.only_bootstrap {
             return; // a walk would connect to whom it leads past
         }
         let known = self.known();
@@ -130,11 +130,8 @@ impl Driver {
     pub(super) fn dial_due(&mut self, now: Instant) {
         let outgoing: usize = self.peers.values().map(Peer::outgoing).sum();
         let slots = MAX_DIALS.saturating_sub(self.dials.len());
-        let wanted = if self.links.whole().plan().looks_for_peers {
-            self.settings.target_outgoing
-        } else {
-            0
-        };
+        let looks = self.links.whole().plan().looks_for_peers && !self.settings.only_bootstrap;
+        let wanted = if looks { self.settings.target_outgoing } else { 0 };
         let fresh = wanted.saturating_sub(outgoing + self.dials.len());
         let (peers, refused) = (&self.peers, &self.refused);
         let unwanted = |peer: &PeerId| peers.contains_key(peer) || refused.contains_key(peer);

@@ -95,6 +95,7 @@ pub(crate) struct Driver {
 struct Settings {
     max_peers: usize,
     target_outgoing: usize,
+    only_bootstrap: bool,
     queue_frames: usize,
     queue_bytes: usize,
     refuse_for: Duration,
@@ -141,6 +142,7 @@ impl Driver {
             settings: Settings {
                 max_peers: config.max_peers as usize,
                 target_outgoing: config.target_outgoing as usize,
+                only_bootstrap: config.only_bootstrap,
                 queue_frames: config.queue_frames,
                 queue_bytes: config.queue_bytes,
                 refuse_for: config.refuse_for,
