@@ -21,7 +21,7 @@ mod restart;
 mod tests;
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     string::String,
     vec::Vec,
 };
@@ -467,8 +467,8 @@ impl Relay {
     /// Lets a peer into a job's pool.
     fn join(&mut self, now: Timestamp, id: &JobId, peer: PeerId, slots: u32) {
         let Some(job) = self.jobs.get_mut(id) else { return };
-        if !job.takers.contains_key(&peer) {
-            job.takers.insert(peer, Demand::default());
+        if let Entry::Vacant(place) = job.takers.entry(peer) {
+            place.insert(Demand::default());
             self.out.effects.extend(job.route_for(now, &peer));
             // For the pool they are like anybody: what they return settles no more than others' results.
             let joined = pool::Input::Joined { worker: peer, slots, own: false, reserved: false };

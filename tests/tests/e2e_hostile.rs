@@ -485,7 +485,12 @@ fn offers_and_orders_that_make_no_sense_are_refused() -> anyhow::Result<()> {
     // Orders about jobs of others concern nobody.
     source.send(&Frame::Cancel(Cancel { job, tasks: Vec::new() }))?;
     source.send(&Frame::Credit(Credit { tasks: u32::MAX, below: 0 }))?;
-    let forged = Ack::sign(&Keypair::from_seed(&[201; 32]), job, Hash([0; 32]), u64::MAX);
+    let stranger = Keypair::from_seed(&[201; 32]);
+    let foreign = Ack::sign(&stranger, JobId([6; 32]), Hash([0; 32]), u64::MAX);
+    source.send(&Frame::Ack(foreign))?;
+    let lease = lease_of(&source, &network.honest[0].id()?);
+    let forged = Ack::sign(&stranger, lease.job, Hash([0; 32]), u64::MAX);
+    source.send(&Frame::Lease(lease))?;
     source.send(&Frame::Ack(forged))?;
     source.is_thrown_out().context("an acknowledgement in another's name")?;
     network.is_unharmed(job, &[])?;

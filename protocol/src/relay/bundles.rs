@@ -2,7 +2,7 @@
 //! has acknowledged them, and brought round a hop that does not pass them on.
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     vec::Vec,
 };
 use core::time::Duration;
@@ -273,11 +273,14 @@ fn routes(
         if one.output.len() > job.longest() {
             return Err("an output longer than the job allows");
         }
-        if !known.contains_key(&lease) {
-            let Some(way) = way(job, me, (from, &worker), &lease, trails)? else { return Ok(None) };
-            known.insert(lease, way);
-        }
-        let Some((hand, given)) = known.get(&lease).and_then(|way| way.through) else { continue };
+        let way = match known.entry(lease) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => match way(job, me, (from, &worker), &lease, trails)? {
+                Some(way) => place.insert(way),
+                None => return Ok(None),
+            },
+        };
+        let Some((hand, given)) = way.through else { continue };
         let Some(sub) = job.sub(&given) else { return Ok(None) };
         let index = job.task_of(sub, &task).filter(|_| sub.worker() == hand);
         hands.push((index.ok_or("a result for a task that was not leased to it")?, hand));

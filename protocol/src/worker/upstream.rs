@@ -17,6 +17,10 @@ use crate::{
 
 /// A source that has given no work of a job for so long is no reason to refuse another's.
 const UNSERVED: Duration = Duration::from_secs(20);
+/// Milliseconds from which on the way to the submitter is slow.
+const SLOW: u64 = 1000;
+/// Milliseconds that make no difference between two links.
+const NEAR: u64 = 50;
 /// Others are asked for work at most this often.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -37,8 +41,9 @@ impl Worker {
         self.neighbours.iter().find(takes).map(|(other, _)| *other)
     }
 
-    /// Whether the job is better taken of `peer` than of `rival`: not of one that dropped results, then
-    /// over the better link if that is much better, then of the submitter itself.
+    /// Whether the job is better taken of `peer` than of `rival`: not of one that dropped results; of the
+    /// submitter itself unless its link is slow, for whoever stands in between makes results depend on it;
+    /// else over the better link, if it is much better.
     pub(super) fn is_better(&self, peer: &PeerId, rival: &PeerId, offer: &Offer) -> bool {
         let dropped =
             |source: &PeerId| self.jobs.get(&(*source, offer.job)).map_or(0, |job| job.dropped);
@@ -47,11 +52,14 @@ impl Worker {
             return mine < its;
         }
         let (new, known) = (self.cost(peer), self.cost(rival));
-        // What was not measured is no better and no worse.
-        if new > 0 && known > 0 && (new * 2 < known || known * 2 < new) {
-            return new < known;
+        if *peer == offer.submitter {
+            return !is_worth_it(known, new);
         }
-        *peer == offer.submitter
+        if *rival == offer.submitter {
+            return is_worth_it(new, known);
+        }
+        // What was not measured is no better and no worse.
+        new > 0 && known > 0 && new.saturating_mul(2) + NEAR < known
     }
 
     /// Takes no more of a job from a source: what it handed over and is not begun goes back to it.
@@ -94,9 +102,14 @@ impl Worker {
         self.out.effects.extend(others.take(super::ASKED).map(ask));
     }
 
-    /// Asks for work that a peer below could do.
+    /// Asks for work that a peer below could do, no more often than for itself: an answer to each question
+    /// with further ones would never end.
     pub(super) fn ask_for(&mut self, now: Timestamp, peer: &PeerId) {
-        self.ask_others(now, peer);
+        if self.asks_at() <= now {
+            self.asked = now;
+            self.in_vain = (self.in_vain + 1).min(super::MAX_IN_VAIN);
+            self.ask_others(now, peer);
+        }
     }
 
     pub(super) fn routed(&mut self, peer: PeerId, route: &Route) {
@@ -202,4 +215,9 @@ impl Worker {
     fn cost(&self, peer: &PeerId) -> u64 {
         self.neighbours.get(peer).map_or(0, |neighbour| neighbour.cost)
     }
+}
+
+/// Whether a relay's link is so much better than the submitter's own that the job is taken through it.
+fn is_worth_it(relay: u64, submitter: u64) -> bool {
+    relay > 0 && submitter > SLOW && relay.saturating_mul(4) < submitter
 }
