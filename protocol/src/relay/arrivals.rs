@@ -65,7 +65,7 @@ impl Relay {
         let id = lease.job;
         let Some(job) = self.jobs.get_mut(&id) else { return };
         match job.take(source, lease, &mut self.out.records) {
-            Ok(inputs) => inputs.into_iter().for_each(|input| self.in_pool(now, &id, input)),
+            Ok(input) => self.in_pool(now, &id, input),
             Err(what) => self.out.effects.push(Effect::Violation(source, what)),
         }
     }

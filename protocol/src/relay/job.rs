@@ -107,7 +107,7 @@ impl Sub {
 
 impl Job {
     pub(super) fn new(offer: &Offer, entropy: Entropy) -> Self {
-        let config = pool::Config { reopens: true, ..pool::Config::default() };
+        let config = pool::Config::default();
         Self {
             errand: Errand { job: offer.job, submitter: offer.submitter },
             program: None,
@@ -177,7 +177,7 @@ impl Job {
         source: PeerId,
         lease: Lease,
         records: &mut Vec<Change>,
-    ) -> Result<Vec<pool::Input>, &'static str> {
+    ) -> Result<pool::Input, &'static str> {
         let open = self.parents.values().filter(|one| one.source == source);
         let held: usize = open.map(|one| one.open as usize).sum();
         if held + lease.tasks.len() > MOST_HELD {
@@ -195,20 +195,19 @@ impl Job {
         self.program.get_or_insert_with(|| Arc::new(lease.program));
         self.sources.entry(source).or_insert(Upstream { connected: true, away: None });
         self.parents.insert(lease.lease, Parent { source, path: lease.path, open: 0 });
-        let (mut fresh, mut again) = (0, Vec::new());
+        let mut fresh = 0;
         for task in lease.tasks {
-            fresh += u32::from(self.take_task(lease.lease, task, &mut again, records));
+            fresh += u32::from(self.take_task(lease.lease, task, records));
         }
         self.close_if_done(&lease.lease, records);
-        Ok([pool::Input::Added(fresh), pool::Input::Wanted(again)].into())
+        Ok(pool::Input::Added(fresh))
     }
 
-    /// Holds one task under `lease`. True if it was never seen before.
+    /// Holds one task under `lease`. True if it is new to the pool.
     fn take_task(
         &mut self,
         lease: LeaseId,
         LeasedTask { task, input }: LeasedTask,
-        again: &mut Vec<Want>,
         records: &mut Vec<Change>,
     ) -> bool {
         if self.bundles.has(&task) {
@@ -217,7 +216,11 @@ impl Job {
         if let Some(parent) = self.parents.get_mut(&lease) {
             parent.open += 1;
         }
-        let Some(index) = self.by_id.get(&task).copied() else {
+        let held = self.by_id.get(&task).copied();
+        let held = held.filter(|index| self.tasks[*index as usize].parent.is_some());
+        let Some(index) = held else {
+            // One that was done with and is wanted again is a new one: anybody may be asked for it, those
+            // too who have answered it once.
             let index = TaskIndex::try_from(self.tasks.len()).unwrap_or(TaskIndex::MAX);
             self.by_id.insert(task, index);
             self.tasks.push(Task { id: task, input, parent: Some(lease) });
@@ -225,9 +228,8 @@ impl Job {
         };
         let known = &mut self.tasks[index as usize];
         known.input = input;
-        match known.parent.replace(lease) {
-            Some(older) => self.release(&older, records),
-            None => again.push(Want::anyone(index, 1)),
+        if let Some(older) = known.parent.replace(lease) {
+            self.release(&older, records);
         }
         false
     }
@@ -304,7 +306,8 @@ impl Job {
 
     /// The task of that id, if `sub` has it.
     pub(super) fn task_of(&self, sub: &Sub, task: &TaskId) -> Option<TaskIndex> {
-        self.by_id.get(task).copied().filter(|index| sub.tasks.contains(index))
+        let mut tasks = sub.tasks.iter().copied();
+        tasks.find(|index| self.tasks.get(*index as usize).is_some_and(|one| one.id == *task))
     }
 
     /// A task has a result, or is wanted no more: nothing of it is held.
