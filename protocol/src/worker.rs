@@ -704,17 +704,13 @@ impl Worker {
             self.expire(now);
         }
         self.detour(now);
-        if self.asks_at() <= now {
+        // Whoever is not idle may still ask for those below it.
+        if self.asks_at() <= now && self.is_idle() {
             self.asked = now;
-            if self.is_idle() {
-                self.in_vain = (self.in_vain + 1).min(MAX_IN_VAIN);
-                let peers =
-                    self.neighbours.iter().filter(|(peer, n)| n.connected && **peer != self.me);
-                let asked: Vec<PeerId> = peers.map(|(peer, _)| *peer).take(ASKED).collect();
-                self.out
-                    .effects
-                    .extend(asked.into_iter().map(|peer| Effect::Send(peer, Frame::Ask)));
-            }
+            self.in_vain = (self.in_vain + 1).min(MAX_IN_VAIN);
+            let peers = self.neighbours.iter().filter(|(peer, n)| n.connected && **peer != self.me);
+            let asked: Vec<PeerId> = peers.map(|(peer, _)| *peer).take(ASKED).collect();
+            self.out.effects.extend(asked.into_iter().map(|peer| Effect::Send(peer, Frame::Ask)));
         }
     }
 

@@ -174,6 +174,24 @@ impl Bundles {
         }
     }
 
+    /// A task whose result is on its way to somebody who is gone was leased anew by `to`: who leases it can
+    /// bring the result on.
+    pub(super) fn redirect(
+        &mut self,
+        task: &TaskId,
+        to: PeerId,
+        is_here: impl Fn(&PeerId) -> bool,
+    ) {
+        for (root, parcel) in &mut self.parcels {
+            let about = parcel.bundle.opened.iter().any(|one| one.leaf.task == *task);
+            if about && parcel.source != to && !is_here(&parcel.source) {
+                (parcel.source, parcel.sent, parcel.detoured) = (to, None, None);
+                self.queue.retain(|one| one != root);
+                self.queue.push(*root);
+            }
+        }
+    }
+
     /// What `source` never acknowledged is sent again: it is back.
     pub(super) fn again(&mut self, source: &PeerId) {
         let unsent = |(_, parcel): &(&Hash, &mut Parcel)| parcel.source == *source;
@@ -352,9 +370,16 @@ impl Relay {
             Ok(None) => return,
             Err(what) => return self.out.effects.push(Effect::Violation(from, what)),
         };
-        if hands.is_empty() && !self.below.contains_key(&source) {
-            return; // nothing of it concerns this peer, which could not bring it on either
-        }
+        // What does not lead through here is brought to the submitter, or to who may bring it there.
+        let is_here = |peer: &PeerId| self.below.contains_key(peer);
+        let source = if hands.is_empty() && !is_here(&source) {
+            match job.other_source(&source, is_here).filter(|other| *other != from) {
+                Some(other) => other,
+                None => return,
+            }
+        } else {
+            source
+        };
         let bundle = Bundle {
             worker: batch.worker(),
             commit: batch.commit().clone(),
@@ -477,10 +502,12 @@ impl Relay {
         for root in job.bundles.overdue(now) {
             let Some(parcel) = job.bundles.parcels.get(&root) else { continue };
             let (source, submitter) = (parcel.source, job.errand.submitter);
-            if source == submitter || !job.may_go_round(now, &source) {
+            let is_here = |peer: &PeerId| self.below.contains_key(peer);
+            if (source == submitter && is_here(&source)) || !job.may_go_round(now, &source) {
                 continue; // there is nobody in between, or it says itself that it cannot
             }
-            let other = way_round(&parcel.trails, &source, |peer| self.below.contains_key(peer));
+            let other = way_round(&parcel.trails, &source, is_here);
+            let other = other.or_else(|| job.other_source(&source, is_here));
             let Some(parcel) = job.bundles.parcels.get_mut(&root) else { continue };
             parcel.detoured = Some(now);
             match other {

@@ -211,6 +211,12 @@ impl Job {
         records: &mut Vec<Change>,
     ) -> bool {
         if self.bundles.has(&task) {
+            let source = self.parents.get(&lease).map(|parent| parent.source);
+            let sources = &self.sources;
+            let is_here = |peer: &PeerId| sources.get(peer).is_some_and(|one| one.connected);
+            if let Some(source) = source {
+                self.bundles.redirect(&task, source, is_here);
+            }
             return false; // its result is on the way
         }
         if let Some(parent) = self.parents.get_mut(&lease) {
@@ -454,6 +460,15 @@ impl Job {
         if let Some(source) = self.sources.get_mut(peer) {
             *source = Upstream { connected: false, away: Some(now) };
         }
+    }
+
+    /// Another source of the job that is there.
+    pub(super) fn other_source(
+        &self,
+        source: &PeerId,
+        is_here: impl Fn(&PeerId) -> bool,
+    ) -> Option<PeerId> {
+        self.sources.keys().find(|other| *other != source && is_here(other)).copied()
     }
 
     /// Whether results may be brought round `source`: it says that it has a way up and yet the submitter's
