@@ -356,6 +356,11 @@ impl Relay {
     }
 
     fn up(&mut self, now: Timestamp, peer: PeerId, slots: u32) {
+        let idle = |one: &Below| one.asked.is_some_and(|asked| now < asked + IDLE);
+        if self.allowed && peer != self.me && !self.has_work() && self.below.values().any(idle) {
+            // Somebody below waits for work: whoever comes may have some.
+            self.out.effects.push(Effect::Send(peer, Frame::Ask));
+        }
         self.below.insert(peer, Below { slots, window: 0, below: 0, asked: None });
         // What it is to bring upstream, and what of its work is settled already.
         for job in self.jobs.values_mut() {

@@ -497,6 +497,8 @@ impl Source {
         }
         if self.may_supply() {
             self.supply(now, standings);
+        } else if self.state == JobState::Running {
+            self.take_single_paths(now, standings);
         }
         if self.state == JobState::Running {
             self.verifier.advance(now, standings);
@@ -517,8 +519,10 @@ impl Source {
             let since = self.starved_since.map(|since| since + self.config.patience);
             (since.unwrap_or(self.looked).max(self.looked + LOOK), "own slots supply")
         });
+        let single = self.starved_since.filter(|_| !self.may_supply());
+        let single = single.map(|_| (self.looked + LOOK, "votes with a single path"));
         let patience = self.verifier.next_wake(self.ticked);
-        self.pool.next_wake().into_iter().chain(supply).chain(patience).min()
+        self.pool.next_wake().into_iter().chain(supply).chain(single).chain(patience).min()
     }
 
     /// Where the job stands.
@@ -666,6 +670,30 @@ impl Source {
         let since = *self.starved_since.get_or_insert(now);
         if now.since(since) >= self.config.patience {
             self.enter(now, self.me, false, standings);
+        }
+    }
+
+    /// Tasks for which nobody is left to vote that no relay stands in front of, and no own slots either, are
+    /// not waited for without end.
+    fn take_single_paths(&mut self, now: Timestamp, standings: &mut Standings) {
+        if now < self.looked + LOOK {
+            return;
+        }
+        self.looked = now;
+        let Some(mut task) = self.pool.first_starved() else {
+            self.starved_since = None;
+            return;
+        };
+        let since = *self.starved_since.get_or_insert(now);
+        if now.since(since) < self.config.patience * 2 {
+            return;
+        }
+        while self.verifier.take_single_path(task) {
+            self.verified(now, standings);
+            match self.pool.first_starved() {
+                Some(next) => task = next,
+                None => break,
+            }
         }
     }
 

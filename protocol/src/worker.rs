@@ -474,6 +474,9 @@ impl Worker {
         {
             return;
         }
+        if self.is_expected(now, &peer, offer) {
+            return self.refuse(peer, Some(offer.job), Reason::Elsewhere);
+        }
         // A job is taken of one source at a time, whichever serves it better.
         if let Some(rival) = self.rival(now, &peer, offer) {
             if !self.is_better(&peer, &rival, offer) {

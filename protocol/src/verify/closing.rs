@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     id::{Hash, PeerId, TaskId},
-    pool::TaskIndex,
+    pool::{TaskIndex, Want},
     standing::Standings,
     time::Timestamp,
 };
@@ -121,6 +121,26 @@ impl Verifier {
             task.believe(outcome, super::Basis::SinglePath);
             self.confirm(index);
         }
+    }
+
+    /// Nobody can be asked for a further vote on a task, after all patience, whom no relay stands in front
+    /// of that had part in one already: the most votes decide, and are shown as what they are
+    /// (spec RELAY-8). False if there is none, or none that came through a relay.
+    pub fn take_single_path(&mut self, index: TaskIndex) -> bool {
+        let Some(task) = self.tasks.get_mut(&index).filter(|task| task.state == State::Open) else {
+            return false;
+        };
+        let votes = |outcome| task.valid().filter(|one| one.outcome == outcome).count();
+        let best = task.valid().map(|one| (votes(one.outcome), one.outcome)).max();
+        let relayed = task.valid().any(|ballot| !ballot.via.is_empty());
+        let Some((_, outcome)) = best.filter(|_| relayed && !self.config.policy.checks()) else {
+            return false;
+        };
+        task.believe(outcome, super::Basis::SinglePath);
+        self.effects.push(super::Effect::Want(Want::anyone(index, 0)));
+        self.set_state(index, State::Final);
+        self.effects.push(super::Effect::Settled(index));
+        true
     }
 
     /// What came does not serve: others are asked if nobody else is left of those who were.

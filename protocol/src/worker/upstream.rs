@@ -41,6 +41,15 @@ impl Worker {
         self.neighbours.iter().find(takes).map(|(other, _)| *other)
     }
 
+    /// Whether the submitter itself is connected, or was until just now, over a link that is not slow: it
+    /// will offer the job to this peer, and what came through others would depend on them.
+    pub(super) fn is_expected(&self, now: Timestamp, peer: &PeerId, offer: &Offer) -> bool {
+        let direct = self.neighbours.get(&offer.submitter).filter(|_| *peer != self.me);
+        *peer != offer.submitter
+            && direct
+                .is_some_and(|one| (one.connected || now < one.seen + UNSERVED) && one.cost <= SLOW)
+    }
+
     /// Whether the job is better taken of `peer` than of `rival`: not of one that dropped results; of the
     /// submitter itself unless its link is slow, for whoever stands in between makes results depend on it;
     /// else over the better link, if it is much better.
