@@ -47,6 +47,9 @@ pub use restart::is_part_of;
 const IDLE: Duration = Duration::from_secs(250);
 /// Work that a relay would like to hold, in windows of those below it: a store for when the link is slow.
 const BULK: u32 = 8;
+/// A peer that computes itself offers a job below so much later than it was offered it: who is about to
+/// meet the submitter takes it from there, and its results depend on nobody.
+const GRACE: Duration = Duration::from_secs(2);
 /// Without anyone below that takes work, what is held is given back after this long.
 const ALONE: Duration = Duration::from_secs(5);
 
@@ -222,6 +225,8 @@ pub struct Relay {
     below: BTreeMap<PeerId, Below>,
     /// Jobs that sources have offered, and by whom.
     offers: BTreeMap<JobId, (Offer, BTreeSet<PeerId>)>,
+    /// Jobs that are not offered below yet, and when they are.
+    fresh: BTreeMap<JobId, Timestamp>,
     jobs: BTreeMap<JobId, Job>,
     /// Blobs known to be here.
     here: BTreeSet<Hash>,
@@ -239,6 +244,7 @@ impl Relay {
             allowed,
             below: BTreeMap::new(),
             offers: BTreeMap::new(),
+            fresh: BTreeMap::new(),
             jobs: BTreeMap::new(),
             here: BTreeSet::new(),
             renewed: Timestamp(0),
@@ -280,7 +286,8 @@ impl Relay {
     pub fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
         let renew =
             (!self.jobs.is_empty()).then(|| (self.renewed + RENEW, "lease renewal upstream"));
-        self.jobs.values().filter_map(Job::next_wake).chain(renew).min()
+        let fresh = self.fresh.values().min().map(|at| (*at, "a job to hand on"));
+        self.jobs.values().filter_map(Job::next_wake).chain(renew).chain(fresh).min()
     }
 
     /// Whether a lease of `job` goes to those below.
@@ -401,12 +408,25 @@ impl Relay {
             return;
         }
         let id = offer.job;
+        if !self.offers.contains_key(&id) && self.computes() {
+            self.fresh.insert(id, now + GRACE);
+        }
         self.offers.entry(id).or_insert_with(|| (offer, BTreeSet::new())).1.insert(peer);
+        self.offer_idle(now, &id);
+    }
+
+    /// Whether this peer has slots of its own: then it is no volunteer server first of all.
+    fn computes(&self) -> bool {
+        self.below.get(&self.me).is_some_and(|own| own.slots > 0)
+    }
+
+    /// Offers a job to those below that are idle.
+    fn offer_idle(&mut self, now: Timestamp, id: &JobId) {
         let idle = |one: &Below| one.asked.is_some_and(|asked| now < asked + IDLE);
         let idle: Vec<PeerId> =
             self.below.iter().filter(|(_, one)| idle(one)).map(|(peer, _)| *peer).collect();
         for worker in idle {
-            self.offer(worker, &id);
+            self.offer(worker, id);
         }
     }
 
@@ -424,7 +444,8 @@ impl Relay {
         let Some((offer, sources)) = self.offers.get(id) else { return };
         let behind = peer == self.me || sources.contains(&peer) || peer == offer.submitter;
         let above = self.jobs.get(id).is_some_and(|job| job.is_above(&peer));
-        if !self.allowed || sources.is_empty() || above || (behind && peer != self.me) {
+        let early = self.fresh.contains_key(id);
+        if !self.allowed || early || sources.is_empty() || above || (behind && peer != self.me) {
             return;
         }
         self.out.effects.push(Effect::Send(peer, Frame::Offer(offer.clone())));
@@ -543,6 +564,11 @@ impl Relay {
     }
 
     fn tick(&mut self, now: Timestamp) {
+        let due = self.fresh.iter().filter(|(_, at)| **at <= now);
+        for id in due.map(|(id, _)| *id).collect::<Vec<JobId>>() {
+            self.fresh.remove(&id);
+            self.offer_idle(now, &id);
+        }
         let ids: Vec<JobId> = self.jobs.keys().copied().collect();
         for id in &ids {
             self.in_pool(now, id, pool::Input::Tick);

@@ -177,6 +177,8 @@ struct Cheated {
     top: Node,
     cast: Cast,
     workers: Vec<Node>,
+    /// Somebody who knows everybody and computes nothing.
+    guide: Node,
     job: JobId,
 }
 
@@ -190,8 +192,11 @@ fn cheated(dir: &Path, role: &str, tasks: u64) -> anyhow::Result<Cheated> {
             Node::start(&dir.join(format!("worker{at}")), &args)
         })
         .collect::<anyhow::Result<Vec<Node>>>()?;
+    let args = ["--no-quic", "--slots", "0", "--bootstrap", &top.dial];
+    let guide = Node::start(&dir.join("guide"), &args)?;
+    guide.meets(4)?;
     let job = submit(&top, tasks)?;
-    Ok(Cheated { top, cast, workers, job })
+    Ok(Cheated { top, cast, workers, guide, job })
 }
 
 impl Cheated {
@@ -252,9 +257,6 @@ fn a_relay_that_reorders_does_no_harm() -> anyhow::Result<()> {
 fn is_thrown_out(role: &str) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let network = cheated(dir.path(), role, TASKS)?;
-    // Somebody who knows everybody, for whom the relay has closed on; and then somebody to compute.
-    let args = ["--no-quic", "--slots", "0", "--bootstrap", &network.top.dial];
-    let guide = Node::start(&dir.path().join("guide"), &args)?;
     let accused = || -> Vec<String> {
         let log = network.top.log();
         log.lines()
@@ -270,7 +272,7 @@ fn is_thrown_out(role: &str) -> anyhow::Result<()> {
     let members = network.cast.end()?;
     let relay = members[0].identities[0].short();
     ensure!(accused.iter().any(|line| line.contains(&relay)), "not the relay: {accused:?}");
-    for worker in network.workers.iter().chain([&honest, &guide]) {
+    for worker in network.workers.iter().chain([&honest, &network.guide]) {
         let short = worker.id()?.short();
         let blamed = accused.iter().any(|line| line.contains(&short));
         ensure!(!blamed, "an honest peer is accused: {accused:?}");
