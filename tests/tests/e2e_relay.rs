@@ -192,7 +192,7 @@ fn cheated(dir: &Path, role: &str, tasks: u64) -> anyhow::Result<Cheated> {
             Node::start(&dir.join(format!("worker{at}")), &args)
         })
         .collect::<anyhow::Result<Vec<Node>>>()?;
-    let args = ["--no-quic", "--slots", "0", "--bootstrap", &top.dial];
+    let args = ["--no-quic", "--slots", "0", "--relay-work", "never", "--bootstrap", &top.dial];
     let guide = Node::start(&dir.join("guide"), &args)?;
     guide.meets(4)?;
     let job = submit(&top, tasks)?;
