@@ -19,7 +19,7 @@ const FEW: u64 = 3 * UNIT;
 /// One dropped for so many delivered is too much.
 const SHARE: u64 = 8;
 
-/// One hop's record, in [`UNIT`]s of a batch, decayed.
+/// One hop's record, in parts of a batch (65,536 each), decayed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HopRecord {
     /// Batches that it brought to the submitter.
