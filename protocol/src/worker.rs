@@ -209,6 +209,8 @@ struct Neighbour {
     told_below: u32,
     /// Milliseconds that a small lease takes over its link, as measured; 0 while unknown.
     cost: u64,
+    /// When it was last asked for work.
+    asked: Timestamp,
     /// Its job that was served last.
     turn: JobId,
     seen: Timestamp,
@@ -261,7 +263,6 @@ pub struct Worker {
     demands: BTreeMap<PeerId, Demand>,
     renewed: Timestamp,
     asked: Timestamp,
-    asked_others: Timestamp,
     /// Times that it has asked since the last offer.
     in_vain: u32,
     executed: u64,
@@ -292,7 +293,6 @@ impl Worker {
             demands: BTreeMap::new(),
             renewed: Timestamp(0),
             asked: Timestamp(0),
-            asked_others: Timestamp(0),
             in_vain: 0,
             executed: 0,
             busy_micros: 0,
@@ -428,7 +428,7 @@ impl Worker {
         let neighbour = self.neighbours.entry(peer).or_insert_with(|| Neighbour::away(now));
         (neighbour.connected, neighbour.proximity, neighbour.told, neighbour.seen) =
             (true, proximity, 0, now);
-        neighbour.told_below = 0;
+        (neighbour.told_below, neighbour.asked) = (0, Timestamp(0));
         self.asked = Timestamp(0); // whoever comes may have work
         // What was never acknowledged is said again, in order. The source has given its tasks to others
         // meanwhile and knows nothing of the queue: what would crowd out new credit is let go.
@@ -707,13 +707,11 @@ impl Worker {
             self.expire(now);
         }
         self.detour(now);
-        // Whoever is not idle may still ask for those below it.
         if self.asks_at() <= now && self.is_idle() {
             self.asked = now;
             self.in_vain = (self.in_vain + 1).min(MAX_IN_VAIN);
-            let peers = self.neighbours.iter().filter(|(peer, n)| n.connected && **peer != self.me);
-            let asked: Vec<PeerId> = peers.map(|(peer, _)| *peer).take(ASKED).collect();
-            self.out.effects.extend(asked.into_iter().map(|peer| Effect::Send(peer, Frame::Ask)));
+            let me = self.me;
+            self.ask(now, &me, Duration::ZERO);
         }
     }
 
@@ -892,6 +890,7 @@ impl Neighbour {
             told: 0,
             told_below: 0,
             cost: 0,
+            asked: Timestamp(0),
             turn: JobId([0; 32]),
             seen: now,
         }

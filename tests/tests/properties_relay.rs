@@ -285,3 +285,35 @@ fn votes_are_of_different_ways() {
         assert_eq!(ways.len(), 2, "task {task} has votes by one way only");
     }
 }
+
+/// Two branches of relays that compute nothing themselves, with a worker each at their ends.
+#[test]
+fn every_branch_of_a_tree_of_mere_relays_gets_work() {
+    for seed in 0..seeds() / 4 {
+        let mut world = World::new(seed);
+        world.add_relay(0, MS, Passing::Honest);
+        let ends = [0, 1].map(|_| {
+            (0..3).fold(0, |above, _| {
+                let relay = world.add_relay(0, MS, Passing::Honest);
+                world.connect(relay, above);
+                relay
+            })
+        });
+        // What the first one asks comes down the other branch before anybody there has asked.
+        let mut leaves = Vec::new();
+        for above in ends {
+            let leaf = world.add_relay(1, 50 * MS, Passing::Honest);
+            world.connect(leaf, above);
+            leaves.push(leaf);
+            let soon = after(&world, 500 * MS);
+            while world.advance(soon) {}
+        }
+        let job = world.submit(0, 60, Policy::None, Local::Never).expect("it is up");
+        let until = after(&world, 60_000 * MS);
+        assert!(world.run_until(until, |world| is_over(world, 0, &job)), "seed {seed}");
+        for leaf in leaves {
+            let done = world.machine(leaf).map_or(0, |machine| machine.view().executed);
+            assert!(done > 5, "seed {seed}: a worker had {done} tasks");
+        }
+    }
+}

@@ -21,8 +21,9 @@ const UNSERVED: Duration = Duration::from_secs(20);
 const SLOW: u64 = 1000;
 /// Milliseconds that make no difference between two links.
 const NEAR: u64 = 50;
-/// Others are asked for work at most this often.
+/// A neighbour is asked at most this often because another does not pass results on, and for others.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+const ASK_FOR_OTHERS: Duration = Duration::from_secs(30);
 
 impl Worker {
     /// Another source that the job is taken of, that is there and gives work.
@@ -97,27 +98,33 @@ impl Worker {
         self.ask_others(now, &source);
     }
 
-    /// Asks everyone but `source` for work, at most every second.
+    /// Asks others than `source` for work: it did not pass results on.
     fn ask_others(&mut self, now: Timestamp, source: &PeerId) {
-        if self.asked_others + ASK_AGAIN > now {
-            return;
-        }
-        self.asked_others = now;
-        let others = self
-            .neighbours
-            .iter()
-            .filter(|(peer, one)| one.connected && **peer != self.me && *peer != source);
-        let ask = |(peer, _): (&PeerId, &super::Neighbour)| Effect::Send(*peer, Frame::Ask);
-        self.out.effects.extend(others.take(super::ASKED).map(ask));
+        self.ask(now, source, ASK_AGAIN);
     }
 
-    /// Asks for work that a peer below could do, no more often than for itself: an answer to each question
-    /// with further ones would never end.
+    /// Asks for work that a peer below could do. Each neighbour is asked so rarely that questions which are
+    /// answered with further ones come to an end.
     pub(super) fn ask_for(&mut self, now: Timestamp, peer: &PeerId) {
-        if self.asks_at() <= now {
-            self.asked = now;
-            self.in_vain = (self.in_vain + 1).min(super::MAX_IN_VAIN);
-            self.ask_others(now, peer);
+        self.ask(now, peer, ASK_FOR_OTHERS);
+    }
+
+    /// Asks neighbours that were not asked for `rest`, the longest unasked first.
+    pub(super) fn ask(&mut self, now: Timestamp, but: &PeerId, rest: Duration) {
+        let me = self.me;
+        let mut due: Vec<(Timestamp, PeerId)> = self
+            .neighbours
+            .iter()
+            .filter(|(peer, one)| one.connected && **peer != me && *peer != but)
+            .filter(|(_, one)| one.asked + rest <= now)
+            .map(|(peer, one)| (one.asked, *peer))
+            .collect();
+        due.sort_unstable();
+        for (_, peer) in due.into_iter().take(super::ASKED) {
+            if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                neighbour.asked = now;
+            }
+            self.out.effects.push(Effect::Send(peer, Frame::Ask));
         }
     }
 
