@@ -4,6 +4,9 @@
 //! two for one job and speaks their decisions as frames and records. What the verifier learns of
 //! workers goes into standings that all jobs of the peer share, and that are lent to each step.
 
+mod leases;
+mod members;
+mod restore;
 mod results;
 mod routes;
 mod verdicts;
@@ -28,18 +31,18 @@ use crate::{
     crypto::Keypair,
     entropy::Entropy,
     id::{Hash, JobId, PeerId, TaskId},
-    job::{Local, Manifest},
+    job::Manifest,
     limits::{MAX_LEASE_BYTES, MAX_LEASE_TASKS},
     offer::Prefix,
-    path::{Errand, Trail},
+    path::Trail,
     pool::{self, Pool, TaskIndex},
     record::{Change, JobState, Key, Record},
     relay::HopOutcome,
     result::{Outcome, Output, VerifiedBatch},
     standing::{Ban, Standings},
     time::Timestamp,
-    verify::{self, About, Acceptance, Decision, State, Verifier, Vote},
-    wire::{Cancel, Frame, Lease, LeasedTask, Offer},
+    verify::{self, Acceptance, State, Verifier},
+    wire::Frame,
 };
 
 /// Own slots in reserve look this often whether they are needed.
@@ -355,114 +358,6 @@ impl Source {
         }
     }
 
-    /// A job from before a restart, out of its stored records (in any order).
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a restart has all of these at hand and nothing to group them by"
-    )]
-    pub fn restore(
-        key: Keypair,
-        job: JobId,
-        manifest_hash: Hash,
-        manifest: Manifest,
-        mut config: Config,
-        now: Timestamp,
-        mut entropy: Entropy,
-        records: Vec<Record>,
-        standings: &mut Standings,
-    ) -> Self {
-        config.quarantined |=
-            records.iter().any(|one| matches!(one, Record::Job { quarantined: true, .. }));
-        let mut source = Self::build(key, job, manifest_hash, manifest, config, now, &mut entropy);
-        let mut decisions: BTreeMap<TaskIndex, Decision> = BTreeMap::new();
-        let mut votes: BTreeMap<TaskIndex, Vec<Vote>> = BTreeMap::new();
-        let mut caught = BTreeSet::new();
-        for record in records {
-            match record {
-                Record::Job { submitted, ended, state, quarantined, .. } => {
-                    (source.submitted, source.ended, source.state) = (submitted, ended, state);
-                    source.quarantined |= quarantined;
-                }
-                Record::Leased { lease, worker, tasks, .. } => {
-                    source.leased.push(Key::leased(&job, &lease));
-                    let _ = source.pool.step(now, pool::Input::Restored { worker, lease, tasks });
-                }
-                Record::Heard { worker, highest, .. } => {
-                    source.workers.entry(worker).or_default().heard = highest;
-                }
-                Record::Decided { task, decision, .. } => {
-                    decisions.insert(task, decision);
-                }
-                Record::Caught { task, worker, .. } => {
-                    source.workers.entry(worker).or_default().wrong += 1;
-                    caught.insert((task, worker));
-                }
-                Record::Vote { task, proof, micros, via, output, .. } => {
-                    source.outputs.extend(blob_of(&output));
-                    let worker = proof.leaf.worker;
-                    let stats = source.workers.entry(worker).or_default();
-                    stats.returned += 1;
-                    stats.micros = stats.micros.saturating_add(micros);
-                    let (outcome, id) = (proof.outcome(), proof.leaf.task);
-                    let vote = Vote { worker, via, outcome, root: Hash([0; 32]), id };
-                    votes.entry(task).or_default().push(vote);
-                }
-                _ => {}
-            }
-        }
-        source.restore_tasks(now, votes, decisions, &caught, standings);
-        source.out = Batch::default();
-        source
-    }
-
-    fn restore_tasks(
-        &mut self,
-        now: Timestamp,
-        mut votes: BTreeMap<TaskIndex, Vec<Vote>>,
-        mut decisions: BTreeMap<TaskIndex, Decision>,
-        caught: &BTreeSet<(TaskIndex, PeerId)>,
-        standings: &mut Standings,
-    ) {
-        let touched: BTreeSet<TaskIndex> = votes.keys().chain(decisions.keys()).copied().collect();
-        // What was confirmed first is final first, after a restart too.
-        let mut touched: Vec<TaskIndex> = touched.into_iter().collect();
-        touched.sort_by_key(|task| decisions.get(task).map(|decision| decision.place));
-        for task in touched {
-            let cast = votes.remove(&task).unwrap_or_default();
-            let is_there = |peer: &PeerId| cast.iter().any(|vote| vote.worker == *peer);
-            let decision = decisions.remove(&task).filter(|decision| {
-                // Without any of the votes for it, which damage of the store may have taken, the output
-                // is gone: the task is done again.
-                let accepted = decision.acceptance.as_ref().filter(|_| self.is_running());
-                accepted.is_none_or(|one| one.agreed.is_empty() || one.agreed.iter().any(is_there))
-            });
-            self.verifier.restore(task, decision, &cast);
-            for vote in &cast {
-                let returned =
-                    pool::Input::Returned { worker: *vote.hand(), task, wants: Vec::new() };
-                let _ = self.pool.step(now, returned);
-            }
-        }
-        self.verifier.resume(now, self.is_running());
-        if self.is_running() {
-            self.verifier.accuse_again(now, caught);
-            self.verifier.advance(now, standings);
-        }
-        for effect in self.verifier.take_effects() {
-            match effect {
-                verify::Effect::Want(want) => {
-                    let _ = self.pool.step(now, pool::Input::Wanted(Vec::from([want])));
-                }
-                verify::Effect::Settled(task) => self.count_settled(task),
-                _ => {}
-            }
-        }
-        // The crash came between the last decision and the record of the job's end.
-        if self.is_running() && self.verifier.is_over() {
-            self.end(now, JobState::Done);
-        }
-    }
-
     /// Takes one input and says what is to be stored and done.
     pub fn step(
         &mut self,
@@ -572,16 +467,6 @@ impl Source {
         keys
     }
 
-    /// The offer that is made to peers.
-    pub fn offer(&self) -> Offer {
-        Offer {
-            job: self.job,
-            submitter: self.me,
-            profile: self.manifest.program.profile.clone(),
-            memory: self.manifest.program.limits.memory,
-        }
-    }
-
     fn tick(&mut self, now: Timestamp, standings: &mut Standings) {
         self.ticked = now;
         self.pool(now, pool::Input::Tick);
@@ -589,120 +474,6 @@ impl Source {
             self.verifier.tick(now, standings);
             self.verified(now, standings);
         }
-    }
-
-    fn join(
-        &mut self,
-        now: Timestamp,
-        worker: PeerId,
-        slots: u32,
-        prefix: Prefix,
-        standings: &mut Standings,
-    ) {
-        let own = worker == self.me;
-        let stats = self.workers.entry(worker).or_default();
-        stats.connected = true;
-        (stats.slots, stats.prefix) = (slots, prefix);
-        // Own slots in reserve check and referee from the start, where the policy has a use for that.
-        let idle = match self.manifest.local {
-            Local::Always => false,
-            Local::Reserve => !self.manifest.policy.checks(),
-            Local::Never => true,
-        };
-        let waits = own && idle;
-        if self.state != JobState::Running {
-            return self.out.effects.push(Effect::Send(worker, self.over()));
-        }
-        for tasks in self.pool.stale(&worker).chunks(MAX_LEASE_TASKS) {
-            let frame = self.cancel_frame(tasks);
-            self.out.effects.push(Effect::Send(worker, frame));
-        }
-        if !waits && !self.verifier.is_excluded(&worker) {
-            let reserved = own && self.manifest.local == Local::Reserve;
-            self.enter(now, worker, reserved, standings);
-        }
-    }
-
-    /// Lets a connected worker into the pool and offers it the job.
-    fn enter(&mut self, now: Timestamp, worker: PeerId, reserved: bool, standings: &mut Standings) {
-        let Some(stats) = self.workers.get_mut(&worker) else { return };
-        (stats.joined, stats.reserved) = (true, reserved);
-        let (slots, prefix) = (stats.slots, stats.prefix);
-        let own = worker == self.me;
-        self.pool(now, pool::Input::Joined { worker, slots, own, reserved });
-        self.verifier.join(now, worker, About { prefix, slots, own, reserved }, standings);
-        self.verified(now, standings);
-        let offer = self.offer();
-        self.out.effects.push(Effect::Send(worker, Frame::Offer(offer)));
-    }
-
-    fn leave(&mut self, now: Timestamp, worker: &PeerId, standings: &mut Standings) {
-        if let Some(stats) = self.workers.get_mut(worker) {
-            (stats.connected, stats.joined, stats.window) = (false, false, 0);
-        }
-        self.forget_awaited(worker);
-        self.pool(now, pool::Input::Left { worker: *worker });
-        self.verifier.leave(now, worker, standings);
-        self.verified(now, standings);
-    }
-
-    fn credit(&mut self, now: Timestamp, worker: PeerId, tasks: u32, below: u32) {
-        if let Some(stats) = self.workers.get_mut(&worker).filter(|stats| stats.joined) {
-            (stats.window, stats.below) = (tasks, below);
-            if below > 0 {
-                stats.slots = below;
-            }
-            self.pool(now, pool::Input::Credit { worker, tasks, below });
-        }
-    }
-
-    /// The submitter's own slots step in when peers have been too few for the patience time. Looking
-    /// for a starved task may take a look at all of them, so that is not done at every step.
-    fn supply(&mut self, now: Timestamp, standings: &mut Standings) {
-        if now < self.looked + LOOK {
-            return;
-        }
-        self.looked = now;
-        if self.pool.first_starved().is_none() {
-            self.starved_since = None;
-            return;
-        }
-        let since = *self.starved_since.get_or_insert(now);
-        if now.since(since) >= self.config.patience {
-            self.enter(now, self.me, false, standings);
-        }
-    }
-
-    /// Tasks for which nobody is left to vote that no relay stands in front of, and no own slots either, are
-    /// not waited for without end.
-    fn take_single_paths(&mut self, now: Timestamp, standings: &mut Standings) {
-        if now < self.looked + LOOK {
-            return;
-        }
-        self.looked = now;
-        let Some(mut task) = self.pool.first_starved() else {
-            self.starved_since = None;
-            return;
-        };
-        let since = *self.starved_since.get_or_insert(now);
-        if now.since(since) < self.config.patience * 2 {
-            return;
-        }
-        while self.verifier.take_single_path(task) {
-            self.verified(now, standings);
-            match self.pool.first_starved() {
-                Some(next) => task = next,
-                None => break,
-            }
-        }
-    }
-
-    fn may_supply(&self) -> bool {
-        let own = self.workers.get(&self.me);
-        self.manifest.local == Local::Reserve
-            && self.state == JobState::Running
-            && own
-                .is_some_and(|own| own.connected && (!own.joined || own.reserved) && own.slots > 0)
     }
 
     fn end(&mut self, now: Timestamp, state: JobState) {
@@ -726,11 +497,6 @@ impl Source {
         self.out.effects.push(Effect::Changed);
     }
 
-    /// Tells a worker to forget the job.
-    fn over(&self) -> Frame {
-        Frame::Cancel(Cancel { job: self.job, tasks: Vec::new() })
-    }
-
     fn save_job(&mut self) {
         self.out.records.push(Change::Put(Record::Job {
             job: self.job,
@@ -742,68 +508,9 @@ impl Source {
         }));
     }
 
-    fn pool(&mut self, now: Timestamp, input: pool::Input) {
-        if self.state != JobState::Running {
-            return;
-        }
-        for effect in self.pool.step(now, input) {
-            match effect {
-                pool::Effect::Lease { worker, lease, tasks } => {
-                    let frame = self.lease_frame(&worker, lease, &tasks);
-                    self.leased.push(Key::leased(&self.job, &lease));
-                    self.out.records.push(Change::Put(Record::Leased {
-                        job: self.job,
-                        lease,
-                        worker,
-                        tasks,
-                    }));
-                    self.out.effects.push(Effect::Send(worker, frame));
-                }
-                pool::Effect::Cancel { worker, tasks } => {
-                    let frame = self.cancel_frame(&tasks);
-                    self.out.effects.push(Effect::Send(worker, frame));
-                }
-            }
-        }
-    }
-
     /// The blobs that the job keeps besides those of its manifest: the manifest itself, and outputs.
     pub fn blobs(&self) -> impl Iterator<Item = Hash> + '_ {
         core::iter::once(self.manifest_hash).chain(self.outputs.iter().copied())
-    }
-
-    fn cancel_frame(&self, tasks: &[TaskIndex]) -> Frame {
-        let tasks = tasks.iter().map(|index| self.tasks[*index as usize].0).collect();
-        Frame::Cancel(Cancel { job: self.job, tasks })
-    }
-
-    /// What the hops of this job's leases are signed for.
-    fn errand(&self) -> Errand {
-        Errand { job: self.job, submitter: self.me }
-    }
-
-    fn lease_frame(&self, to: &PeerId, lease: crate::id::LeaseId, tasks: &[TaskIndex]) -> Frame {
-        let leased = |index: &TaskIndex| {
-            let (task, place) = *self.tasks.get(*index as usize)?;
-            Some(LeasedTask { task, input: self.manifest.inputs.get(place)? })
-        };
-        let mut leased: Vec<LeasedTask> = tasks.iter().filter_map(leased).collect();
-        if self.manifest.policy.checks() {
-            // Their places say nothing of which are checks.
-            leased.sort_unstable_by_key(|one| one.task);
-        }
-        let ids = leased.iter().map(|one| one.task);
-        let hop = self.errand().hand(&self.key, None, lease, to, ids);
-        Frame::Lease(Lease {
-            lease,
-            job: self.job,
-            submitter: self.me,
-            program: self.manifest.program.clone(),
-            lasts_ms: u64::try_from(self.config.pool.lease.as_millis()).unwrap_or(u64::MAX),
-            path: Vec::from([hop]),
-            tasks: leased,
-            share: u8::from(self.manifest.is_open()),
-        })
     }
 
     /// The task that answers input `place`.

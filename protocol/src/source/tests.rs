@@ -7,7 +7,7 @@ use serde_bytes::ByteBuf;
 use super::*;
 use crate::{
     id::LeaseId,
-    job::Inputs,
+    job::{Inputs, Local},
     limits::MAX_INCONCLUSIVE,
     result::{Commit, Leaf, Opened, Output, Reveal, output_commit},
     task::{Limits, PROFILE_V1, Program, Status},

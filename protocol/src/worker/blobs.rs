@@ -4,7 +4,7 @@ use alloc::{collections::BTreeSet, vec::Vec};
 
 use serde_bytes::ByteBuf;
 
-use super::{Effect, Worker};
+use super::{Effect, Worker, of};
 use crate::{
     id::{Hash, PeerId},
     result::Output,
@@ -62,5 +62,26 @@ impl Worker {
         let needed: BTreeSet<Hash> =
             self.jobs.values().flat_map(|job| job.blobs()).chain(held).collect();
         self.here.retain(|hash| needed.contains(hash));
+    }
+
+    /// Whether `output` belongs to a result for `source` that it has not acknowledged.
+    pub fn owes(&self, source: &PeerId, output: &Hash) -> bool {
+        self.jobs.range(of(*source)).any(|(_, foreign)| foreign.owes(output))
+    }
+
+    /// Whether the blob is part of a job held whose content may be given to anyone.
+    pub fn shares(&self, hash: &Hash) -> bool {
+        self.jobs.values().any(|foreign| foreign.shares(hash))
+    }
+
+    /// The blobs that held tasks need and results owed are made of.
+    pub fn needed(&self) -> impl Iterator<Item = Hash> + '_ {
+        let running = self.running.values().flat_map(|one| {
+            let program =
+                self.jobs.get(&(one.source, one.job)).and_then(|job| job.program.as_ref());
+            one.held.input.blob().into_iter().chain(program.into_iter().flat_map(|p| p.blobs()))
+        });
+        let jobs = self.jobs.values().flat_map(|job| job.blobs().chain(job.owed()));
+        self.wanted.keys().copied().chain(jobs).chain(running)
     }
 }

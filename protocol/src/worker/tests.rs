@@ -4,15 +4,18 @@ mod restart;
 
 use alloc::{collections::BTreeMap, vec, vec::Vec};
 
+use serde_bytes::ByteBuf;
+
 use super::*;
 use crate::{
     crypto::Signature,
-    limits::{BATCH_CLOSE, MAX_LEASE_TASKS},
+    id::LeaseId,
+    limits::{BATCH_CLOSE, MAX_FOREIGN_JOBS, MAX_LEASE_TASKS, MAX_UNACKED_BATCHES},
     path::Hop,
-    record::Key,
+    record::{Change, Key},
     result::{Commit, Reveal, VerifiedBatch},
     task::{Input as TaskInput, Limits, PROFILE_V1},
-    wire::LeasedTask,
+    wire::{LeasedTask, Reason},
 };
 
 const MS: Duration = Duration::from_millis(1);

@@ -1,0 +1,67 @@
+//! How much of each source's work this peer is willing to hold, for itself and for those below it.
+
+use alloc::collections::BTreeMap;
+use core::time::Duration;
+
+use super::{Effect, Worker};
+use crate::{
+    batch::Batch,
+    id::PeerId,
+    limits::MAX_CREDIT,
+    relay::Demand,
+    wire::{Credit, Frame},
+};
+
+/// Work that a worker would like to hold, as time at its measured speed.
+const AHEAD: Duration = Duration::from_secs(3);
+
+impl Worker {
+    /// Tells each source how much it may hand over, when that has changed by a quarter or to or from 0.
+    pub(super) fn tell_credit(&mut self) {
+        let sources =
+            self.neighbours.values().filter(|n| n.connected && !n.offers.is_empty()).count().max(1);
+        let total = self.window();
+        let each = (total / u32::try_from(sources).unwrap_or(1))
+            .max(u32::from(total > 0) * self.lending.slots);
+        let much =
+            |new: u32, old: u32| (new == 0) != (old == 0) || new.abs_diff(old) * 4 > old.max(new);
+        for (peer, neighbour) in &mut self.neighbours {
+            if !neighbour.connected {
+                continue;
+            }
+            let demand = self.demands.get(peer).copied().unwrap_or_default();
+            let offers = !neighbour.offers.is_empty();
+            let tasks = each.saturating_add(demand.tasks).min(MAX_CREDIT) * u32::from(offers);
+            let slots = self.lending.slots.saturating_add(demand.slots);
+            let below = slots * u32::from(offers && demand.slots > 0);
+            if much(tasks, neighbour.told) || much(below, neighbour.told_below) {
+                (neighbour.told, neighbour.told_below) = (tasks, below);
+                let credit = Frame::Credit(Credit { tasks, below });
+                self.out.effects.push(Effect::Send(*peer, credit));
+            }
+        }
+    }
+
+    /// What is to be taken of each source for those below has changed.
+    pub fn set_demands(&mut self, demands: BTreeMap<PeerId, Demand>) -> Batch<Effect> {
+        if self.demands != demands {
+            self.demands = demands;
+            self.tell_credit();
+        }
+        core::mem::take(&mut self.out)
+    }
+
+    pub(super) fn window(&self) -> u32 {
+        if self.paused || self.lending.slots == 0 {
+            return 0;
+        }
+        let slots = self.lending.slots;
+        let ahead = if self.micros > 0.0 {
+            let tasks = AHEAD.as_micros() as f64 * f64::from(slots) / self.micros;
+            libm::ceil(tasks.min(f64::from(MAX_CREDIT))) as u32
+        } else {
+            0
+        };
+        slots.saturating_add(ahead.max(slots.saturating_mul(3))).min(MAX_CREDIT)
+    }
+}
