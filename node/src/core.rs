@@ -17,10 +17,9 @@ use bayan_protocol::{
     offer::{Prefix, Proximity},
     peer::{Effect, Forecast, Input, Intent, Peer, PeerView},
     record::{self, Record},
-    result::Output,
+    result::Ended,
     source::JobView,
     standing::Standing,
-    task::Status,
     time::Timestamp,
     verify::{Acceptance, State},
     wire::Frame,
@@ -49,20 +48,7 @@ pub enum Message {
     /// From the network.
     Net(Event),
     /// An attempt ended.
-    Executed {
-        /// Which.
-        attempt: u64,
-        /// How.
-        status: Status,
-        /// Its output; a blob is stored already.
-        output: Output,
-        /// Its work.
-        fuel: u64,
-        /// Its standard error.
-        log: Vec<u8>,
-        /// Its duration.
-        micros: u64,
-    },
+    Executed(Ended),
     /// A fetch ended.
     Blob {
         /// What was fetched.
@@ -376,9 +362,7 @@ impl Core {
     fn take(&mut self, message: Message) {
         match message {
             Message::Net(event) => self.net_event(event),
-            Message::Executed { attempt, status, output, fuel, log, micros } => {
-                self.step(Input::Executed { attempt, status, output, fuel, log, micros });
-            }
+            Message::Executed(ended) => self.step(Input::Executed(ended)),
             Message::Blob { hash, here } => {
                 self.step(Input::Blob { hash, here });
             }

@@ -11,7 +11,7 @@ use bayan_engine::{Data, Job, LoadError, Module, Options, Outcome, Task};
 use bayan_protocol::{
     id::{Hash, TaskId},
     limits::MAX_INLINE,
-    result::Output,
+    result::{Ended, Output},
     task::{Input, Program, Status},
 };
 use bayan_store::Blobs;
@@ -175,14 +175,7 @@ impl Shared {
 
     fn fail(&self, attempt: u64, why: &str) {
         tracing::warn!(attempt, why, "an attempt could not be started");
-        let message = Message::Executed {
-            attempt,
-            status: Status::HostFault,
-            output: Output::Inline(ByteBuf::new()),
-            fuel: 0,
-            log: why.as_bytes().to_vec(),
-            micros: 0,
-        };
+        let message = Message::Executed(Ended::host_fault(attempt, why.as_bytes().to_vec()));
         // Called on the core's thread as well, which must not wait for itself.
         if let Err(mpsc::error::TrySendError::Full(message)) = self.outbox.try_send(message) {
             let outbox = self.outbox.clone();
@@ -218,7 +211,7 @@ fn message(
             }
         }
     };
-    Message::Executed { attempt, status, output, fuel, log, micros }
+    Message::Executed(Ended { attempt, status, output, fuel, log, micros })
 }
 
 /// Makes a successful output wrong without changing its length where it has one.

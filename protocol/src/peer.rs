@@ -40,10 +40,10 @@ use crate::{
     pool::TaskIndex,
     record::{Change, JobState, Key, Record},
     relay::{self, Relay},
-    result::{Commit, Outcome, Output, VerifiedBatch},
+    result::{Commit, Ended, Outcome, VerifiedBatch},
     source::{self, Source},
     standing::{Ban, Standings},
-    task::{self, Program, Status},
+    task::{self, Program},
     time::Timestamp,
     wire::{Advert, Frame, Hello, Reason, Refuse, WireError},
     worker::{self, Worker},
@@ -99,20 +99,7 @@ pub enum Input {
         here: bool,
     },
     /// An attempt ended.
-    Executed {
-        /// Which.
-        attempt: u64,
-        /// How.
-        status: Status,
-        /// Its output, stored if it is a blob.
-        output: Output,
-        /// Its work.
-        fuel: u64,
-        /// Its standard error.
-        log: Vec<u8>,
-        /// Its duration.
-        micros: u64,
-    },
+    Executed(Ended),
     /// The operator vouches for this peer, or no longer does.
     Trust {
         /// Whom.
@@ -365,12 +352,7 @@ impl Peer {
             }
             Input::Forget(job) => self.forget(job),
             Input::Blob { hash, here } => self.blob(now, hash, here),
-            Input::Executed { attempt, status, output, fuel, log, micros } => {
-                self.worker(
-                    now,
-                    worker::Input::Executed { attempt, status, output, fuel, log, micros },
-                );
-            }
+            Input::Executed(ended) => self.worker(now, worker::Input::Executed(ended)),
             Input::Trust { peer, trusted } => self.trust(now, peer, trusted),
             Input::Link { peer, micros, rate } => {
                 self.worker(now, worker::Input::Link { peer, micros, rate });

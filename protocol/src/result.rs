@@ -29,6 +29,31 @@ pub struct Outcome {
     pub fuel: u64,
 }
 
+/// How an attempt ended, as the engine tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Which attempt.
+    pub attempt: u64,
+    /// How.
+    pub status: Status,
+    /// Its standard output; a blob is stored already.
+    pub output: Output,
+    /// Its work in fuel units.
+    pub fuel: u64,
+    /// Its standard error.
+    pub log: Vec<u8>,
+    /// Microseconds that it took.
+    pub micros: u64,
+}
+
+impl Ended {
+    /// An attempt that ended without the guest's doing, for the reason in `log`.
+    pub fn host_fault(attempt: u64, log: Vec<u8>) -> Self {
+        let output = Output::Inline(ByteBuf::new());
+        Self { attempt, status: Status::HostFault, output, fuel: 0, log, micros: 0 }
+    }
+}
+
 /// The statement a worker makes about one task, committed to before it is opened (spec RES-2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {

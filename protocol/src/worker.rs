@@ -30,8 +30,8 @@ use crate::{
     offer::{self, Lending},
     record::Record,
     relay::{Demand, HopOutcome},
-    result::{Ack, Output},
-    task::{self, Program, Status},
+    result::{Ack, Ended},
+    task::{self, Program},
     time::Timestamp,
     wire::{Cancel, Frame, Lease, Offer, Route},
 };
@@ -120,20 +120,7 @@ pub enum Input {
         here: bool,
     },
     /// An attempt ended.
-    Executed {
-        /// Which.
-        attempt: u64,
-        /// How.
-        status: Status,
-        /// Its standard output.
-        output: Output,
-        /// Its work.
-        fuel: u64,
-        /// Its standard error.
-        log: Vec<u8>,
-        /// Its duration.
-        micros: u64,
-    },
+    Executed(Ended),
     /// What was measured of the link to a peer.
     Link {
         /// Whom.
@@ -314,9 +301,7 @@ impl Worker {
             Input::Cancel { peer, cancel } => self.cancelled(peer, &cancel),
             Input::Ack { peer, ack } => self.acked(now, peer, &ack),
             Input::Blob { hash, here } => self.blob(now, &hash, here),
-            Input::Executed { attempt, status, output, fuel, log, micros } => {
-                self.executed(now, attempt, status, output, fuel, log, micros);
-            }
+            Input::Executed(ended) => self.executed(now, ended),
             Input::Link { peer, micros, rate } => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                     let bytes = (SMALL_LEASE * 1000).checked_div(rate).unwrap_or(0);

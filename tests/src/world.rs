@@ -15,7 +15,7 @@ use bayan_protocol::{
     offer::{Accept, Lending, Prefix, Proximity},
     peer::{Config, Effect, Input, Peer},
     record::{Change, Record},
-    result::{Commit, Outcome, Output},
+    result::{Commit, Ended, Outcome, Output},
     source,
     standing::Standing,
     task::{Limits, PROFILE_V1, Program, Status},
@@ -629,7 +629,8 @@ impl World {
             Output::Inline(ByteBuf::from(bytes))
         };
         let micros = host.pace;
-        let done = Input::Executed { attempt, status, output, fuel, log: Vec::new(), micros };
+        let done =
+            Input::Executed(Ended { attempt, status, output, fuel, log: Vec::new(), micros });
         self.step(at, done);
     }
 

@@ -12,8 +12,8 @@ use crate::{
     job::{Inputs, Local},
     limits::MAX_INLINE,
     offer::Accept,
-    result::{Ack, Leaf, Opened, Reveal, output_commit},
-    task::{Limits, PROFILE_V1},
+    result::{Ack, Ended, Leaf, Opened, Output, Reveal, output_commit},
+    task::{Limits, PROFILE_V1, Status},
     verify::Policy,
     wire::{Credit, Lease, Renew},
 };
@@ -252,14 +252,14 @@ impl Bench {
         }
         while let Some((attempt, task)) = (!self.running.is_empty()).then(|| self.running.remove(0))
         {
-            self.step(Input::Executed {
+            self.step(Input::Executed(Ended {
                 attempt,
                 status: Status::Exited(0),
                 output: Output::Inline(ByteBuf::from(task.0.to_vec())),
                 fuel: 10,
                 log: Vec::new(),
                 micros: 1000,
-            });
+            }));
         }
     }
 
@@ -594,7 +594,7 @@ fn a_submitter_killed_at_any_moment_of_its_own_work_goes_on() {
             {
                 let output = Output::Inline(ByteBuf::from(task.0.to_vec()));
                 let (status, fuel, log, micros) = (Status::Exited(0), 10, Vec::new(), 1000);
-                bench.step(Input::Executed { attempt, status, output, fuel, log, micros });
+                bench.step(Input::Executed(Ended { attempt, status, output, fuel, log, micros }));
             }
         }
         bench.running.clear();

@@ -2,13 +2,10 @@
 
 use alloc::{collections::BTreeSet, vec::Vec};
 
-use serde_bytes::ByteBuf;
-
 use super::{Effect, Worker, of};
 use crate::{
     id::{Hash, PeerId},
-    result::Output,
-    task::Status,
+    result::Ended,
     time::Timestamp,
 };
 
@@ -44,8 +41,8 @@ impl Worker {
         }
         for (source, job, held) in lost {
             if self.neighbours.get(&source).is_some_and(|n| n.connected) {
-                let output = Output::Inline(ByteBuf::new());
-                self.result(now, source, job, held, (Status::HostFault, output, 0, Vec::new(), 0));
+                let lost = Ended::host_fault(0, Vec::new());
+                self.result(now, source, job, held, lost);
             } else if let Some(foreign) = self.jobs.get_mut(&(source, job)) {
                 foreign.release(&held.lease, &mut self.out.records, source);
             }

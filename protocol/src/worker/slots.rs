@@ -1,15 +1,12 @@
 //! The slots: which task runs next, and what an attempt that ended leaves behind.
 
-use alloc::vec::Vec;
-
 use serde_bytes::ByteBuf;
 
 use super::{Effect, Foreign, Held, Worker, of};
 use crate::{
     id::{Hash, JobId, PeerId},
     limits::{MAX_LOG, MAX_UNACKED_BATCHES},
-    result::{Leaf, Opened, Output, output_commit},
-    task::Status,
+    result::{Ended, Leaf, Opened, output_commit},
     time::Timestamp,
 };
 
@@ -106,24 +103,17 @@ impl Worker {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one input")]
-    pub(super) fn executed(
-        &mut self,
-        now: Timestamp,
-        attempt: u64,
-        status: Status,
-        output: Output,
-        fuel: u64,
-        log: Vec<u8>,
-        micros: u64,
-    ) {
-        let Some(Running { source, job, held }) = self.running.remove(&attempt) else { return };
+    pub(super) fn executed(&mut self, now: Timestamp, ended: Ended) {
+        let Some(Running { source, job, held }) = self.running.remove(&ended.attempt) else {
+            return;
+        };
         self.executed += 1;
-        self.micros = smooth(self.micros, micros as f64);
-        if fuel > 0 && micros > 0 {
-            self.speed = smooth(self.speed, fuel as f64 * 1e6 / micros as f64);
+        let (fuel, micros) = (ended.fuel as f64, ended.micros as f64);
+        self.micros = smooth(self.micros, micros);
+        if fuel > 0.0 && micros > 0.0 {
+            self.speed = smooth(self.speed, fuel * 1e6 / micros);
         }
-        self.result(now, source, job, held, (status, output, fuel, log, micros));
+        self.result(now, source, job, held, ended);
     }
 
     pub(super) fn result(
@@ -132,8 +122,9 @@ impl Worker {
         source: PeerId,
         job: JobId,
         held: Held,
-        (status, output, fuel, mut log, micros): (Status, Output, u64, Vec<u8>, u64),
+        ended: Ended,
     ) {
+        let Ended { status, output, fuel, mut log, micros, .. } = ended;
         let Some(foreign) = self.jobs.get_mut(&(source, job)) else { return };
         log.drain(..log.len().saturating_sub(MAX_LOG));
         let nonce = Hash(self.entropy.draw());

@@ -13,8 +13,8 @@ use crate::{
     limits::{BATCH_CLOSE, MAX_FOREIGN_JOBS, MAX_LEASE_TASKS, MAX_UNACKED_BATCHES},
     path::Hop,
     record::{Change, Key},
-    result::{Commit, Reveal, VerifiedBatch},
-    task::{Input as TaskInput, Limits, PROFILE_V1},
+    result::{Commit, Ended, Output, Reveal, VerifiedBatch},
+    task::{Input as TaskInput, Limits, PROFILE_V1, Status},
     wire::{LeasedTask, Reason},
 };
 
@@ -187,14 +187,14 @@ impl Bench {
     }
 
     fn executed(&mut self, attempt: u64, task: &TaskId) {
-        self.step(Input::Executed {
+        self.step(Input::Executed(Ended {
             attempt,
             status: Status::Exited(0),
             output: Output::Inline(ByteBuf::from(task.0.to_vec())),
             fuel: 10,
             log: Vec::new(),
             micros: 1000,
-        });
+        }));
     }
 
     fn pass(&mut self, time: Duration) {
@@ -646,7 +646,7 @@ fn what_is_held_running_or_owed_is_needed() {
     let (attempt, _) = bench.running.remove(0);
     let output = Output::Blob { hash: Hash([70; 32]), len: 1 << 20 };
     let (status, log) = (Status::Exited(0), Vec::new());
-    bench.step(Input::Executed { attempt, status, output, fuel: 1, log, micros: 1 });
+    bench.step(Input::Executed(Ended { attempt, status, output, fuel: 1, log, micros: 1 }));
     assert!(needed(&bench).contains(&Hash([70; 32])), "an output is owed");
     bench
         .step(Input::Cancel { peer: source(1), cancel: Cancel { job: job(1), tasks: Vec::new() } });

@@ -17,7 +17,7 @@ use bayan_protocol::{
     limits::MAX_INLINE,
     offer::{Accept, Lending, Prefix, Proximity},
     peer::{Config, Effect, Input, Peer},
-    result::{Outcome, Output, Reveal},
+    result::{Ended, Outcome, Output, Reveal},
     source,
     task::{self, PROFILE_V1, Program},
     time::Timestamp,
@@ -456,7 +456,7 @@ impl Life {
         };
         let (Outcome { status, fuel, .. }, output) = claimed;
         let micros = self.micros;
-        self.step(Input::Executed { attempt, status, output, fuel, log: truth.log, micros });
+        self.step(Input::Executed(Ended { attempt, status, output, fuel, log: truth.log, micros }));
     }
 
     fn bytes(&self, output: &Output) -> Option<Vec<u8>> {
@@ -479,7 +479,7 @@ impl Life {
 }
 
 fn executed(attempt: u64, claim: &Claim, output: Output, log: Vec<u8>, micros: u64) -> Input {
-    Input::Executed { attempt, status: claim.status, output, fuel: claim.fuel, log, micros }
+    Input::Executed(Ended { attempt, status: claim.status, output, fuel: claim.fuel, log, micros })
 }
 
 fn listen(address: IpAddr) -> String {

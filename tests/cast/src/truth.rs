@@ -10,7 +10,7 @@ use std::{
 use bayan::{core::Message, engine::Engines};
 use bayan_protocol::{
     id::{Hash, TaskId},
-    result::{Outcome, Output},
+    result::{Ended, Outcome, Output},
     task::{DataFile, Input, Program, Status},
 };
 use bayan_store::{BlobError, Blobs};
@@ -128,7 +128,9 @@ impl Engine {
         let answering = Arc::clone(&state);
         tokio::spawn(async move {
             while let Some(message) = inbox.recv().await {
-                if let Message::Executed { attempt, status, output, fuel, log, micros } = message {
+                if let Message::Executed(Ended { attempt, status, output, fuel, log, micros }) =
+                    message
+                {
                     let truth = Truth { status, output, fuel, log, micros };
                     let askers = lock(&answering).finish(attempt, &truth);
                     askers.into_iter().for_each(|(_, answer)| answer(truth.clone()));

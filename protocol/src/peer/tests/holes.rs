@@ -48,7 +48,7 @@ fn a_job_with_holes_in_its_past_is_completed_with_every_output() {
             let Some((attempt, task)) = bench.running.pop() else { break };
             let output = Output::Inline(ByteBuf::from(task.0.to_vec()));
             let (status, fuel, log, micros) = (Status::Exited(0), 10, Vec::new(), 1000);
-            bench.step(Input::Executed { attempt, status, output, fuel, log, micros });
+            bench.step(Input::Executed(Ended { attempt, status, output, fuel, log, micros }));
         }
         with_holes(&mut bench, seed);
         for _ in 0..40 {
