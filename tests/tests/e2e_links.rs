@@ -55,6 +55,18 @@ fn is_slow(from: &Node, to: &Node) -> anyhow::Result<bool> {
     Ok(link(from, to)?.is_some_and(|one| one.profile == Profile::Slow))
 }
 
+/// TCP connections of a near peer that end on the other side of the line.
+fn across(near: &Node) -> anyhow::Result<usize> {
+    let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", near.pid()))?;
+    // Addresses are hexadecimal, the last byte first; 01 is an established connection.
+    let across = |line: &&str| {
+        let mut fields = line.split_whitespace().skip(2);
+        let (remote, state) = (fields.next().unwrap_or(""), fields.next().unwrap_or(""));
+        remote.get(2..8) == Some("024D0A") && state == "01"
+    };
+    Ok(table.lines().filter(across).count())
+}
+
 /// Peers on both sides of the line.
 struct World {
     near: Vec<Node>,
@@ -123,6 +135,9 @@ fn a_measured_line_carries_little_background() -> anyhow::Result<()> {
     })?;
     let rates = world.background(0.3, MEASURED)?;
     ensure!(rates.iter().all(|rate| *rate <= SHARE * CARRIES), "too much background: {rates:.0?}");
+    // Peers on both sides dialled each other at once, when they heard of each other.
+    let sockets = world.near.iter().map(across).collect::<anyhow::Result<Vec<usize>>>()?;
+    ensure!(sockets.iter().all(|count| *count <= PEERS), "spare connections: {sockets:?}");
     ensure!(near.info()?.line.profile == Profile::Full, "the own network is not slow");
     Ok(())
 }

@@ -145,6 +145,7 @@ impl Driver {
         if away.is_some_and(|(endpoint, _)| !endpoint.ip.is_loopback()) {
             self.link(Input::Up(name));
         }
+        self.close_spares(name);
     }
 
     pub(super) fn on_closed(&mut self, peer: libp2p::PeerId, id: ConnectionId) {

@@ -26,6 +26,8 @@ const LASTING: Duration = Duration::from_secs(10);
 pub(super) struct Slot {
     /// Ends the running task; `None` if none runs.
     running: Option<Stop>,
+    /// The connection that the last task runs or ran on.
+    connection: Option<ConnectionId>,
     /// A newer stream that the other side opened, to be served when the task has ended.
     next: Option<(ConnectionId, Stream)>,
     /// When to open a stream again.
@@ -125,9 +127,30 @@ impl Driver {
         };
         let slot = self.slots.entry(peer).or_default();
         (slot.running, slot.retry) = (Some(stop), None);
+        slot.connection = Some(connection);
         let task = self.tasks.spawn(link.run(origin));
         self.task_peers.insert(task.id(), peer);
         true
+    }
+
+    /// Two peers that dial each other at once have two connections, and each has its probes. Over a slow
+    /// link only the one with the work stream is kept; the side that opens that stream says which.
+    pub(super) fn close_spares(&mut self, peer: PeerId) {
+        if peer < self.shared.id || !self.is_slow(&peer) {
+            return;
+        }
+        let Some(known) = self.peers.get(&peer) else { return };
+        let all = || known.connections.iter().map(|connection| connection.id);
+        let working = self.slots.get(&peer).and_then(|slot| slot.connection);
+        let Some(kept) = all().find(|id| Some(*id) == working).or_else(|| known.connection())
+        else {
+            return;
+        };
+        let spares: Vec<ConnectionId> = all().filter(|id| *id != kept).collect();
+        for spare in spares {
+            tracing::debug!(peer = %peer.short(), "a spare connection over a slow link was closed");
+            self.swarm.close_connection(spare);
+        }
     }
 
     pub(super) fn on_joined(&mut self, joined: Result<(task::Id, Ended), task::JoinError>) {

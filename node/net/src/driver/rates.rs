@@ -101,6 +101,7 @@ impl Driver {
                 behaviour.gossip.set_application_score(&id, quiet);
                 // It is neither asked for peers nor told of to others.
                 behaviour.kad.remove_peer(&id);
+                self.close_spares(peer);
             }
             Profile::Full => {
                 behaviour.gossip.set_application_score(&id, 0.0);
