@@ -3,17 +3,15 @@
 //!
 //! A run is judged by two bounds that no arrangement can beat. The *link bound* is the time that the
 //! module once, every distinct input and every distinct output take at the line's rate; the *CPU
-//! bound* is the time that the slots need for all tasks if none ever waits.
+//! bound* is what the slots computed in that run, so a machine that is slower today is no one's fault.
 
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, ensure};
-use bayan_engine::{ARGUMENT, Engines, Launcher, Options, Task};
 use bayan_protocol::{
     crypto::{Keypair, Signature},
     id::{Hash, JobId, LeaseId, TaskId},
@@ -68,11 +66,10 @@ pub struct Load {
     pub steps: u64,
 }
 
-/// A module for a load, and what one task of it takes on a slot that has nothing else to do.
+/// A module for a load.
 pub struct Job {
     load: Load,
     module: Vec<u8>,
-    task: Duration,
 }
 
 /// How a run went.
@@ -96,56 +93,20 @@ pub struct Outcome {
     tasks: u64,
 }
 
-/// Whether peers of this build can be volunteer servers.
-///
-/// # Errors
-/// If the program does not run.
-pub fn can_relay() -> anyhow::Result<bool> {
-    let dir = tempfile::tempdir()?;
-    let help = program::run(dir.path(), &["node", "--help"], LIMIT)?.code(0)?;
-    Ok(help.stdout.contains("--relay-work"))
-}
-
 impl Job {
-    /// Makes the module and measures it.
+    /// Makes the module.
     ///
     /// # Errors
-    /// If it does not run.
+    /// If its text is none.
     pub fn new(load: Load) -> anyhow::Result<Self> {
         let module = wat::parse_str(guests::padded_echo(load.steps, PADDING))?;
-        let launcher = Launcher::at(program::executable(), [ARGUMENT.into()]);
-        let engines = Engines::start(Options { launcher, ..Options::new(1) }, |_, _| {})?;
-        let prepared = engines.prepare(&module)?;
-        let mut times = Vec::new();
-        for _ in 0..5 {
-            let task = Task {
-                id: TaskId([0; 32]),
-                args: Vec::new(),
-                env: Vec::new(),
-                stdin: Arc::from(vec![b'x'; INPUT]),
-                data: Vec::new(),
-                limits: Limits::default(),
-            };
-            let begun = Instant::now();
-            let outcome = engines.run(&prepared, task);
-            ensure!(outcome.status == Status::Exited(0), "the guest failed: {:?}", outcome.status);
-            times.push(begun.elapsed());
-        }
-        times.sort();
-        Ok(Self { load, module, task: times[times.len() / 2] })
+        Ok(Self { load, module })
     }
 
     /// See the module's head.
     pub fn link_bound(&self) -> Duration {
         let bytes = self.module.len() + self.load.tasks * 2 * INPUT;
         Duration::from_secs_f64(bytes as f64 / CARRIES)
-    }
-
-    /// See the module's head.
-    pub fn cpu_bound(&self) -> Duration {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let slots = self.load.workers.min(cores);
-        self.task.mul_f64(self.load.tasks as f64 / slots as f64)
     }
 
     /// Runs it.
@@ -197,6 +158,8 @@ impl Job {
         for worker in &stage.workers {
             busy += Duration::from_micros(worker.info()?.view.busy_micros);
         }
+        let computed: u64 = view.workers.iter().map(|worker| worker.micros).sum();
+        let slots = u32::try_from(stage.workers.len())?;
         let micros = arrived.duration_since(SystemTime::UNIX_EPOCH)?.as_micros();
         let arrived = bayan_protocol::time::Timestamp(u64::try_from(micros)?);
         let since = ended.since(arrived).as_secs_f64() * stage.workers.len() as f64;
@@ -204,7 +167,7 @@ impl Job {
             arrangement,
             wall: ended.since(view.submitted),
             link_bound: self.link_bound(),
-            cpu_bound: self.cpu_bound(),
+            cpu_bound: Duration::from_micros(computed) / slots,
             busy: busy.as_secs_f64() / since,
             arrival: arrived.since(view.submitted),
             traffic: None,

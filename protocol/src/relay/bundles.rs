@@ -10,7 +10,7 @@ use core::time::Duration;
 use super::{Effect, HopOutcome, Relay, job::Job};
 use crate::{
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
-    limits::{MAX_BATCH, MAX_UNACKED_BATCHES, RETENTION},
+    limits::{GATHER, MAX_BATCH, MAX_UNACKED_BATCHES, RETENTION},
     path::Trail,
     pool::{self, TaskIndex, Want},
     record::{Change, Key, Record},
@@ -19,8 +19,8 @@ use crate::{
     wire::{Bundle, Frame, Relayed},
 };
 
-/// Results wait this long for others to go upstream with.
-const GATHER: Duration = Duration::from_millis(100);
+/// Results wait this long for others to go upstream with, longer while earlier ones are on their way.
+const CLOSE: Duration = Duration::from_millis(100);
 /// Without an acknowledgement for this long, while there is said to be a way, results go another way.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -115,10 +115,11 @@ impl Bundles {
 
     pub(super) fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
         let first = self.queue.first().and_then(|root| self.parcels.get(root));
-        let send = first.map(|parcel| (parcel.since + GATHER, "results to go upstream"));
+        let send =
+            first.map(|parcel| (parcel.since + self.age(&parcel.source), "results to go upstream"));
         let due = self.parcels.values().map(Parcel::due).min();
         let patience = due.map(|at| (at, "patience with a hop"));
-        let soonest = self.looked + GATHER * 2;
+        let soonest = self.looked + CLOSE * 2;
         send.into_iter().chain(patience).min().map(|(at, why)| (at.max(soonest), why))
     }
 
@@ -215,6 +216,12 @@ impl Bundles {
         records.extend(roots.map(|root| Change::Delete(Key::parcel(&job, &root))));
     }
 
+    /// How long results for `source` wait for others.
+    fn age(&self, source: &PeerId) -> Duration {
+        let sent = |one: &Parcel| one.source == *source && one.sent.is_some();
+        if self.parcels.values().any(sent) { GATHER } else { CLOSE }
+    }
+
     /// The next frame for `source` of what is due, whole batches, as many as fit.
     fn frame(&mut self, now: Timestamp, source: &PeerId) -> Option<Relayed> {
         let of_source =
@@ -222,7 +229,8 @@ impl Bundles {
         let queued: Vec<Hash> = self.queue.iter().filter(of_source).copied().collect();
         let results = |root: &Hash| self.parcels[root].bundle.opened.len();
         let all: usize = queued.iter().map(results).sum();
-        let old = queued.first().is_some_and(|root| self.parcels[root].since + GATHER <= now);
+        let age = self.age(source);
+        let old = queued.first().is_some_and(|root| self.parcels[root].since + age <= now);
         if queued.is_empty() || (all < MAX_BATCH && !old) {
             return None;
         }

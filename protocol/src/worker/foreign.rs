@@ -10,7 +10,7 @@ use alloc::{
 use crate::{
     crypto::Keypair,
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
-    limits::{BATCH_CLOSE, MAX_BATCH},
+    limits::{BATCH_CLOSE, GATHER, MAX_BATCH},
     path::{Hop, Trail},
     record::{Change, Key, Record},
     relay::{PATIENCE, patience},
@@ -351,7 +351,9 @@ impl Foreign {
     }
 
     pub(super) fn closes_at(&self) -> Option<Timestamp> {
-        (!self.results.is_empty()).then(|| self.since + BATCH_CLOSE)
+        let under_way = self.unacked.values().any(|batch| batch.sent.is_some());
+        let age = if under_way { GATHER } else { BATCH_CLOSE };
+        (!self.results.is_empty()).then(|| self.since + age)
     }
 
     /// Signs the oldest results and stores them; their leases' last records go with the same change.

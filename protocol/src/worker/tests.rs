@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     crypto::Signature,
     id::LeaseId,
-    limits::{BATCH_CLOSE, MAX_FOREIGN_JOBS, MAX_LEASE_TASKS, MAX_UNACKED_BATCHES},
+    limits::{BATCH_CLOSE, GATHER, MAX_FOREIGN_JOBS, MAX_LEASE_TASKS, MAX_UNACKED_BATCHES},
     path::Hop,
     record::{Change, Key},
     result::{Commit, Ended, Output, Reveal, VerifiedBatch},
@@ -265,6 +265,27 @@ fn a_batch_closes_at_its_age() {
     assert_eq!(sizes(&bench.batches()), []);
     bench.pass(MS);
     assert_eq!(sizes(&bench.batches()), [2]);
+}
+
+/// Over a slow link results share a signature and a path instead of following each other alone.
+#[test]
+fn a_batch_waits_while_another_is_on_its_way() {
+    let mut bench = Bench::ready(1, 1);
+    bench.lease(lease(1, 1, 1, 0..200));
+    bench.execute();
+    bench.pass(BATCH_CLOSE);
+    let first = bench.batches();
+    assert_eq!(sizes(&first), [1]);
+    for _ in 0..4 {
+        bench.execute();
+        bench.pass(BATCH_CLOSE * 2);
+    }
+    assert_eq!(sizes(&bench.batches()), [], "the first is not acknowledged");
+    bench.step(ack(source(1), job(1), first[0].commit().sequence));
+    assert_eq!(sizes(&bench.batches()), [4]);
+    bench.execute();
+    bench.pass(GATHER);
+    assert_eq!(sizes(&bench.batches()), [1], "no longer than that");
 }
 
 #[test]
@@ -591,7 +612,7 @@ fn a_source_that_acknowledges_nothing_gets_no_more_than_the_bound_and_others_are
     bench.lease(lease(2, 2, 2, 0..20));
     let mut rounds = 0;
     while !bench.running.is_empty() {
-        bench.pass(BATCH_CLOSE);
+        bench.pass(GATHER);
         bench.execute();
         rounds += 1;
         assert!(rounds <= 600, "the worker goes on for a source that gives nothing back");
