@@ -67,6 +67,10 @@ pub const MAX_NAMED: usize = 1024;
 pub const MAX_REDUNDANCY: u32 = 15;
 /// Peers whose work streams are served at once.
 pub const MAX_NEIGHBOURS: usize = 160;
+/// Workers that one frame keeps from a job, and that a relay keeps from one.
+pub const MAX_EXCLUDED_AT_ONCE: usize = 64;
+/// See [`MAX_EXCLUDED_AT_ONCE`].
+pub const MAX_EXCLUDED: usize = 1024;
 /// Foreign jobs that a worker keeps records of at once.
 pub const MAX_FOREIGN_JOBS: usize = 256;
 /// Unacknowledged batches that a worker keeps for one job before it stops computing for it.

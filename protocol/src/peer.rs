@@ -542,6 +542,7 @@ impl Peer {
                 self.worker(now, worker::Input::Route { peer, route });
                 self.relay(now, relay::Input::Route { peer, route });
             }
+            Frame::Exclude(exclude) => self.relay(now, relay::Input::Exclude { peer, exclude }),
             Frame::Ask => self.asked(now, peer),
             Frame::Credit(credit) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
@@ -616,6 +617,10 @@ impl Peer {
             .collect();
         for offer in offers {
             self.send(peer, offer);
+        }
+        // Whom this peer has found out itself it trusts with nobody's work.
+        if self.standings.is_banned(now, &peer) {
+            return;
         }
         self.relay(now, relay::Input::Asked { peer });
         if peer != self.me && self.config.lending.relays && !self.relay.has_work() {

@@ -37,7 +37,7 @@ use crate::{
     pool,
     result::{Ack, VerifiedBatch},
     time::Timestamp,
-    wire::{Cancel, Frame, Lease, Offer, Reason, Refuse, Renew, Route},
+    wire::{Cancel, Exclude, Frame, Lease, Offer, Reason, Refuse, Renew, Route},
 };
 pub use bundles::{PATIENCE, patience, way_round};
 use job::Job;
@@ -123,6 +123,18 @@ pub enum Input {
         peer: PeerId,
         /// What.
         cancel: Cancel,
+    },
+    /// A source says who gets no more of a job.
+    Exclude {
+        /// Who.
+        peer: PeerId,
+        /// What.
+        exclude: Exclude,
+    },
+    /// This peer has itself found a worker out.
+    Banned {
+        /// Whom.
+        worker: PeerId,
     },
     /// The submitter has stored a batch; its signature has been checked.
     Ack {
@@ -269,6 +281,13 @@ impl Relay {
             }
             Input::Lease { peer, lease } => self.leased(now, peer, lease),
             Input::Cancel { peer, cancel } => self.cancelled(now, &peer, &cancel),
+            Input::Exclude { peer, exclude } => self.exclude(now, &peer, exclude),
+            Input::Banned { worker } => {
+                let ids: Vec<JobId> = self.jobs.keys().copied().collect();
+                for id in ids {
+                    self.shut_out(now, &id, &worker);
+                }
+            }
             Input::Ack { from, ack } => self.acked(&from, &ack),
             Input::Results { from, batch, trails } => self.results(now, from, &batch, &trails),
             Input::Route { peer, route } => self.routed(now, &peer, &route),
@@ -445,6 +464,9 @@ impl Relay {
         let behind = peer == self.me || sources.contains(&peer) || peer == offer.submitter;
         let above = self.jobs.get(id).is_some_and(|job| job.is_above(&peer));
         let early = self.fresh.contains_key(id);
+        if self.jobs.get(id).is_some_and(|job| job.excluded.contains(&peer)) {
+            return;
+        }
         if !self.allowed || early || sources.is_empty() || above || (behind && peer != self.me) {
             return;
         }
@@ -479,7 +501,10 @@ impl Relay {
     fn engage_oneself(&mut self, now: Timestamp) {
         let own = self.below.get(&self.me).filter(|own| own.slots > 0).copied();
         let Some(own) = own else { return };
-        let fresh = |(_, job): &(&JobId, &Job)| job.has_takers() && !job.offered.contains(&self.me);
+        let fresh = |(_, job): &(&JobId, &Job)| {
+            let is_known = job.offered.contains(&self.me) || job.excluded.contains(&self.me);
+            job.has_takers() && !is_known
+        };
         let ids: Vec<JobId> = self.jobs.iter().filter(fresh).map(|(id, _)| *id).collect();
         for id in ids {
             if let Some(job) = self.jobs.get_mut(&id) {
@@ -496,6 +521,9 @@ impl Relay {
         if let Entry::Vacant(place) = job.takers.entry(peer) {
             place.insert(Demand::default());
             self.out.effects.extend(job.route_for(now, &peer));
+            if self.below.get(&peer).is_some_and(|one| one.below > 0) {
+                self.out.effects.extend(job.exclusions(*id, &peer));
+            }
             // For the pool they are like anybody: what they return settles no more than others' results.
             let joined = pool::Input::Joined { worker: peer, slots, own: false, reserved: false };
             self.in_pool(now, id, joined);
@@ -507,6 +535,36 @@ impl Relay {
         job.offered.remove(peer);
         job.left(now, peer);
         self.in_pool(now, id, pool::Input::Left { worker: *peer });
+    }
+
+    /// Gives workers nothing more of a job, and has those below do the same (spec RELAY-12). It is the
+    /// submitter's to say; that a hop in between may say so too gives it no more than handing on nothing.
+    fn exclude(&mut self, now: Timestamp, source: &PeerId, Exclude { job: id, workers }: Exclude) {
+        let offers = self.offers.get(&id).is_some_and(|(_, sources)| sources.contains(source));
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| offers || job.is_source(source)) else {
+            return;
+        };
+        let fresh = job.exclude(workers);
+        if fresh.is_empty() {
+            return;
+        }
+        let relays = job.takers.keys().filter(|peer| *peer != source && !fresh.contains(peer));
+        let relays = relays.filter(|peer| self.below.get(peer).is_some_and(|one| one.below > 0));
+        let exclude = Exclude { job: id, workers: fresh.clone() };
+        let tell = |peer: &PeerId| Effect::Send(*peer, Frame::Exclude(exclude.clone()));
+        self.out.effects.extend(relays.map(tell));
+        for worker in &fresh {
+            self.shut_out(now, &id, worker);
+        }
+    }
+
+    /// Takes what it has of a job from a worker.
+    fn shut_out(&mut self, now: Timestamp, id: &JobId, worker: &PeerId) {
+        if self.jobs.get(id).is_some_and(|job| job.offered.contains(worker)) {
+            let over = Cancel { job: *id, tasks: Vec::new() };
+            self.out.effects.push(Effect::Send(*worker, Frame::Cancel(over)));
+            self.refused(now, worker, id);
+        }
     }
 
     fn renew_below(&mut self, now: Timestamp, peer: PeerId, leases: &[LeaseId]) {

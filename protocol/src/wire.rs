@@ -10,8 +10,8 @@ use crate::{
     cbor,
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
     limits::{
-        MAX_BATCH, MAX_BLOB, MAX_FRAME, MAX_HELLO_ITEMS, MAX_INLINE, MAX_LEASE_TASKS, MAX_MODULE,
-        MAX_PATH, MAX_PROGRAM_BYTES, MAX_PROGRAM_ITEMS, MAX_TEXT,
+        MAX_BATCH, MAX_BLOB, MAX_EXCLUDED_AT_ONCE, MAX_FRAME, MAX_HELLO_ITEMS, MAX_INLINE,
+        MAX_LEASE_TASKS, MAX_MODULE, MAX_PATH, MAX_PROGRAM_BYTES, MAX_PROGRAM_ITEMS, MAX_TEXT,
     },
     path::{Errand, Hop, Trail},
     result::{Ack, Commit, Opened, Reveal},
@@ -208,6 +208,15 @@ pub struct Route {
     pub away_ms: Option<u64>,
 }
 
+/// The submitter takes results of a job from these no more; whoever hands it on gives them none of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exclude {
+    /// The job.
+    pub job: JobId,
+    /// Whom.
+    pub workers: Vec<PeerId>,
+}
+
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -238,12 +247,14 @@ pub enum Frame {
     Relayed(Relayed),
     /// Relay to worker: whether it is connected towards the submitter.
     Route(Route),
+    /// Source to relay: these get no more of a job.
+    Exclude(Exclude),
 }
 
 /// The kinds of version 1, as they stand on the wire.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "hello", "offer", "ask", "credit", "lease", "refuse", "renew", "commit", "reveal", "ack",
-    "cancel", "relayed", "route",
+    "cancel", "relayed", "route", "exclude",
 ];
 
 /// Bytes that are not a frame of this version.
@@ -300,6 +311,10 @@ impl Frame {
             }
             Self::Cancel(cancel) => bound(cancel.tasks.len() <= MAX_LEASE_TASKS, "tasks"),
             Self::Relayed(relayed) => relayed.check_bounds(),
+            Self::Exclude(exclude) => {
+                let count = exclude.workers.len();
+                bound((1..=MAX_EXCLUDED_AT_ONCE).contains(&count), "workers")
+            }
             Self::Ask | Self::Credit(_) | Self::Ack(_) | Self::Route(_) => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use bayan_protocol::{
     limits::LEASE,
     record::{JobState, Record},
     time::Timestamp,
-    verify::{Basis, Policy},
+    verify::{Adaptive, Basis, Policy},
 };
 use bayan_tests::world::{MS, Number, World, outcome};
 
@@ -283,6 +283,49 @@ fn votes_are_of_different_ways() {
     for task in 0..40 {
         let ways: std::collections::BTreeSet<_> = vias(task).collect();
         assert_eq!(ways.len(), 2, "task {task} has votes by one way only");
+    }
+}
+
+/// Who lies behind a relay is found out, by name; neither the relay nor who works beside it is blamed, and
+/// the job does not go round in circles between the relay and the liar.
+#[test]
+fn a_liar_behind_a_relay_is_banned_alone() {
+    for seed in 0..seeds() / 10 {
+        let mut world = World::new(seed);
+        world.add(1, 20 * MS, false);
+        let mut relay = world.add_relay(0, MS, Passing::Honest);
+        world.connect(0, relay);
+        if seed % 2 == 1 {
+            let second = world.add_relay(0, MS, Passing::Honest);
+            world.connect(relay, second);
+            relay = second;
+        }
+        let (honest, liar) = (world.add(1, 20 * MS, false), world.add(1, 10 * MS, true));
+        let direct = world.add(1, 20 * MS, false);
+        for (one, other) in [(honest, relay), (liar, relay), (direct, 0)] {
+            world.connect(one, other);
+        }
+        let policy = Policy::Adaptive(Adaptive::default());
+        let job = world.submit(0, 200, policy, Local::Reserve).expect("it is up");
+        let until = after(&world, LIMIT);
+        let ended = world.run_until(until, |world| is_over(world, 0, &job));
+        let view = world.machine(0).and_then(|machine| machine.job(&job)).map(|job| job.view());
+        assert!(ended, "seed {seed}: {view:?}");
+        // A late copy is noted with a task that is final already, so only the outcomes are looked at.
+        let source = world.machine(0).and_then(|machine| machine.job(&job)).expect("it is up");
+        for task in 0..200 {
+            let id = source.task_id(task).expect("it is one of the job's");
+            let accepted = source.acceptance(task).map(|one| one.outcome);
+            assert_eq!(accepted, Some(outcome(&id)), "seed {seed}: task {task}");
+        }
+        let wrong = |host: Number| {
+            let workers = &view.as_ref().expect("it is up").workers;
+            workers.iter().find(|one| one.peer == world.id(host)).map_or(0, |one| one.wrong)
+        };
+        assert!(wrong(liar) > 0, "seed {seed}: {view:?}");
+        assert!([relay, honest, direct].into_iter().all(|host| wrong(host) == 0), "seed {seed}");
+        let executed = world.machine(liar).map_or(0, |machine| machine.view().executed);
+        assert!(executed < 100, "seed {seed}: the liar was given {executed} tasks");
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     job::{Audience, Manifest},
     pool::TaskIndex,
     record::{Change, Key, Record},
-    source,
+    relay, source,
     task::{Input, Program},
     time::Timestamp,
 };
@@ -106,6 +106,7 @@ impl Peer {
         if !self.standings.is_banned(now, &worker) {
             return;
         }
+        self.relay(now, relay::Input::Banned { worker });
         for job in self.job_ids() {
             let concerned = |one: &source::Source| one.is_running() && one.knows(&worker);
             if self.sources.get(&job).is_some_and(concerned) {

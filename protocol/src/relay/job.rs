@@ -17,13 +17,16 @@ use crate::{
     crypto::Keypair,
     entropy::Entropy,
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
-    limits::{LEASE, MAX_CREDIT, MAX_JOB_TASKS, MAX_LEASE_TASKS, MAX_PATH},
+    limits::{
+        LEASE, MAX_CREDIT, MAX_EXCLUDED, MAX_EXCLUDED_AT_ONCE, MAX_JOB_TASKS, MAX_LEASE_TASKS,
+        MAX_PATH,
+    },
     path::{Errand, Hop, Trail},
     pool::{self, Pool, TaskIndex, Want},
     record::{Change, Key, Record},
     task::{Input, Program},
     time::Timestamp,
-    wire::{Frame, Lease, LeasedTask, Offer, Route},
+    wire::{Exclude, Frame, Lease, LeasedTask, Offer, Route},
 };
 
 /// Tasks of one source that are held: several windows, for it may have forgotten what it gave before its
@@ -80,6 +83,8 @@ pub(super) struct Job {
     sources: BTreeMap<PeerId, Upstream>,
     /// Who was offered the job.
     pub(super) offered: BTreeSet<PeerId>,
+    /// Who gets nothing of it, because the submitter takes no results from them.
+    pub(super) excluded: BTreeSet<PeerId>,
     /// Who takes work of it, and how much.
     pub(super) takers: BTreeMap<PeerId, Demand>,
     /// Since when nobody takes any.
@@ -118,6 +123,7 @@ impl Job {
             subs: BTreeMap::new(),
             sources: BTreeMap::new(),
             offered: BTreeSet::new(),
+            excluded: BTreeSet::new(),
             takers: BTreeMap::new(),
             alone: None,
             told_away: false,
@@ -158,6 +164,27 @@ impl Job {
         self.takers.remove(peer);
         self.offered.remove(peer);
         self.note_alone(now);
+    }
+
+    /// Keeps workers from the job; says which of them it did not know as such.
+    pub(super) fn exclude(&mut self, workers: Vec<PeerId>) -> Vec<PeerId> {
+        let mut fresh = Vec::new();
+        for worker in workers {
+            if self.excluded.len() < MAX_EXCLUDED && self.excluded.insert(worker) {
+                fresh.push(worker);
+            }
+        }
+        fresh
+    }
+
+    /// Who is kept from the job, for a relay that has just come.
+    pub(super) fn exclusions(&self, job: JobId, to: &PeerId) -> Vec<Effect> {
+        let all: Vec<PeerId> = self.excluded.iter().copied().collect();
+        let tell = |some: &[PeerId]| {
+            let exclude = Exclude { job, workers: some.to_vec() };
+            Effect::Send(*to, Frame::Exclude(exclude))
+        };
+        all.chunks(MAX_EXCLUDED_AT_ONCE).map(tell).collect()
     }
 
     fn note_alone(&mut self, now: Timestamp) {

@@ -1,1 +1,140 @@
-//! The relay alone.
+//! The relay alone: to whom it offers a job, and to whom not.
+
+use super::*;
+use crate::{limits::MAX_EXCLUDED_AT_ONCE, task::PROFILE_V1};
+
+const JOB: JobId = JobId([5; 32]);
+
+fn peer(number: u8) -> PeerId {
+    PeerId([number; 32])
+}
+
+/// A relay between a submitter and others, and what it said.
+struct Bench {
+    relay: Relay,
+    now: Timestamp,
+    said: Vec<(PeerId, Frame)>,
+}
+
+/// Whose the job is.
+const TOP: u8 = 1;
+
+impl Bench {
+    /// The submitter is there and has offered its job.
+    fn new() -> Self {
+        let key = Keypair::from_seed(&[9; 32]);
+        let relay = Relay::new(key, true, Entropy::new(&[3; 32]));
+        let mut bench = Self { relay, now: Timestamp(1_000_000_000), said: Vec::new() };
+        bench.step(Input::Up { peer: peer(TOP), slots: 0 });
+        let (profile, memory) = (PROFILE_V1.into(), 1 << 20);
+        let offer = Offer { job: JOB, submitter: peer(TOP), profile, memory };
+        bench.step(Input::Offered { peer: peer(TOP), offer });
+        bench
+    }
+
+    fn step(&mut self, input: Input) {
+        for effect in self.relay.step(self.now, input).effects {
+            if let Effect::Send(peer, frame) = effect {
+                self.said.push((peer, frame));
+            }
+        }
+    }
+
+    /// Somebody comes, asks, and takes what it is offered.
+    fn joins(&mut self, number: u8, below: u32) {
+        self.step(Input::Up { peer: peer(number), slots: 1 });
+        self.step(Input::Asked { peer: peer(number) });
+        self.step(Input::Credit { peer: peer(number), tasks: 4, below });
+    }
+
+    fn exclude(&mut self, from: u8, workers: impl IntoIterator<Item = u8>) {
+        let workers = workers.into_iter().map(peer).collect();
+        self.step(Input::Exclude { peer: peer(from), exclude: Exclude { job: JOB, workers } });
+    }
+
+    /// What was said to a peer since the last call, by kind.
+    fn heard(&mut self, number: u8) -> Vec<Frame> {
+        let (hit, rest): (Vec<_>, Vec<_>) =
+            core::mem::take(&mut self.said).into_iter().partition(|(to, _)| *to == peer(number));
+        self.said = rest;
+        hit.into_iter().map(|(_, frame)| frame).collect()
+    }
+
+    fn was_offered(&mut self, number: u8) -> bool {
+        self.heard(number).iter().any(|frame| matches!(frame, Frame::Offer(_)))
+    }
+}
+
+fn excludes(frames: &[Frame]) -> Vec<PeerId> {
+    let named = frames.iter().filter_map(|frame| match frame {
+        Frame::Exclude(exclude) => Some(exclude.workers.clone()),
+        _ => None,
+    });
+    named.flatten().collect()
+}
+
+#[test]
+fn who_is_excluded_is_given_up_and_not_offered_the_job_again() {
+    let mut bench = Bench::new();
+    bench.joins(2, 0);
+    bench.joins(3, 0);
+    assert!(bench.was_offered(2) && bench.was_offered(3));
+    bench.exclude(TOP, [2]);
+    let over = Frame::Cancel(Cancel { job: JOB, tasks: Vec::new() });
+    assert_eq!(bench.heard(2), [over]);
+    assert_eq!(bench.heard(3), []);
+    bench.step(Input::Asked { peer: peer(2) });
+    bench.step(Input::Asked { peer: peer(3) });
+    assert!(!bench.was_offered(2) && bench.was_offered(3));
+}
+
+#[test]
+fn relays_below_are_told_those_who_come_later_too_and_nobody_twice() {
+    let mut bench = Bench::new();
+    bench.joins(2, 7);
+    bench.joins(3, 0);
+    bench.heard(2);
+    bench.heard(3);
+    bench.exclude(TOP, [40, 41]);
+    assert_eq!(excludes(&bench.heard(2)), [peer(40), peer(41)]);
+    assert_eq!(bench.heard(3), [], "it hands nothing on");
+    bench.exclude(TOP, [41, 42]);
+    assert_eq!(excludes(&bench.heard(2)), [peer(42)]);
+    bench.joins(4, 3);
+    assert_eq!(excludes(&bench.heard(4)), [peer(40), peer(41), peer(42)]);
+}
+
+#[test]
+fn only_a_source_of_the_job_is_listened_to() {
+    let mut bench = Bench::new();
+    bench.joins(2, 0);
+    bench.joins(3, 0);
+    bench.heard(2);
+    bench.exclude(3, [2]);
+    assert_eq!(bench.heard(2), []);
+}
+
+#[test]
+fn a_list_that_does_not_end_is_cut() {
+    let mut bench = Bench::new();
+    bench.joins(2, 0);
+    for first in 0..2 * crate::limits::MAX_EXCLUDED / MAX_EXCLUDED_AT_ONCE {
+        let id = |at: usize| {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&((first * MAX_EXCLUDED_AT_ONCE + at) as u64).to_be_bytes());
+            PeerId(id)
+        };
+        let workers = (0..MAX_EXCLUDED_AT_ONCE).map(id).collect();
+        bench.step(Input::Exclude { peer: peer(TOP), exclude: Exclude { job: JOB, workers } });
+    }
+    assert_eq!(bench.relay.jobs[&JOB].excluded.len(), crate::limits::MAX_EXCLUDED);
+}
+
+#[test]
+fn whom_this_peer_has_found_out_itself_it_uses_for_nobody() {
+    let mut bench = Bench::new();
+    bench.joins(2, 0);
+    bench.heard(2);
+    bench.step(Input::Banned { worker: peer(2) });
+    assert_eq!(bench.heard(2), [Frame::Cancel(Cancel { job: JOB, tasks: Vec::new() })]);
+}

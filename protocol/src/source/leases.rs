@@ -9,7 +9,7 @@ use crate::{
     pool::{self, TaskIndex},
     record::{Change, JobState, Key, Record},
     time::Timestamp,
-    wire::{Cancel, Frame, Lease, LeasedTask, Offer},
+    wire::{Cancel, Exclude, Frame, Lease, LeasedTask, Offer},
 };
 
 impl Source {
@@ -80,6 +80,12 @@ impl Source {
     pub(super) fn cancel_frame(&self, tasks: &[TaskIndex]) -> Frame {
         let tasks = tasks.iter().map(|index| self.tasks[*index as usize].0).collect();
         Frame::Cancel(Cancel { job: self.job, tasks })
+    }
+
+    /// Tells a relay who gets no more of the job.
+    pub(super) fn exclusion(&self, worker: PeerId, hand: PeerId) -> Effect {
+        let exclude = Exclude { job: self.job, workers: Vec::from([worker]) };
+        Effect::Send(hand, Frame::Exclude(exclude))
     }
 
     /// Tells a worker to forget the job.

@@ -399,6 +399,22 @@ impl Source {
         self.out.effects.push(Effect::Changed);
     }
 
+    /// A worker that counts for nothing any more has had a task of a relay: that one is to give it none,
+    /// and was no help with this one.
+    fn keep_from(
+        &mut self,
+        now: Timestamp,
+        worker: PeerId,
+        hand: PeerId,
+        task: TaskIndex,
+        standings: &mut Standings,
+    ) {
+        self.out.effects.push(self.exclusion(worker, hand));
+        self.pool(now, pool::Input::Inconclusive { worker: hand, task });
+        self.verifier.unable(now, task, &hand, standings);
+        self.verified(now, standings);
+    }
+
     fn vote(&mut self, now: Timestamp, worker: PeerId, result: Pending, standings: &mut Standings) {
         if self.has_voted(now, worker, &result, standings) {
             return;
@@ -411,6 +427,10 @@ impl Source {
         stats.micros = stats.micros.saturating_add(opened.micros);
         let taken = self.verifier.vote(now, task, vote, standings);
         let wants = self.verdicts(now, standings);
+        if matches!(taken, Taken::Ignored) && hand != worker {
+            self.pool(now, pool::Input::Wanted(wants));
+            return self.keep_from(now, worker, hand, task, standings);
+        }
         if let Taken::Late { agrees, .. } = taken {
             let stats = self.workers.entry(worker).or_default();
             stats.late += 1;

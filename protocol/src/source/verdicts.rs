@@ -91,6 +91,8 @@ impl Source {
         if self.workers.get(worker).is_some_and(|stats| stats.joined) {
             self.out.effects.push(Effect::Send(*worker, self.over()));
         }
+        let via = self.workers.get(worker).and_then(|stats| stats.via);
+        self.out.effects.extend(via.map(|hand| self.exclusion(*worker, hand)));
         if let Some(stats) = self.workers.get_mut(worker) {
             (stats.joined, stats.window) = (false, 0);
         }

@@ -7,7 +7,8 @@ use bayan_protocol::{
     result::{Ack, Commit, Opened, Output, Reveal},
     task::{Input, PROFILE_V1, Status},
     wire::{
-        Advert, Bundle, Cancel, Credit, Frame, Hello, Offer, Reason, Refuse, Relayed, Renew, Route,
+        Advert, Bundle, Cancel, Credit, Exclude, Frame, Hello, Offer, Reason, Refuse, Relayed,
+        Renew, Route,
     },
 };
 use serde_bytes::ByteBuf;
@@ -190,6 +191,7 @@ fn kind(frame: &Frame) -> &'static str {
         Frame::Cancel(_) => "cancel",
         Frame::Relayed(_) => "relayed",
         Frame::Route(_) => "route",
+        Frame::Exclude(_) => "exclude",
     }
 }
 
@@ -368,6 +370,10 @@ fn relayed() -> Vec<Case> {
         ),
         frame("route: there is a way", &Frame::Route(Route { away_ms: None, ..away })),
         frame("route: there is none", &Frame::Route(away)),
+        frame(
+            "exclude: nothing more of a job for one worker",
+            &Frame::Exclude(Exclude { job: cast::JOB, workers: vec![cast::worker().peer_id()] }),
+        ),
         frame("relayed: two batches under one lease", &Frame::Relayed(several)),
         frame("relayed by the worker itself, with its tasks", &Frame::Relayed(round)),
     ]
