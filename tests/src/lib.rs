@@ -14,4 +14,3 @@ pub mod program;
 pub mod proxy;
 pub mod runs;
 pub mod slow_link;
-pub mod world;

@@ -2,8 +2,8 @@
 //! ends, exactly and once.
 
 use bayan_cast::Role;
-use bayan_protocol::{id::JobId, job::Local, record::JobState, time::Timestamp, verify::Policy};
-use bayan_tests::world::{MS, Number, World, outcome};
+use bayan_protocol::{job::Local, record::JobState, verify::Policy};
+use bayan_world::{MS, World, outcome};
 
 const ROLES: [&str; 20] = [
     "honest",
@@ -31,10 +31,6 @@ const TASKS: u64 = 60;
 /// Virtual time that a job may take.
 const LIMIT: u64 = 1800 * 1000 * MS;
 
-fn is_over(world: &World, at: Number, job: &JobId) -> bool {
-    world.machine(at).and_then(|machine| machine.job(job)).is_some_and(|job| !job.is_running())
-}
-
 /// Tasks that were settled with something else than what they come to; fails unless the job ended.
 fn plays(seed: u64, roles: &[&str]) -> usize {
     let mut world = World::new(seed);
@@ -46,15 +42,11 @@ fn plays(seed: u64, roles: &[&str]) -> usize {
         let role: Role = role.parse().expect("a role");
         world.add_member(1, 20 * MS, role);
     }
-    for one in 0..4 + roles.len() {
-        for other in 0..one {
-            world.connect(one, other);
-        }
-    }
+    world.mesh();
     let job = world.submit(submitter, TASKS as i64, Policy::Vote(2), Local::Never);
     let job = job.expect("the submitter is up");
-    let until = Timestamp(world.now().0 + LIMIT);
-    assert!(world.run_until(until, |world| is_over(world, submitter, &job)), "{roles:?}: no end");
+    let until = world.after(LIMIT);
+    assert!(world.run_until(until, |world| world.is_over(submitter, &job)), "{roles:?}: no end");
     let source = world.machine(submitter).and_then(|machine| machine.job(&job)).expect("it is up");
     assert_eq!((source.view().state, source.view().settled), (JobState::Done, TASKS), "{roles:?}");
     let wrong = source.feed(0).filter(|(_, task)| {

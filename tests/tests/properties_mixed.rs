@@ -1,46 +1,20 @@
 //! Several submitters that are workers too, with jobs of every kind, under faults and pauses: every
 //! job ends, every task is settled once, and when all is over nobody holds anything for anybody.
 
-use std::collections::BTreeSet;
-
-use bayan_protocol::{
-    id::JobId,
-    job::Local,
-    peer::Input,
-    record::{JobState, Record},
-    time::Timestamp,
-    verify::Policy,
-};
-use bayan_tests::world::{MS, Number, World, outcome};
+use bayan_protocol::{id::JobId, job::Local, peer::Input, record::Record, verify::Policy};
+use bayan_world::{MS, Number, World, judge::assert_done, seeds};
 
 /// Seeds of the fixed set; `BAYAN_TEST_SEEDS` runs more.
 const SEEDS: u64 = 80;
 /// Virtual time that mended peers may take.
 const LIMIT: u64 = 3600 * 1000 * MS;
 
-fn seeds() -> u64 {
-    std::env::var("BAYAN_TEST_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SEEDS)
-}
-
-fn pass(world: &mut World, micros: u64) {
-    let until = Timestamp(world.now().0 + micros);
-    while world.advance(until) {}
-}
-
 fn mend(world: &mut World, hosts: usize) {
     for host in 0..hosts {
         world.start(host);
         world.step(host, Input::Resume);
     }
-    for one in 0..hosts {
-        for other in 0..one {
-            world.connect(one, other);
-        }
-    }
-}
-
-fn is_over(world: &World, at: Number, job: &JobId) -> bool {
-    world.machine(at).and_then(|machine| machine.job(job)).is_some_and(|job| !job.is_running())
+    world.mesh();
 }
 
 fn submit(world: &mut World, at: Number) -> Option<JobId> {
@@ -64,28 +38,6 @@ fn fault(world: &mut World, hosts: usize) {
     }
 }
 
-/// Every task settled once and rightly.
-fn judge(world: &World, at: Number, job: &JobId, seed: u64) {
-    let source =
-        world.machine(at).and_then(|machine| machine.job(job)).expect("the submitter is up");
-    let view = source.view();
-    assert_eq!(
-        (view.state, view.settled, view.failed),
-        (JobState::Done, view.tasks, 0),
-        "seed {seed}: {view:?}"
-    );
-    let settled: Vec<u32> = source.feed(0).map(|(_, task)| task).collect();
-    let distinct: BTreeSet<u32> = settled.iter().copied().collect();
-    assert_eq!(distinct.len(), settled.len(), "seed {seed}: a task is settled twice");
-    for task in settled {
-        let id = source.task_id(task).expect("a settled task exists");
-        let accepted = source
-            .acceptance(task)
-            .unwrap_or_else(|| panic!("seed {seed}: task {task} was given up"));
-        assert_eq!(accepted.outcome, outcome(&id), "seed {seed}: task {task}");
-    }
-}
-
 fn chaos(seed: u64) {
     let mut world = World::new(seed);
     let hosts = 4 + world.draw(3) as usize;
@@ -104,14 +56,14 @@ fn chaos(seed: u64) {
         }
         fault(&mut world, hosts);
         let pause = world.draw(2000 * MS);
-        pass(&mut world, pause);
+        world.pass(pause);
     }
     // Act two: all is mended. A job whose submission was cut short by a crash may not exist.
     world.crash_per_mille = 0;
     mend(&mut world, hosts);
     jobs.retain(|(at, job)| world.machine(*at).is_some_and(|machine| machine.job(job).is_some()));
-    let until = Timestamp(world.now().0 + LIMIT);
-    let over = |world: &World| jobs.iter().all(|(at, job)| is_over(world, *at, job));
+    let until = world.after(LIMIT);
+    let over = |world: &World| jobs.iter().all(|(at, job)| world.is_over(*at, job));
     let ended = world.run_until(until, over);
     let views = || {
         jobs.iter()
@@ -120,10 +72,10 @@ fn chaos(seed: u64) {
     };
     assert!(ended, "seed {seed}: a job did not end: {:?}", views());
     for (at, job) in &jobs {
-        judge(&world, *at, job, seed);
+        assert_done(&world, *at, job, seed);
     }
     // Whoever was told that a job is over keeps nothing of it; who was away is told by now.
-    pass(&mut world, 60_000 * MS);
+    world.pass(60_000 * MS);
     for host in 0..hosts {
         let left: Vec<&Record> = world
             .records(host)
@@ -144,7 +96,7 @@ fn chaos(seed: u64) {
 
 #[test]
 fn whatever_breaks_every_job_ends_and_nothing_is_left_behind() {
-    for seed in 0..seeds() {
+    for seed in 0..seeds(SEEDS) {
         chaos(seed);
     }
 }

@@ -1,68 +1,18 @@
 //! Whole peers under faults: whatever breaks in act one, in act two every job ends, exactly and once.
 
 use bayan_protocol::{
-    id::JobId,
     job::Local,
     peer::Input,
-    record::{JobState, Record},
-    time::Timestamp,
+    record::Record,
     verify::Policy,
     wire::{Frame, WireError},
 };
-use bayan_tests::world::{MS, Number, World, outcome};
+use bayan_world::{MS, World, judge::assert_done, seeds};
 
 /// Seeds of the fixed set; `BAYAN_TEST_SEEDS` runs more.
 const SEEDS: u64 = 120;
 /// Virtual time that an undisturbed job may take.
 const LIMIT: u64 = 1800 * 1000 * MS;
-
-fn seeds() -> u64 {
-    std::env::var("BAYAN_TEST_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SEEDS)
-}
-
-fn is_over(world: &World, at: Number, job: &JobId) -> bool {
-    world.machine(at).and_then(|machine| machine.job(job)).is_some_and(|job| !job.is_running())
-}
-
-fn after(world: &World, micros: u64) -> Timestamp {
-    Timestamp(world.now().0 + micros)
-}
-
-fn mesh(world: &mut World, hosts: usize) {
-    for one in 0..hosts {
-        for other in 0..one {
-            world.connect(one, other);
-        }
-    }
-}
-
-/// Every task settled once, with the true outcome and its output on the submitter's disk.
-fn judge(world: &World, at: Number, job: &JobId, tasks: usize, seed: u64) {
-    let source =
-        world.machine(at).and_then(|machine| machine.job(job)).expect("the submitter is up");
-    let view = source.view();
-    assert_eq!((view.state, view.settled), (JobState::Done, tasks as u64), "seed {seed}");
-    for (_, task) in source.feed(0) {
-        let id = source.task_id(task).expect("a settled task exists");
-        let accepted = source
-            .acceptance(task)
-            .unwrap_or_else(|| panic!("seed {seed}: task {task} was given up"));
-        assert_eq!(accepted.outcome, outcome(&id), "seed {seed}: task {task} has a wrong result");
-        let stored = world.records(at).any(|record| {
-            matches!(record, Record::Vote { job: of, task: voted, output, .. }
-                if of == job && *voted == task && output.hash() == accepted.outcome.output
-                    && (output.len() < 16 << 10 || world.has_blob(at, &output.hash())))
-        });
-        assert!(stored, "seed {seed}: the output of task {task} is not stored");
-    }
-    for ((host, _), puts) in &world.settled {
-        assert!(
-            *host != at || puts.len() == 1,
-            "seed {seed}: a task was settled {} times: {puts:?}",
-            puts.len()
-        );
-    }
-}
 
 fn chaos(seed: u64) {
     let mut world = World::new(seed);
@@ -73,7 +23,7 @@ fn chaos(seed: u64) {
         world.add(slots, pace, number == 2);
     }
     let hosts = workers + 1;
-    mesh(&mut world, hosts);
+    world.mesh();
     let tasks = 20 + world.draw(60);
     let job = world
         .submit(submitter, tasks as i64, Policy::Vote(2), Local::Never)
@@ -83,7 +33,7 @@ fn chaos(seed: u64) {
     let faults = 10 + world.draw(30);
     for _ in 0..faults {
         let pause = world.draw(400 * MS);
-        let until = after(&world, pause);
+        let until = world.after(pause);
         while world.advance(until) {}
         let (one, other) = (world.draw(hosts as u64) as usize, world.draw(hosts as u64) as usize);
         match world.draw(5) {
@@ -98,12 +48,12 @@ fn chaos(seed: u64) {
     for host in 0..hosts {
         world.start(host);
     }
-    mesh(&mut world, hosts);
-    let until = after(&world, LIMIT);
-    let ended = world.run_until(until, |world| is_over(world, submitter, &job));
+    world.mesh();
+    let until = world.after(LIMIT);
+    let ended = world.run_until(until, |world| world.is_over(submitter, &job));
     let view = world.machine(submitter).and_then(|machine| machine.job(&job)).map(|job| job.view());
     assert!(ended, "seed {seed}: the job did not end: {view:?}");
-    judge(&world, submitter, &job, tasks as usize, seed);
+    assert_done(&world, submitter, &job, seed);
     for host in 0..hosts {
         assert_eq!(
             world.host(host).closed,
@@ -115,7 +65,7 @@ fn chaos(seed: u64) {
 
 #[test]
 fn whatever_breaks_every_task_is_settled_once_and_rightly() {
-    for seed in 0..seeds() {
+    for seed in 0..seeds(SEEDS) {
         chaos(seed);
     }
 }
@@ -126,10 +76,10 @@ fn one_seed_is_one_history() {
         let mut world = World::new(seed);
         let submitter = world.add(1, 20 * MS, false);
         world.add(2, 10 * MS, false);
-        mesh(&mut world, 2);
+        world.mesh();
         let job = world.submit(submitter, 30, Policy::None, Local::Always).expect("it is up");
-        let until = after(&world, LIMIT);
-        assert!(world.run_until(until, |world| is_over(world, submitter, &job)));
+        let until = world.after(LIMIT);
+        assert!(world.run_until(until, |world| world.is_over(submitter, &job)));
         let records: Vec<Vec<u8>> = world.records(submitter).map(Record::encode).collect();
         (world.now(), records)
     };
@@ -142,9 +92,9 @@ fn a_submitter_alone_computes_its_own_job() {
     let mut world = World::new(1);
     let alone = world.add(2, 10 * MS, false);
     let job = world.submit(alone, 20, Policy::Vote(2), Local::Always).expect("it is up");
-    let until = after(&world, LIMIT);
-    assert!(world.run_until(until, |world| is_over(world, alone, &job)));
-    judge(&world, alone, &job, 20, 1);
+    let until = world.after(LIMIT);
+    assert!(world.run_until(until, |world| world.is_over(alone, &job)));
+    assert_done(&world, alone, &job, 1);
 }
 
 #[test]
@@ -152,17 +102,17 @@ fn own_slots_in_reserve_step_in_after_the_patience_time_and_not_before() {
     let mut world = World::new(2);
     let submitter = world.add(1, 10 * MS, false);
     world.add(1, 10 * MS, false);
-    mesh(&mut world, 2);
+    world.mesh();
     let job = world.submit(submitter, 10, Policy::Vote(2), Local::Reserve).expect("it is up");
-    let before = after(&world, 29_000 * MS);
+    let before = world.after(29_000 * MS);
     while world.advance(before) {}
     let settled = |world: &World| {
         world.machine(submitter).and_then(|m| m.job(&job)).map_or(0, |j| j.view().settled)
     };
     assert_eq!(settled(&world), 0, "one peer is no two");
-    let until = after(&world, 60_000 * MS);
-    assert!(world.run_until(until, |world| is_over(world, submitter, &job)));
-    judge(&world, submitter, &job, 10, 2);
+    let until = world.after(60_000 * MS);
+    assert!(world.run_until(until, |world| world.is_over(submitter, &job)));
+    assert_done(&world, submitter, &job, 2);
 }
 
 #[test]
@@ -170,9 +120,9 @@ fn without_own_slots_the_job_waits_and_says_why_until_a_second_peer_comes() {
     let mut world = World::new(3);
     let submitter = world.add(1, 10 * MS, false);
     world.add(1, 10 * MS, false);
-    mesh(&mut world, 2);
+    world.mesh();
     let job = world.submit(submitter, 10, Policy::Vote(2), Local::Never).expect("it is up");
-    let later = after(&world, 120_000 * MS);
+    let later = world.after(120_000 * MS);
     while world.advance(later) {}
     let view = world
         .machine(submitter)
@@ -183,9 +133,9 @@ fn without_own_slots_the_job_waits_and_says_why_until_a_second_peer_comes() {
     assert!(view.waiting.is_some_and(|why| why.contains("2 different")));
     let second = world.add(1, 10 * MS, false);
     world.connect(submitter, second);
-    let until = after(&world, LIMIT);
-    assert!(world.run_until(until, |world| is_over(world, submitter, &job)));
-    judge(&world, submitter, &job, 10, 3);
+    let until = world.after(LIMIT);
+    assert!(world.run_until(until, |world| world.is_over(submitter, &job)));
+    assert_done(&world, submitter, &job, 3);
 }
 
 #[test]
@@ -196,14 +146,14 @@ fn a_worker_that_was_away_when_the_job_ended_is_told_to_stop() {
     let fast = world.add(1, 10 * MS, false);
     world.connect(submitter, slow);
     let job = world.submit(submitter, 8, Policy::None, Local::Never).expect("it is up");
-    let soon = after(&world, 1000 * MS);
+    let soon = world.after(1000 * MS);
     while world.advance(soon) {}
     world.disconnect(submitter, slow);
     world.connect(submitter, fast);
-    let until = after(&world, LIMIT);
-    assert!(world.run_until(until, |world| is_over(world, submitter, &job)));
+    let until = world.after(LIMIT);
+    assert!(world.run_until(until, |world| world.is_over(submitter, &job)));
     world.connect(submitter, slow);
-    let until = after(&world, 1000 * MS);
+    let until = world.after(1000 * MS);
     while world.advance(until) {}
     let held = world
         .records(slow)
@@ -219,20 +169,20 @@ fn a_restarted_worker_does_not_compute_again_what_it_returned() {
         let mut world = World::new(9);
         let submitter = world.add(0, 10 * MS, false);
         let worker = world.add(1, 10 * MS, false);
-        mesh(&mut world, 2);
+        world.mesh();
         let job =
             world.submit(submitter, 400, Policy::None, Local::Never).expect("the submitter is up");
         let settled = |world: &World| {
             world.machine(submitter).and_then(|m| m.job(&job)).map_or(0, |j| j.view().settled)
         };
-        let until = after(&world, LIMIT);
+        let until = world.after(LIMIT);
         assert!(world.run_until(until, |world| settled(world) >= crash_at));
         let before = settled(&world);
         world.crash(worker);
         world.start(worker);
-        mesh(&mut world, 2);
-        let until = after(&world, LIMIT);
-        assert!(world.run_until(until, |world| is_over(world, submitter, &job)));
+        world.mesh();
+        let until = world.after(LIMIT);
+        assert!(world.run_until(until, |world| world.is_over(submitter, &job)));
         let attempts = world.machine(worker).map_or(0, |machine| machine.view().executed);
         let open = 400 - before;
         assert!(attempts <= open + 20, "{attempts} attempts for {open} open tasks");
@@ -243,8 +193,8 @@ fn a_restarted_worker_does_not_compute_again_what_it_returned() {
 fn garbage_closes_the_connection_and_an_unknown_kind_does_not() {
     let mut world = World::new(5);
     let (one, other) = (world.add(1, 10 * MS, false), world.add(1, 10 * MS, false));
-    mesh(&mut world, 2);
-    let until = after(&world, 1000 * MS);
+    world.mesh();
+    let until = world.after(1000 * MS);
     while world.advance(until) {}
     let peer = world.id(other);
     world.step(one, Input::Frame { peer, frame: Err(WireError::UnknownKind) });
@@ -262,9 +212,9 @@ fn the_judge_notices_when_liars_agree() {
     for _ in 0..2 {
         world.add(1, 10 * MS, true);
     }
-    mesh(&mut world, 3);
+    world.mesh();
     let job = world.submit(submitter, 5, Policy::Vote(2), Local::Never).expect("it is up");
-    let until = after(&world, LIMIT);
-    assert!(world.run_until(until, |world| is_over(world, submitter, &job)));
-    judge(&world, submitter, &job, 5, 6);
+    let until = world.after(LIMIT);
+    assert!(world.run_until(until, |world| world.is_over(submitter, &job)));
+    assert_done(&world, submitter, &job, 6);
 }

@@ -5,50 +5,15 @@ use bayan_protocol::{
     id::JobId,
     job::Local,
     limits::LEASE,
-    record::{JobState, Record},
-    time::Timestamp,
+    record::Record,
     verify::{Adaptive, Basis, Policy},
 };
-use bayan_tests::world::{MS, Number, World, outcome};
+use bayan_world::{MS, Number, World, judge::assert_done, outcome, seeds};
 
 /// Seeds of the fixed set; `BAYAN_TEST_SEEDS` runs more.
 const SEEDS: u64 = 60;
 /// Virtual time that a job may take once everything is mended.
 const LIMIT: u64 = 1800 * 1000 * MS;
-
-fn seeds() -> u64 {
-    std::env::var("BAYAN_TEST_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SEEDS)
-}
-
-fn is_over(world: &World, at: Number, job: &JobId) -> bool {
-    world.machine(at).and_then(|machine| machine.job(job)).is_some_and(|job| !job.is_running())
-}
-
-fn after(world: &World, micros: u64) -> Timestamp {
-    Timestamp(world.now().0 + micros)
-}
-
-/// Every task settled once, rightly, with its output at the submitter.
-fn judge(world: &World, at: Number, job: &JobId, seed: u64) {
-    let source = world.machine(at).and_then(|machine| machine.job(job)).expect("it is up");
-    assert_eq!(source.view().state, JobState::Done, "seed {seed}");
-    for (_, task) in source.feed(0) {
-        let id = source.task_id(task).expect("a settled task exists");
-        let accepted = source.acceptance(task);
-        let accepted = accepted.unwrap_or_else(|| panic!("seed {seed}: task {task} was given up"));
-        assert_eq!(accepted.outcome, outcome(&id), "seed {seed}: task {task} has a wrong result");
-        let output = accepted.outcome.output;
-        let is_stored = |record: &Record| {
-            matches!(record, Record::Vote { job: of, task: voted, output: one, .. }
-                if of == job && *voted == task && one.hash() == output
-                    && (one.blob().is_none() || world.has_blob(at, &output)))
-        };
-        assert!(world.records(at).any(is_stored), "seed {seed}: task {task} has no output");
-    }
-    for ((host, _), puts) in &world.settled {
-        assert!(*host != at || puts.len() == 1, "seed {seed}: a task was settled twice");
-    }
-}
 
 /// A tree with the submitter, number 0, at its root; every host but the leaves hands work on. Gives each
 /// host's parent.
@@ -83,7 +48,7 @@ fn crashes(seed: u64) {
     let faults = 10 + world.draw(30);
     for _ in 0..faults {
         let pause = world.draw(600 * MS);
-        let until = after(&world, pause);
+        let until = world.after(pause);
         while world.advance(until) {}
         let (one, other) = (world.draw(hosts as u64) as usize, world.draw(hosts as u64) as usize);
         match world.draw(6) {
@@ -100,11 +65,11 @@ fn crashes(seed: u64) {
         world.start(host);
     }
     plant(&mut world, &parents);
-    let until = after(&world, LIMIT);
-    let ended = world.run_until(until, |world| is_over(world, 0, &job));
+    let until = world.after(LIMIT);
+    let ended = world.run_until(until, |world| world.is_over(0, &job));
     let view = world.machine(0).and_then(|machine| machine.job(&job)).map(|job| job.view());
     assert!(ended, "seed {seed}: the job did not end: {view:?}");
-    judge(&world, 0, &job, seed);
+    assert_done(&world, 0, &job, seed);
     for host in 0..hosts {
         let reasons = &world.host(host).reasons;
         assert!(reasons.is_empty(), "seed {seed}: host {host} accuses an honest peer: {reasons:?}");
@@ -113,7 +78,7 @@ fn crashes(seed: u64) {
 
 #[test]
 fn any_tree_under_any_crashes_settles_every_task_once() {
-    for seed in 0..seeds() {
+    for seed in 0..seeds(SEEDS) {
         crashes(seed);
     }
 }
@@ -121,7 +86,7 @@ fn any_tree_under_any_crashes_settles_every_task_once() {
 /// Two branches; the relay of one is frozen for good with what was handed to it.
 #[test]
 fn nothing_is_stranded_below_a_dead_relay_for_longer_than_its_lease() {
-    for seed in 0..seeds() / 4 {
+    for seed in 0..seeds(SEEDS) / 4 {
         let mut world = World::new(seed);
         world.add(0, MS, false);
         let relays = [0, 1].map(|_| world.add_relay(0, MS, Passing::Honest));
@@ -133,15 +98,15 @@ fn nothing_is_stranded_below_a_dead_relay_for_longer_than_its_lease() {
             }
         }
         let job = world.submit(0, 120, Policy::None, Local::Never).expect("it is up");
-        let until = after(&world, 400 * MS + seed * 50 * MS);
+        let until = world.after(400 * MS + seed * 50 * MS);
         while world.advance(until) {}
         world.freeze(relays[0]);
         // All that is left, computed by the other branch alone, and the lease.
         let all =
             120 * 60 * MS + u64::try_from(LEASE.as_micros()).expect("it is short") + 2000 * MS;
-        let until = after(&world, all);
-        assert!(world.run_until(until, |world| is_over(world, 0, &job)), "seed {seed}");
-        judge(&world, 0, &job, seed);
+        let until = world.after(all);
+        assert!(world.run_until(until, |world| world.is_over(0, &job)), "seed {seed}");
+        assert_done(&world, 0, &job, seed);
     }
 }
 
@@ -162,22 +127,22 @@ fn cheated(seed: u64, passing: Passing) -> (World, JobId) {
 #[test]
 fn a_relay_that_drops_or_delays_is_gone_round_within_ten_seconds() {
     for passing in [Passing::Drops, Passing::Delays(20_000 * MS)] {
-        for seed in 0..seeds() / 10 {
+        for seed in 0..seeds(SEEDS) / 10 {
             let (mut world, job) = cheated(seed, passing);
             let settled = |world: &World| {
                 world.machine(0).and_then(|one| one.job(&job)).map_or(0, |job| job.view().settled)
             };
-            let soon = after(&world, 1500 * MS);
+            let soon = world.after(1500 * MS);
             while world.advance(soon) {}
             assert_eq!(settled(&world), 0, "{passing:?}, seed {seed}: nothing comes through");
-            let until = after(&world, 8500 * MS);
+            let until = world.after(8500 * MS);
             assert!(
                 world.run_until(until, |world| settled(world) > 0),
                 "{passing:?}, seed {seed}: the workers have not found another way"
             );
-            let until = after(&world, LIMIT);
-            assert!(world.run_until(until, |world| is_over(world, 0, &job)), "{passing:?} {seed}");
-            judge(&world, 0, &job, seed);
+            let until = world.after(LIMIT);
+            assert!(world.run_until(until, |world| world.is_over(0, &job)), "{passing:?} {seed}");
+            assert_done(&world, 0, &job, seed);
             let relay = world.id(1);
             let knows = |host: Number| world.machine(host).is_some_and(|one| one.shuns(&relay));
             assert!(knows(0) || knows(2) || knows(3), "{passing:?}, seed {seed}: not found out");
@@ -193,11 +158,11 @@ fn a_relay_that_drops_or_delays_is_gone_round_within_ten_seconds() {
 
 #[test]
 fn a_relay_that_reorders_does_no_harm() {
-    for seed in 0..seeds() / 10 {
+    for seed in 0..seeds(SEEDS) / 10 {
         let (mut world, job) = cheated(seed, Passing::Reorders);
-        let until = after(&world, LIMIT);
-        assert!(world.run_until(until, |world| is_over(world, 0, &job)), "seed {seed}");
-        judge(&world, 0, &job, seed);
+        let until = world.after(LIMIT);
+        assert!(world.run_until(until, |world| world.is_over(0, &job)), "seed {seed}");
+        assert_done(&world, 0, &job, seed);
         for host in 0..4 {
             assert_eq!(world.host(host).closed, [], "seed {seed}: host {host}");
         }
@@ -207,14 +172,14 @@ fn a_relay_that_reorders_does_no_harm() {
 #[test]
 fn a_relay_that_forges_or_alters_is_thrown_out_and_the_workers_go_round_it() {
     for passing in [Passing::Forges, Passing::Alters] {
-        for seed in 0..seeds() / 10 {
+        for seed in 0..seeds(SEEDS) / 10 {
             let (mut world, job) = cheated(seed, passing);
             // Somebody honest, so that the job can end.
             let honest = world.add(1, 200 * MS, false);
             world.connect(0, honest);
-            let until = after(&world, LIMIT);
-            assert!(world.run_until(until, |world| is_over(world, 0, &job)), "{passing:?} {seed}");
-            judge(&world, 0, &job, seed);
+            let until = world.after(LIMIT);
+            assert!(world.run_until(until, |world| world.is_over(0, &job)), "{passing:?} {seed}");
+            assert_done(&world, 0, &job, seed);
             let relay = world.id(1);
             let closed = &world.host(0).closed;
             assert!(closed.contains(&relay), "{passing:?}, seed {seed}: not found out");
@@ -237,9 +202,9 @@ fn what_has_a_single_path_is_computed_again_here_or_shown_as_that() {
         world.connect(relay, worker);
     }
     let job = world.submit(0, 10, Policy::default(), Local::Never).expect("it is up");
-    let until = after(&world, LIMIT);
-    assert!(world.run_until(until, |world| is_over(world, 0, &job)));
-    judge(&world, 0, &job, 1);
+    let until = world.after(LIMIT);
+    assert!(world.run_until(until, |world| world.is_over(0, &job)));
+    assert_done(&world, 0, &job, 1);
     let bases = world.machine(0).and_then(|one| one.job(&job)).map(|job| job.view().bases);
     assert_eq!(bases.and_then(|bases| bases.get(&Basis::SinglePath).copied()), Some(10));
 
@@ -250,9 +215,9 @@ fn what_has_a_single_path_is_computed_again_here_or_shown_as_that() {
     let worker = world.add(1, 20 * MS, false);
     world.connect(relay, worker);
     let job = world.submit(0, 10, Policy::default(), Local::Reserve).expect("it is up");
-    let until = after(&world, LIMIT);
-    assert!(world.run_until(until, |world| is_over(world, 0, &job)));
-    judge(&world, 0, &job, 2);
+    let until = world.after(LIMIT);
+    assert!(world.run_until(until, |world| world.is_over(0, &job)));
+    assert_done(&world, 0, &job, 2);
     let bases = world.machine(0).and_then(|one| one.job(&job)).map(|job| job.view().bases);
     assert_eq!(bases.and_then(|bases| bases.get(&Basis::Own).copied()), Some(10));
 }
@@ -271,9 +236,9 @@ fn votes_are_of_different_ways() {
         }
     }
     let job = world.submit(0, 40, Policy::Vote(2), Local::Never).expect("it is up");
-    let until = after(&world, LIMIT);
-    assert!(world.run_until(until, |world| is_over(world, 0, &job)));
-    judge(&world, 0, &job, 3);
+    let until = world.after(LIMIT);
+    assert!(world.run_until(until, |world| world.is_over(0, &job)));
+    assert_done(&world, 0, &job, 3);
     let vias = |task: u32| {
         world.records(0).filter_map(move |record| match record {
             Record::Vote { task: of, via, .. } if *of == task => via.first().copied(),
@@ -290,7 +255,7 @@ fn votes_are_of_different_ways() {
 /// the job does not go round in circles between the relay and the liar.
 #[test]
 fn a_liar_behind_a_relay_is_banned_alone() {
-    for seed in 0..seeds() / 10 {
+    for seed in 0..seeds(SEEDS) / 10 {
         let mut world = World::new(seed);
         world.add(1, 20 * MS, false);
         let mut relay = world.add_relay(0, MS, Passing::Honest);
@@ -307,8 +272,8 @@ fn a_liar_behind_a_relay_is_banned_alone() {
         }
         let policy = Policy::Adaptive(Adaptive::default());
         let job = world.submit(0, 200, policy, Local::Reserve).expect("it is up");
-        let until = after(&world, LIMIT);
-        let ended = world.run_until(until, |world| is_over(world, 0, &job));
+        let until = world.after(LIMIT);
+        let ended = world.run_until(until, |world| world.is_over(0, &job));
         let view = world.machine(0).and_then(|machine| machine.job(&job)).map(|job| job.view());
         assert!(ended, "seed {seed}: {view:?}");
         // A late copy is noted with a task that is final already, so only the outcomes are looked at.
@@ -332,7 +297,7 @@ fn a_liar_behind_a_relay_is_banned_alone() {
 /// Two branches of relays that compute nothing themselves, with a worker each at their ends.
 #[test]
 fn every_branch_of_a_tree_of_mere_relays_gets_work() {
-    for seed in 0..seeds() / 4 {
+    for seed in 0..seeds(SEEDS) / 4 {
         let mut world = World::new(seed);
         world.add_relay(0, MS, Passing::Honest);
         let ends = [0, 1].map(|_| {
@@ -348,12 +313,12 @@ fn every_branch_of_a_tree_of_mere_relays_gets_work() {
             let leaf = world.add_relay(1, 50 * MS, Passing::Honest);
             world.connect(leaf, above);
             leaves.push(leaf);
-            let soon = after(&world, 500 * MS);
+            let soon = world.after(500 * MS);
             while world.advance(soon) {}
         }
         let job = world.submit(0, 60, Policy::None, Local::Never).expect("it is up");
-        let until = after(&world, 60_000 * MS);
-        assert!(world.run_until(until, |world| is_over(world, 0, &job)), "seed {seed}");
+        let until = world.after(60_000 * MS);
+        assert!(world.run_until(until, |world| world.is_over(0, &job)), "seed {seed}");
         for leaf in leaves {
             let done = world.machine(leaf).map_or(0, |machine| machine.view().executed);
             assert!(done > 5, "seed {seed}: a worker had {done} tasks");

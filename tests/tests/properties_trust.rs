@@ -12,10 +12,9 @@ use bayan_protocol::{
     record::{JobState, Record},
     result::Outcome,
     source::Source,
-    time::Timestamp,
     verify::{Adaptive, Policy, State},
 };
-use bayan_tests::world::{MS, Number, World, outcome};
+use bayan_world::{MS, Number, World, outcome};
 
 /// Seeds of the fixed set; `BAYAN_TEST_SEEDS` runs more.
 const SEEDS: u64 = 40;
@@ -118,11 +117,7 @@ impl Play {
         for host in 0..self.hosts {
             self.world.start(host);
         }
-        for one in 0..self.hosts {
-            for other in 0..one {
-                self.world.connect(one, other);
-            }
-        }
+        self.world.mesh();
     }
 
     fn host(&mut self) -> Number {
@@ -154,16 +149,11 @@ impl Play {
         self.world.crash_per_mille = self.world.draw(3);
         for _ in 0..10 + self.world.draw(40) {
             let pause = self.world.draw(300 * MS);
-            self.pass(pause);
+            self.world.pass(pause);
             self.fault();
         }
         self.world.crash_per_mille = 0;
         self.mend();
-    }
-
-    fn pass(&mut self, micros: u64) {
-        let until = Timestamp(self.world.now().0 + micros);
-        while self.world.advance(until) {}
     }
 
     fn source(&self) -> &Source {
@@ -172,18 +162,15 @@ impl Play {
 
     /// Act two: nothing breaks any more, and the job must end.
     fn end(&mut self) {
-        let until = Timestamp(self.world.now().0 + LIMIT);
+        let until = self.world.after(LIMIT);
         let job = self.job;
-        let over = |world: &World| {
-            world.machine(ME).and_then(|me| me.job(&job)).is_some_and(|job| !job.is_running())
-        };
-        let ended = self.world.run_until(until, over);
+        let ended = self.world.run_until(until, |world| world.is_over(ME, &job));
         assert!(ended, "seed {}: the job did not end: {}", self.seed, self.stuck());
         // What was under way when it ended arrives, some of it again.
         for host in 1..self.hosts {
             self.world.repeat(host);
         }
-        self.pass(60_000 * MS);
+        self.world.pass(60_000 * MS);
     }
 
     /// What keeps the job from ending, for whoever looks for the reason.

@@ -1,0 +1,230 @@
+//! What a node would do with what its machines say: store, and then send, run, fetch, connect.
+
+use std::collections::BTreeSet;
+
+use bayan_cast::Need;
+use bayan_protocol::{
+    batch::Batch,
+    id::PeerId,
+    peer::Effect,
+    record::{Change, Record},
+    verify::State,
+    wire::{Frame, Lease},
+};
+
+use crate::{
+    MS, SECOND,
+    host::KEPT,
+    queue::Event,
+    world::{Number, World},
+};
+
+/// Bytes around each frame on the wire: length, stream, transport, address.
+const ENVELOPE: u64 = 80;
+
+impl World {
+    pub(crate) fn carry_out(&mut self, number: Number, batch: Batch<Effect>) {
+        let (now, Batch { records, effects }) = (self.now(), batch);
+        let writes = !records.is_empty();
+        if writes && self.torn_per_mille > 0 && self.draw(1000) < self.torn_per_mille {
+            self.log.note(now, format_args!("h{number} is cut short while it stores"));
+            return self.crash(number);
+        }
+        self.note_records(number, &records);
+        for change in &records {
+            if let Change::Put(record) = change {
+                self.watch(number, record);
+            }
+        }
+        self.hosts[number].disk.write(now, records);
+        if self.crash_per_mille > 0 && self.draw(1000) < self.crash_per_mille {
+            return self.crash(number);
+        }
+        for effect in effects {
+            if self.hosts[number].machine.is_none() {
+                return;
+            }
+            self.act(number, effect);
+        }
+    }
+
+    /// Notes what a judge wants to know of what is stored.
+    fn watch(&mut self, number: Number, record: &Record) {
+        if let (Some(model), Some(machine)) = (&mut self.model, &self.hosts[number].machine) {
+            model.stores(number, machine, record);
+        }
+        match record {
+            Record::Decided { decision, .. } => {
+                let key = (number, record.key().0);
+                let outcome = decision.acceptance.as_ref().map(|accepted| accepted.outcome);
+                if let Some(states) = self.after_final.get_mut(&key) {
+                    states.insert((decision.state, outcome));
+                }
+                if decision.state == State::Final {
+                    self.after_final
+                        .entry(key.clone())
+                        .or_default()
+                        .insert((State::Final, outcome));
+                    self.settled.entry(key).or_default().push(record.clone());
+                }
+            }
+            Record::Standing { peer, standing } if standing.ban.is_some() => {
+                self.hosts[number].banned.insert(*peer);
+            }
+            _ => {}
+        }
+    }
+
+    fn act(&mut self, number: Number, effect: Effect) {
+        match effect {
+            Effect::Send(peer, frame) => self.send(number, &peer, frame),
+            Effect::Close(peer, why) => {
+                self.note_close(number, &peer, &why);
+                self.hosts[number].closed.push(peer);
+                self.hosts[number].reasons.push(why);
+                if let Some(other) = self.number(&peer) {
+                    self.disconnect(number, other);
+                }
+            }
+            Effect::Fetch { hash, len, from } => {
+                let delay = self.delay();
+                let life = self.hosts[number].life;
+                let at = match self.number(&from) {
+                    Some(other) => {
+                        let way = |number: Number| (number, self.hosts[number].plan.line);
+                        let (here, there, now) = (way(number), way(other), self.now());
+                        self.network.arrival(now, there, here, len, delay)
+                    }
+                    None => self.after(delay),
+                };
+                self.queue.at(at, Event::Blob { at: number, life, hash, from });
+            }
+            Effect::Run { attempt, task, program, .. } => {
+                let (host, module) = (&mut self.hosts[number], program.module);
+                let answer = match host.conduct.take(&mut self.board, &task, &module) {
+                    Need::Nothing => return,
+                    Need::Answer(claim) => Some(claim),
+                    // Engines here know no data: what is computed on other data is wrong somehow.
+                    Need::Computed | Need::ComputedOn(_) => None,
+                };
+                host.running.insert(attempt, answer);
+                let (pace, life) = (host.plan.pace, host.life);
+                let after = pace / 2 + self.draw(pace);
+                self.queue.after(after, Event::Done { at: number, life, attempt, task, module });
+            }
+            Effect::Kill(attempt) => {
+                self.hosts[number].running.remove(&attempt);
+            }
+            Effect::Reach(peer) => {
+                let life = self.hosts[number].life;
+                let delay = 10 * self.delay();
+                self.queue.after(delay, Event::Reach { at: number, life, peer });
+            }
+            Effect::Advertise(bytes) => self.gossip(number, &bytes),
+            Effect::Submitted(_) | Effect::Changed(_) | Effect::Caught { .. } => {}
+        }
+    }
+
+    fn delay(&mut self) -> u64 {
+        MS + self.draw(40 * MS)
+    }
+
+    fn send(&mut self, from: Number, peer: &PeerId, frame: Frame) {
+        let host = &mut self.hosts[from];
+        if let Frame::Reveal(reveal) = &frame
+            && let Some(turn) = host.conduct.sent(reveal.opened.len() as u64)
+        {
+            self.queue.after(0, Event::Turn { at: from, turn });
+        }
+        for frame in self.hosts[from].forger.pass(frame) {
+            self.hosts[from].keep(peer, &frame);
+            self.pass_on(from, peer, frame);
+        }
+    }
+
+    /// Sends a frame as the host's way of passing things on has it.
+    fn pass_on(&mut self, from: Number, peer: &PeerId, frame: Frame) {
+        let chance = self.draw(u64::MAX);
+        let host = &self.hosts[from];
+        match host.plan.passing.pass(&host.key, peer, frame, chance) {
+            None => {}
+            Some((0, frame)) => self.deliver(from, peer, &frame),
+            Some((after, frame)) => {
+                let late = Event::Late { from, to: *peer, frame: Box::new(frame) };
+                self.queue.after(after, late);
+            }
+        }
+    }
+
+    /// Has a host send one of its latest batches again, to whom it has sent it before.
+    pub fn repeat(&mut self, from: Number) {
+        let at = self.draw(KEPT as u64) as usize;
+        let Some((peer, frames)) = self.hosts[from].batches.get(at).cloned() else { return };
+        for frame in &frames {
+            self.deliver(from, &peer, frame);
+        }
+    }
+
+    pub(crate) fn deliver(&mut self, from: Number, peer: &PeerId, frame: &Frame) {
+        let Some(to) = self.number(peer) else { return };
+        let Some(epoch) = self.links.epoch(from, to) else { return };
+        if self.hosts[from].frozen || self.hosts[to].frozen {
+            return;
+        }
+        if let Frame::Lease(lease) = frame {
+            self.refuse_loops(from, to, peer, lease);
+        }
+        let (now, bytes) = (self.now(), frame.encode());
+        if let Some(model) = &mut self.model {
+            model.sends(now, from, self.hosts[from].key.peer_id(), peer, frame);
+        }
+        self.counts.frames += 1;
+        self.counts.bytes += bytes.len() as u64 + ENVELOPE;
+        let way = |number: Number| (number, self.hosts[number].plan.line);
+        let (here, there, plain) = (way(from), way(to), self.delay());
+        let delay = self.network.delay(plain, here.1, there.1);
+        let length = bytes.len() as u64 + ENVELOPE;
+        let at = self.network.arrival(now, here, there, length, delay);
+        let at = self.links.in_order(from, to, at);
+        self.queue.at(at, Event::Frame { to, from, epoch, bytes });
+        self.perhaps_again(from, peer, frame);
+    }
+
+    /// A worker that is in doubt about a batch says it again.
+    fn perhaps_again(&mut self, from: Number, peer: &PeerId, frame: &Frame) {
+        let doubled = self.network.conditions.doubled;
+        if doubled == 0 || !matches!(frame, Frame::Reveal(_)) {
+            return;
+        }
+        if self.network.draw(1000) < doubled
+            && let Some((to, frames)) = self.hosts[from].batches.front().cloned()
+            && to == *peer
+        {
+            let after = self.network.draw(2 * SECOND);
+            self.queue.after(after, Event::Again { from, to, frames: Box::new(frames) });
+        }
+    }
+
+    fn refuse_loops(&mut self, from: Number, to: Number, peer: &PeerId, lease: &Lease) {
+        let givers: BTreeSet<PeerId> = lease.path.iter().map(|hop| hop.giver).collect();
+        let loops = givers.len() < lease.path.len() || (from != to && givers.contains(peer));
+        assert!(!loops, "host {from} hands a lease to {to} that came from there");
+    }
+
+    /// An advert reaches neighbours: not all, some twice, in any order.
+    fn gossip(&mut self, from: Number, bytes: &[u8]) {
+        if !self.network.conditions.gossip {
+            return;
+        }
+        let conditions = self.network.conditions;
+        for at in self.links.neighbours(from) {
+            let copies = 1 + u64::from(self.network.draw(1000) < conditions.doubled);
+            for _ in 0..copies {
+                if self.network.draw(1000) >= conditions.gossip_loss {
+                    let after = 5 * MS + self.network.draw(3 * SECOND);
+                    self.queue.after(after, Event::Advert { at, bytes: bytes.to_vec() });
+                }
+            }
+        }
+    }
+}
