@@ -28,7 +28,8 @@ impl World {
         let writes = !records.is_empty();
         if writes && self.torn_per_mille > 0 && self.draw(1000) < self.torn_per_mille {
             self.log.note(now, format_args!("h{number} is cut short while it stores"));
-            return self.crash(number);
+            self.crash(number);
+            return self.hosts[number].know_what_is_stored();
         }
         self.note_records(number, &records);
         for change in &records {

@@ -19,6 +19,9 @@ use crate::{
     world::{Number, World},
 };
 
+/// Ticks in a row after each of which a machine wants another one at once, until that is no coincidence.
+const RESTLESS: u32 = 16;
+
 impl World {
     /// Lets the next thing happen; false if nothing is to come before `until`, or somebody has seen enough.
     pub fn advance(&mut self, until: Timestamp) -> bool {
@@ -63,12 +66,7 @@ impl World {
             Event::Blob { at, life, hash, from } if self.lives(at, life) => {
                 self.fetched(at, hash, &from);
             }
-            Event::Wake { at, life } if self.lives(at, life) => {
-                self.hosts[at].wake = None;
-                self.counts.ticks += 1;
-                self.step(at, Input::Tick);
-                self.check_tick(at);
-            }
+            Event::Wake { at, life } if self.lives(at, life) => self.woken(at),
             Event::Turn { at, turn } => self.turn(at, turn),
             Event::Reach { at, life, peer } if self.lives(at, life) => {
                 if let Some(other) = self.number(&peer) {
@@ -113,13 +111,22 @@ impl World {
         }
     }
 
-    /// After a tick nothing is due: a machine that still asks for one has passed over something.
-    fn check_tick(&mut self, at: Number) {
+    fn woken(&mut self, at: Number) {
         let now = self.now();
-        let wake = self.machine(at).and_then(Peer::next_wake).filter(|(wake, _)| *wake <= now);
-        let Some((_, what)) = wake else { return };
-        if let Some(model) = &mut self.model {
-            let text = format!("h{at} was told the time and still has to see to the {what}");
+        // A machine that has changed its mind since is told the time when it wants to be.
+        if self.hosts[at].wake.is_none_or(|wake| wake > now) {
+            return;
+        }
+        self.hosts[at].wake = None;
+        self.counts.ticks += 1;
+        self.step(at, Input::Tick);
+        let due = self.machine(at).and_then(Peer::next_wake).filter(|(wake, _)| *wake <= now);
+        let host = &mut self.hosts[at];
+        host.restless = if due.is_some() { host.restless + 1 } else { 0 };
+        if let (Some((_, what)), Some(model)) = (due, self.model.as_mut())
+            && host.restless == RESTLESS
+        {
+            let text = format!("h{at} is told the time and never sees to the {what}");
             model.blame(Kind::Overdue, text);
         }
     }

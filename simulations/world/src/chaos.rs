@@ -29,6 +29,8 @@ const LIMIT: u64 = 3600 * SECOND;
 const REDIAL: u64 = 5 * SECOND;
 /// Frames in flight, sleepers and lost connections are over after this.
 const SETTLE: u64 = 120 * SECOND;
+/// Events after which nobody waits any longer; usual are some ten thousand.
+const EVENTS: u64 = 2_000_000;
 /// Ticks a host and second that a world at rest may take.
 const TICKS: u64 = 50;
 
@@ -249,7 +251,8 @@ impl Play {
 
     /// A tree of peers that hand work on, with the submitter at its root.
     fn tree(&mut self) {
-        let plan = self.plan(0);
+        let own = self.world.draw(2);
+        let plan = self.plan(2 * own);
         self.world.join(plan);
         let hosts = 4 + self.world.draw(8) as usize;
         let mut parents = vec![0];
@@ -263,7 +266,11 @@ impl Play {
         }
         self.parents = Some(parents);
         self.submitters = vec![0];
-        self.policies = vec![Policy::None, Policy::default()];
+        // A single worker checks nobody, and without own slots a job waits for a second one.
+        self.policies = match own {
+            0 => vec![Policy::None],
+            _ => vec![Policy::None, Policy::Vote(2), Policy::default()],
+        };
     }
 
     fn draw_weather(&mut self) {
@@ -300,7 +307,7 @@ impl Play {
         let slots = self.world.host(at).plan().slots;
         let local = match self.world.draw(3) {
             _ if slots == 0 => Local::Never,
-            0 if self.submitters.len() > 1 => Local::Never,
+            0 if self.submitters.len() > 3 => Local::Never,
             1 => Local::Reserve,
             _ => Local::Always,
         };
@@ -382,7 +389,7 @@ impl Play {
         world.heal();
         let (began, before) = (world.now(), world.counts);
         let until = world.after(LIMIT);
-        while self.world.now() < until && !self.world.log.is_halted() {
+        while self.world.now() < until && self.world.counts.events < EVENTS && !self.is_halted() {
             for number in 0..self.world.len() {
                 self.world.start(number);
                 if self.world.is_up(number)
@@ -401,6 +408,10 @@ impl Play {
         let mended = self.world.now().since(began).as_micros() as u64;
         self.judge_cost(before, mended);
         mended
+    }
+
+    fn is_halted(&self) -> bool {
+        self.world.log.is_halted()
     }
 
     /// What the second act may take.
@@ -431,7 +442,7 @@ impl Play {
                 self.world.repeat(number);
             }
             let until = self.world.after(SETTLE);
-            while self.world.now() < until && !self.world.log.is_halted() {
+            while self.world.now() < until && !self.is_halted() {
                 self.connect();
                 self.world.pass(REDIAL);
             }

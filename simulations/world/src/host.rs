@@ -7,6 +7,7 @@ use bayan_protocol::{
     crypto::Keypair,
     id::{Hash, PeerId},
     peer::Peer,
+    record::Record,
     result::Commit,
     standing::Standing,
     time::Timestamp,
@@ -75,6 +76,8 @@ pub struct Host {
     pub(crate) knew: Vec<(PeerId, Standing)>,
     /// The tick that is scheduled.
     pub(crate) wake: Option<Timestamp>,
+    /// Ticks in a row after which something was still due.
+    pub(crate) restless: u32,
     /// Peers that it closed the connection with for breaking the protocol.
     pub closed: Vec<PeerId>,
     /// What they did.
@@ -105,6 +108,7 @@ impl Host {
             batches: VecDeque::new(),
             knew: Vec::new(),
             wake: None,
+            restless: 0,
             closed: Vec::new(),
             reasons: Vec::new(),
             banned: BTreeSet::new(),
@@ -148,6 +152,15 @@ impl Host {
         self.running.clear();
         self.wake = None;
         self.asleep = None;
+    }
+
+    /// What it knew of others when it stopped is what its disk says.
+    pub(crate) fn know_what_is_stored(&mut self) {
+        let standing = |record: &Record| match record {
+            Record::Standing { peer, standing } => Some((*peer, standing.clone())),
+            _ => None,
+        };
+        self.knew = self.disk.records().filter_map(standing).collect();
     }
 
     /// What it is up to.

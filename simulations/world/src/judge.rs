@@ -135,15 +135,18 @@ fn is_once(puts: &[Record]) -> bool {
     puts.windows(2).all(|two| place(&two[0]) == place(&two[1]))
 }
 
+fn is_honest(world: &World, number: Number) -> bool {
+    let plan = world.host(number).plan();
+    plan.role == Role::Honest && plan.passing == bayan_cast::Passing::Honest
+}
+
 /// Whether nobody honest was accused of anything. Hosts that have lost records are excused: they cannot
 /// know what they have asked for.
 pub fn honour(world: &World) -> Vec<Fault> {
-    let is_honest = |number: &Number| {
-        let plan = world.host(*number).plan();
-        plan.role == Role::Honest && plan.passing == bayan_cast::Passing::Honest
-    };
-    let honest: BTreeSet<PeerId> =
-        (0..world.len()).filter(is_honest).map(|number| world.id(number)).collect();
+    let honest: BTreeSet<PeerId> = (0..world.len())
+        .filter(|number| is_honest(world, *number))
+        .map(|number| world.id(number))
+        .collect();
     let mut faults = Vec::new();
     for number in (0..world.len()).filter(|number| world.host(*number).powerless == 0) {
         let host = world.host(number);
@@ -168,7 +171,7 @@ pub fn honour(world: &World) -> Vec<Fault> {
 /// Whether nobody keeps anything for anybody, once every job is over and everyone has been told.
 pub fn left(world: &World) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for number in 0..world.len() {
+    for number in (0..world.len()).filter(|number| is_honest(world, *number)) {
         let is_left = |record: &&Record| {
             matches!(
                 record,
@@ -190,7 +193,9 @@ pub fn left(world: &World) -> Vec<Fault> {
         if let Some(view) = world.machine(number).map(|machine| machine.view())
             && (view.queued, view.free) != (0, view.slots)
         {
-            faults.push(fault(Kind::Left, format!("h{number} still computes")));
+            let (queued, free, slots) = (view.queued, view.free, view.slots);
+            let text = format!("h{number} still has {queued} queued, and {free} of {slots} slots free");
+            faults.push(fault(Kind::Left, text));
         }
     }
     faults

@@ -267,15 +267,7 @@ impl World {
         }
         self.log.note(now, format_args!("h{number} loses its last {lost} entries"));
         host.powerless += 1;
-        // What it knew of others is what the disk says.
-        host.knew = host
-            .disk
-            .records()
-            .filter_map(|record| match record {
-                Record::Standing { peer, standing } => Some((*peer, standing.clone())),
-                _ => None,
-            })
-            .collect();
+        host.know_what_is_stored();
         // What it has forgotten was never settled as far as anybody can tell.
         let finals: BTreeSet<Vec<u8>> = host
             .disk
