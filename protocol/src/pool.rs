@@ -380,6 +380,11 @@ impl Pool {
         self.leases.get(lease).is_some_and(|l| l.worker == *worker && l.tasks.contains(&task))
     }
 
+    /// Whether `lease` was given to anyone.
+    pub fn has_lease(&self, lease: &LeaseId) -> bool {
+        self.leases.contains_key(lease)
+    }
+
     /// Whether `lease` was given to `worker`.
     pub fn knows_lease(&self, worker: &PeerId, lease: &LeaseId) -> bool {
         self.leases.get(lease).is_some_and(|one| one.worker == *worker)

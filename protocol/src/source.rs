@@ -246,6 +246,8 @@ pub struct Source {
     /// The last tick.
     ticked: Timestamp,
     quarantined: bool,
+    /// Whether it was taken back from the store, which may have lost what was written last.
+    restored: bool,
     tree: Tree,
     /// Batches that were brought round a relay.
     bypassed: BTreeSet<Hash>,
@@ -352,6 +354,7 @@ impl Source {
             looked: Timestamp(0),
             ticked: now,
             quarantined: config.quarantined,
+            restored: false,
             tree: Tree::default(),
             bypassed: BTreeSet::new(),
             out: Batch::default(),

@@ -75,6 +75,7 @@ impl Source {
                 _ => {}
             }
         }
+        source.restored = true;
         source.restore_tasks(now, votes, decisions, &caught, standings);
         source.out = Batch::default();
         source

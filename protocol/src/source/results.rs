@@ -32,6 +32,15 @@ pub(super) struct Route {
     pub(super) via: Vec<PeerId>,
 }
 
+/// A result of a batch that this job asked for.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    /// Its place in the batch.
+    at: usize,
+    task: TaskIndex,
+    pub(super) route: Route,
+}
+
 /// A result whose output is still to be fetched.
 #[derive(Debug, Clone)]
 pub(super) struct Pending {
@@ -107,16 +116,18 @@ impl Source {
         now: Timestamp,
         from: PeerId,
         batch: &VerifiedBatch,
-        routes: Vec<(TaskIndex, Route)>,
+        routes: Vec<Admitted>,
         standings: &mut Standings,
     ) {
         let commit = batch.commit();
         let worker = batch.worker();
-        let direct = routes.iter().all(|(_, route)| route.via.is_empty() && route.from == worker);
+        let own = |one: &Admitted| one.route.via.is_empty() && one.route.from == worker;
+        let direct = from == worker && routes.iter().all(own);
         let mut missing = BTreeSet::new();
-        for (at, (one, (task, route))) in batch.opened().iter().zip(routes).enumerate() {
-            let Some(proof) = batch.proof(at) else { continue };
-            let opened = one.clone();
+        for Admitted { at, task, route } in routes {
+            let Some((proof, opened)) = batch.proof(at).zip(batch.opened().get(at).cloned()) else {
+                continue;
+            };
             let pending = Pending { task, root: commit.root, route, proof, opened };
             if let Some(hash) = self.result(now, worker, pending, standings) {
                 missing.insert(hash);
@@ -147,10 +158,11 @@ impl Source {
         &self,
         worker: &PeerId,
         batch: &VerifiedBatch,
-    ) -> Result<Vec<(TaskIndex, Route)>, &'static str> {
+    ) -> Result<Vec<Admitted>, &'static str> {
         let route = |one: &Opened| {
             let (from, hand, lease) = (*worker, *worker, one.leaf.lease);
-            Ok(Route { from, hand, lease, via: Vec::new() })
+            let route = Route { from, hand, lease, via: Vec::new() };
+            Ok(Some(route).filter(|_| !self.has_forgotten(&lease)))
         };
         self.admit_by(batch, route)
     }
@@ -162,8 +174,8 @@ impl Source {
         from: &PeerId,
         batch: &VerifiedBatch,
         trails: &[Trail],
-    ) -> Result<Vec<(TaskIndex, Route)>, &'static str> {
-        let mut known: BTreeMap<LeaseId, Route> = BTreeMap::new();
+    ) -> Result<Vec<Admitted>, &'static str> {
+        let mut known: BTreeMap<LeaseId, Option<Route>> = BTreeMap::new();
         for trail in trails {
             let trail = trail.below(&self.me);
             let (Some(lease), Some(parent)) = (trail.lease(), trail.parent) else { continue };
@@ -171,13 +183,15 @@ impl Source {
             let ours = trail.hops.first().is_some_and(|hop| {
                 self.state != JobState::Running || self.pool.knows_lease(&hop.giver, &parent)
             });
-            let wanted = wanted && ours && !known.contains_key(&lease);
+            let forgotten = self.has_forgotten(&parent);
+            let wanted = wanted && (ours || forgotten) && !known.contains_key(&lease);
             if !wanted || self.errand().check_trail(&trail, &batch.worker()).is_err() {
                 continue;
             }
             let via: Vec<PeerId> = trail.givers().collect();
             let Some(hand) = via.first().copied() else { continue };
-            known.insert(lease, Route { from: *from, hand, lease: parent, via });
+            let route = Route { from: *from, hand, lease: parent, via };
+            known.insert(lease, Some(route).filter(|_| ours));
         }
         let route = |one: &Opened| {
             known.get(&one.leaf.lease).cloned().ok_or("a result whose lease has no way from here")
@@ -185,16 +199,22 @@ impl Source {
         self.admit_by(batch, route)
     }
 
+    /// Whether a lease may be one that this job gave before a restart and has lost, as a machine without
+    /// power loses what it wrote last: what comes of it is nobody's fault, and does not count (spec WORK-13).
+    fn has_forgotten(&self, lease: &LeaseId) -> bool {
+        self.restored && self.state == JobState::Running && !self.pool.has_lease(lease)
+    }
+
     fn admit_by(
         &self,
         batch: &VerifiedBatch,
-        route: impl Fn(&Opened) -> Result<Route, &'static str>,
-    ) -> Result<Vec<(TaskIndex, Route)>, &'static str> {
+        route: impl Fn(&Opened) -> Result<Option<Route>, &'static str>,
+    ) -> Result<Vec<Admitted>, &'static str> {
         let running = self.state == JobState::Running;
         let longest = self.manifest.program.limits.output;
         let mut routes = Vec::new();
-        for one in batch.opened() {
-            let route = route(one)?;
+        for (at, one) in batch.opened().iter().enumerate() {
+            let Some(route) = route(one)? else { continue };
             let index = self.by_id.get(&one.leaf.task).copied();
             let leased = |index: &TaskIndex| {
                 !running || self.pool.was_leased(&route.hand, &route.lease, *index)
@@ -205,7 +225,7 @@ impl Source {
             if matches!(one.output, Output::Blob { len, .. } if len > longest) {
                 return Err("an output longer than the job allows");
             }
-            routes.push((index, route));
+            routes.push(Admitted { at, task: index, route });
         }
         let worker = batch.worker();
         let deferred = self.deferred.iter().filter(|one| one.worker == worker).count();

@@ -4,11 +4,10 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Effect, Source, results::Route};
+use super::{Effect, Source, results::Admitted};
 use crate::{
     id::{PeerId, TaskId},
     path::{Trail, root_of},
-    pool::TaskIndex,
     relay::HopOutcome,
     result::VerifiedBatch,
     time::Timestamp,
@@ -75,11 +74,11 @@ impl Source {
         &mut self,
         now: Timestamp,
         batch: &VerifiedBatch,
-        routes: &[(TaskIndex, Route)],
+        routes: &[Admitted],
     ) {
         let worker = batch.worker();
         let mut blamed = None;
-        for (_, route) in routes {
+        for Admitted { route, .. } in routes {
             let mut from = self.me;
             // Whoever brings it here does not trust the hop above it any more.
             let straight = route.via.first().is_none_or(|first| *first == route.from);
@@ -110,7 +109,7 @@ impl Source {
             }
             Some(_) => {} // it is gone: of course nothing comes through it
             None => {
-                let hand = routes.first().and_then(|(_, route)| route.via.first());
+                let hand = routes.first().and_then(|one| one.route.via.first());
                 let outcome = HopOutcome::Delivered;
                 self.out.effects.extend(hand.map(|peer| Effect::Hop { peer: *peer, outcome }));
             }
