@@ -182,7 +182,8 @@ impl Worker {
 
     pub(super) fn next_detour(&self) -> Option<(Timestamp, &'static str)> {
         let due = |((source, _), foreign): (&(PeerId, JobId), &Foreign)| {
-            let relayed = foreign.submitter != Some(*source) && *source != self.me;
+            let relayed =
+                foreign.submitter.is_some_and(|one| one != *source) && *source != self.me;
             let gone = self.gone_since(source);
             let at = foreign.unacked.values().filter_map(|one| one.due(gone)).min();
             at.filter(|_| relayed && (gone.is_some() || !foreign.away))
@@ -209,20 +210,25 @@ impl Worker {
             let late = |one: &Unacked| one.due(gone).is_some_and(|at| at <= now);
             let due = foreign.unacked.iter().filter(|(_, one)| late(one));
             let due: Vec<u64> = due.map(|(sequence, _)| *sequence).collect();
+            let mut no_way = false;
             for sequence in due {
                 let Some(batch) = foreign.unacked.get_mut(&sequence) else { continue };
                 batch.detoured = Some(now);
                 let (commit, opened) = (batch.commit.clone(), batch.opened.clone());
                 let trails = foreign.trails(&opened);
                 let Some(other) = way_round(&trails, source, is_here) else {
-                    self.out.effects.push(Effect::Reach(submitter));
-                    break;
+                    // All that is due waits for the same connection, and is seen to by one tick.
+                    no_way = true;
+                    continue;
                 };
                 let tasks = foreign.tasks_of(&trails);
                 let trails = trails.iter().map(|trail| trail.below(&other)).collect();
                 let bundles = Vec::from([Bundle { worker: me, commit, opened }]);
                 let relayed = Frame::Relayed(Relayed { bundles, trails, tasks });
                 self.out.effects.push(Effect::Send(other, relayed));
+            }
+            if no_way {
+                self.out.effects.push(Effect::Reach(submitter));
             }
         }
     }
