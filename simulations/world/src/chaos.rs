@@ -390,15 +390,7 @@ impl Play {
         let (began, before) = (world.now(), world.counts);
         let until = world.after(LIMIT);
         while self.world.now() < until && self.world.counts.events < EVENTS && !self.is_halted() {
-            for number in 0..self.world.len() {
-                self.world.start(number);
-                if self.world.is_up(number)
-                    && self.world.machine(number).is_some_and(|one| one.view().paused)
-                {
-                    self.world.step(number, Input::Resume);
-                }
-            }
-            self.connect();
+            self.tend();
             let pause = self.world.after(REDIAL);
             let jobs = &self.jobs;
             if self.world.run_until(pause, |world| jobs.iter().all(|job| is_over(world, job))) {
@@ -408,6 +400,18 @@ impl Play {
         let mended = self.world.now().since(began).as_micros() as u64;
         self.judge_cost(before, mended);
         mended
+    }
+
+    /// What operators do: everyone is up, lends its slots and is connected.
+    fn tend(&mut self) {
+        for number in 0..self.world.len() {
+            self.world.start(number);
+            let paused = |one: &bayan_protocol::peer::Peer| one.view().paused;
+            if self.world.is_up(number) && self.world.machine(number).is_some_and(paused) {
+                self.world.step(number, Input::Resume);
+            }
+        }
+        self.connect();
     }
 
     fn is_halted(&self) -> bool {
@@ -443,7 +447,7 @@ impl Play {
             }
             let until = self.world.after(SETTLE);
             while self.world.now() < until && !self.is_halted() {
-                self.connect();
+                self.tend();
                 self.world.pass(REDIAL);
             }
         }
