@@ -448,6 +448,8 @@ impl Play {
             let until = self.world.after(SETTLE);
             while self.world.now() < until && !self.is_halted() {
                 self.tend();
+                // Whoever still has something for somebody meets them again, in a tree as well.
+                self.world.mesh();
                 self.world.pass(REDIAL);
             }
         }
