@@ -11,7 +11,7 @@ use alloc::{
 
 use super::{
     Basis, Vote,
-    closing::PATIENCE,
+    closing::{PATIENCE, RUNGS},
     task::{State, Task, Wanted},
 };
 use crate::{
@@ -316,9 +316,10 @@ impl Members {
                 break;
             }
         }
-        // Where no path leads to anyone else, the submitter computes it again, however much that is.
+        // Where no path leads to anyone else, or to nobody who has answered through all patience (a relay
+        // may have nobody below it), the submitter computes it again, however much that is.
         if widened > 0
-            && !has_someone(&among, task)
+            && (widened >= RUNGS || !has_someone(&among, task))
             && let Some(own) = self.own_slots().filter(|own| has_someone(&own.among, task))
         {
             return own;
