@@ -609,8 +609,11 @@ impl Relay {
     fn end(&mut self, id: &JobId) {
         let Some(job) = self.jobs.remove(id) else { return };
         let over = Frame::Cancel(Cancel { job: *id, tasks: Vec::new() });
-        let send = |peer: &PeerId| Effect::Send(*peer, over.clone());
-        self.out.effects.extend(job.offered.iter().map(send));
+        // Those as well that had work before a restart and may still have results for it, the own slots not
+        // least: they never meet this peer anew.
+        let told: BTreeSet<PeerId> = job.offered.iter().copied().chain(job.workers()).collect();
+        let send = |peer| Effect::Send(peer, over.clone());
+        self.out.effects.extend(told.into_iter().map(send));
         self.offers.remove(id);
         job.forget(*id, &mut self.out.records);
     }
@@ -671,8 +674,10 @@ impl Relay {
                 }
             }
         }
-        if self.jobs.get(id).is_some_and(Job::is_idle) {
-            self.jobs.remove(id);
+        if self.jobs.get(id).is_some_and(Job::is_idle)
+            && let Some(job) = self.jobs.remove(id)
+        {
+            job.forget(*id, &mut self.out.records);
         }
     }
 

@@ -579,6 +579,11 @@ impl Job {
         self.subs.insert(lease, Sub { in_pool: lease, source, path, worker, tasks: indices });
     }
 
+    /// Everyone below that leases were given to.
+    pub(super) fn workers(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.subs.values().map(|sub| sub.worker)
+    }
+
     /// Deletes every record of the job.
     pub(super) fn forget(self, id: JobId, records: &mut Vec<Change>) {
         for (lease, parent) in &self.parents {
