@@ -154,11 +154,7 @@ impl Source {
     }
 
     /// The tasks of a batch that this worker may send.
-    fn admit(
-        &self,
-        worker: &PeerId,
-        batch: &VerifiedBatch,
-    ) -> Result<Vec<Admitted>, &'static str> {
+    fn admit(&self, worker: &PeerId, batch: &VerifiedBatch) -> Result<Vec<Admitted>, &'static str> {
         let route = |one: &Opened| {
             let (from, hand, lease) = (*worker, *worker, one.leaf.lease);
             let route = Route { from, hand, lease, via: Vec::new() };

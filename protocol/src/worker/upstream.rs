@@ -182,8 +182,7 @@ impl Worker {
 
     pub(super) fn next_detour(&self) -> Option<(Timestamp, &'static str)> {
         let due = |((source, _), foreign): (&(PeerId, JobId), &Foreign)| {
-            let relayed =
-                foreign.submitter.is_some_and(|one| one != *source) && *source != self.me;
+            let relayed = foreign.submitter.is_some_and(|one| one != *source) && *source != self.me;
             let gone = self.gone_since(source);
             let at = foreign.unacked.values().filter_map(|one| one.due(gone)).min();
             at.filter(|_| relayed && (gone.is_some() || !foreign.away))

@@ -194,7 +194,8 @@ pub fn left(world: &World) -> Vec<Fault> {
             && (view.queued, view.free) != (0, view.slots)
         {
             let (queued, free, slots) = (view.queued, view.free, view.slots);
-            let text = format!("h{number} still has {queued} queued, and {free} of {slots} slots free");
+            let text =
+                format!("h{number} still has {queued} queued, and {free} of {slots} slots free");
             faults.push(fault(Kind::Left, text));
         }
     }

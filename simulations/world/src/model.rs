@@ -269,7 +269,8 @@ impl Model {
 /// Peers that must have claimed an outcome before it may stand on this basis.
 fn needed(policy: Policy, basis: Basis) -> usize {
     match (policy, basis) {
-        (Policy::Vote(votes), Basis::Quorum) => votes as usize,
+        (_, Basis::Own | Basis::SinglePath) => 1,
+        (Policy::Vote(votes), _) => votes as usize,
         (_, Basis::Established | Basis::Referees | Basis::Elsewhere | Basis::Anyone) => 2,
         _ => 1,
     }
