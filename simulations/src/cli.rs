@@ -2,6 +2,7 @@
 
 mod chaos;
 mod log;
+mod run;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs a scenario file
+    Run(run::Args),
     /// Breaks everything for a while, then nothing any more: all jobs must end, exactly and once
     Chaos(chaos::Args),
     /// Writes every event of one seed of `chaos` as a line
@@ -34,6 +37,7 @@ enum Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let done = match Args::parse().command {
+        Command::Run(args) => run::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Log(args) => log::log(&args),
         Command::Replay(args) => log::replay(&args),

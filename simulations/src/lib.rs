@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`cli`] | the program `bayan-sim`, a file for each command |
 //! | [`parallel`] | many independent runs on all cores |
+//! | [`scenario`] | scenario files: read, checked, swept, run |
 
 pub mod cli;
 pub mod parallel;
+pub mod scenario;

@@ -31,6 +31,7 @@ mod queue;
 pub mod truth;
 pub mod world;
 
+pub use bayan_cast::Role;
 pub use truth::outcome;
 pub use world::{Number, World};
 

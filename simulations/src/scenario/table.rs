@@ -1,0 +1,112 @@
+//! A run's table: a row for each combination and seed, kept as it grows so that a run can be continued.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::Write as _,
+    path::Path,
+};
+
+use anyhow::{Context as _, ensure};
+
+use super::{Point, Row, Scenario};
+
+/// What a row is about: the values that differ, and the seed.
+type Key = (Vec<String>, u64);
+
+/// A CSV file of rows, or none.
+#[derive(Debug)]
+pub struct Table {
+    file: Option<File>,
+    known: BTreeMap<Key, Vec<f64>>,
+}
+
+fn key(point: &Point, seed: u64) -> Key {
+    (point.labels.iter().map(|(_, value)| value.clone()).collect(), seed)
+}
+
+fn header(scenario: &Scenario) -> String {
+    let labels = scenario.points.first().map(|point| &point.labels);
+    let labels = labels.into_iter().flatten().map(|(key, _)| *key);
+    let columns: Vec<&str> = labels.chain(["seed"]).chain(Row::COLUMNS).collect();
+    format!("# {} {}\n{}\n", scenario.name, scenario.digest, columns.join(","))
+}
+
+impl Table {
+    /// Opens a table; rows that are there are known. Without a path nothing is kept.
+    ///
+    /// # Errors
+    /// If the file cannot be used, or is another scenario's.
+    pub fn open(scenario: &Scenario, path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else { return Ok(Self { file: None, known: BTreeMap::new() }) };
+        let shown = path.display();
+        let head = header(scenario);
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error).with_context(|| format!("{shown}: cannot be read")),
+        };
+        ensure!(
+            text.is_empty() || text.starts_with(&head),
+            "{shown}: these are results of another scenario, or of another version of this one"
+        );
+        // A line that was cut short when a run was stopped is run again.
+        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+        let rows = whole.strip_prefix(&head).unwrap_or("");
+        let known = rows.lines().filter_map(read_row).collect();
+        let file = OpenOptions::new().create(true).truncate(true).write(true).open(path);
+        let mut file = file.with_context(|| format!("{shown}: cannot be written"))?;
+        let kept = if whole.is_empty() { head } else { whole.to_owned() };
+        file.write_all(kept.as_bytes()).with_context(|| format!("{shown}: cannot be written"))?;
+        Ok(Self { file: Some(file), known })
+    }
+
+    /// Whether a row is there already.
+    pub fn knows(&self, point: &Point, seed: u64) -> bool {
+        self.known.contains_key(&key(point, seed))
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn add(&mut self, point: &Point, seed: u64, row: &Row) -> anyhow::Result<()> {
+        let (labels, _) = key(point, seed);
+        let numbers: Vec<String> = row.numbers().iter().map(ToString::to_string).collect();
+        if let Some(file) = &mut self.file {
+            let cells: Vec<String> =
+                labels.iter().cloned().chain([seed.to_string()]).chain(numbers).collect();
+            writeln!(file, "{}", cells.join(",")).context("the table cannot be written")?;
+        }
+        self.known.insert((labels, seed), row.numbers().to_vec());
+        Ok(())
+    }
+}
+
+fn read_row(line: &str) -> Option<(Key, Vec<f64>)> {
+    let cells: Vec<&str> = line.split(',').collect();
+    let at = cells.len().checked_sub(Row::COLUMNS.len() + 1)?;
+    let labels = cells[..at].iter().map(|cell| (*cell).to_owned()).collect();
+    let numbers: Option<Vec<f64>> = cells[at + 1..].iter().map(|cell| cell.parse().ok()).collect();
+    Some(((labels, cells[at].parse().ok()?), numbers?))
+}
+
+/// Each combination in one line: the median over its seeds, and between what it lies.
+pub fn summary(scenario: &Scenario, table: &Table) -> String {
+    let mut text = String::new();
+    for point in &scenario.points {
+        let rows: Vec<&Vec<f64>> =
+            scenario.seeds.clone().filter_map(|seed| table.known.get(&key(point, seed))).collect();
+        let labels: Vec<String> =
+            point.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        text.push_str(&format!("{} ({} seeds)\n", labels.join(" "), rows.len()));
+        for (at, column) in Row::COLUMNS.iter().enumerate() {
+            let mut values: Vec<f64> = rows.iter().map(|row| row[at]).collect();
+            values.sort_by(f64::total_cmp);
+            let (Some(least), Some(most)) = (values.first(), values.last()) else { continue };
+            let median = values[values.len() / 2];
+            text.push_str(&format!("  {column:<9} {median:>12.3}  from {least:.3} to {most:.3}\n"));
+        }
+    }
+    text
+}
