@@ -85,6 +85,8 @@ struct Network {
     /// Kilobits a second of each worker's line; 0 is no bound.
     up_kbit: Swept<Count<0, 100_000_000>>,
     down_kbit: Swept<Count<0, 100_000_000>>,
+    /// The same of the submitter's, both ways.
+    own_kbit: Swept<Count<0, 100_000_000>>,
 }
 
 fn one() -> Swept<Count<1, 1024>> {
@@ -123,6 +125,7 @@ pub struct Point {
     loss: f64,
     up: u64,
     down: u64,
+    own_line: u64,
 }
 
 /// A scenario that makes sense.
@@ -228,6 +231,7 @@ impl File {
             loss: pick.one("loss", &network.loss).0,
             up: bytes(pick.one("up-kbit", &network.up_kbit).0),
             down: bytes(pick.one("down-kbit", &network.down_kbit).0),
+            own_line: bytes(pick.one("own-kbit", &network.own_kbit).0),
             labels: Vec::new(),
         };
         let (labels, all) = pick.done();

@@ -189,6 +189,31 @@ fn a_restarted_worker_does_not_compute_again_what_it_returned() {
     }
 }
 
+/// A machine without power forgets what it wrote last, leases that it gave among them: nobody is to blame
+/// for what comes of these, and they hold nothing up.
+#[test]
+fn a_submitter_that_lost_power_accuses_nobody_and_its_job_ends() {
+    for seed in 0..seeds(SEEDS) / 4 {
+        let mut world = World::new(seed);
+        let submitter = world.add(0, 10 * MS, false);
+        for _ in 0..3 {
+            world.add(1, 40 * MS, false);
+        }
+        world.mesh();
+        let job = world.submit(submitter, 60, Policy::Vote(2), Local::Never).expect("it is up");
+        world.pass(1500 * MS);
+        let pause = world.draw(400 * MS);
+        world.pass(pause);
+        world.cut_power(submitter);
+        world.start(submitter);
+        world.mesh();
+        let until = world.after(LIMIT);
+        assert!(world.run_until(until, |world| world.is_over(submitter, &job)), "seed {seed}");
+        assert_done(&world, submitter, &job, seed);
+        assert_eq!(world.host(submitter).closed, [], "seed {seed}");
+    }
+}
+
 #[test]
 fn garbage_closes_the_connection_and_an_unknown_kind_does_not() {
     let mut world = World::new(5);

@@ -222,6 +222,24 @@ fn what_has_a_single_path_is_computed_again_here_or_shown_as_that() {
     assert_eq!(bases.and_then(|bases| bases.get(&Basis::Own).copied()), Some(10));
 }
 
+/// A relay with nobody below it cannot check anything: after all patience the submitter's own slots do, and
+/// be it the whole job.
+#[test]
+fn a_relay_with_nobody_below_it_holds_no_check_up() {
+    let mut world = World::new(4);
+    world.add(1, 5 * MS, false);
+    let relays = [0, 1].map(|_| world.add_relay(0, MS, Passing::Honest));
+    for relay in relays {
+        world.connect(0, relay);
+    }
+    let worker = world.add(1, 20 * MS, false);
+    world.connect(relays[0], worker);
+    let job = world.submit(0, 40, Policy::default(), Local::Reserve).expect("it is up");
+    let until = world.after(LIMIT);
+    assert!(world.run_until(until, |world| world.is_over(0, &job)));
+    assert_done(&world, 0, &job, 4);
+}
+
 /// A vote of two needs two ways that nobody stands on both of.
 #[test]
 fn votes_are_of_different_ways() {

@@ -54,7 +54,8 @@ pub fn play(point: &Point, seed: u64) -> Row {
         loss: of_million(point.loss),
         ..Conditions::default()
     });
-    let me = world.join(Plan { slots: point.own_slots, ..Plan::default() });
+    let line = Line { up: point.own_line, down: point.own_line, ..Line::default() };
+    let me = world.join(Plan { slots: point.own_slots, line, ..Plan::default() });
     let relays: Vec<usize> = (0..point.relays)
         .map(|_| world.join(Plan { slots: 0, relays: true, ..Plan::default() }))
         .collect();

@@ -16,7 +16,7 @@ use crate::{
     MS, SECOND,
     habits::{FAILS, Speeds},
     host::Plan,
-    judge::{self, Fault, Kind},
+    judge::{self, Bill, Fault, Kind},
     log::Reader,
     model::Model,
     network::{Conditions, Line, Region},
@@ -31,8 +31,6 @@ const REDIAL: u64 = 5 * SECOND;
 const SETTLE: u64 = 120 * SECOND;
 /// Events after which nobody waits any longer; usual are some ten thousand.
 const EVENTS: u64 = 2_000_000;
-/// Ticks a host and second that a world at rest may take.
-const TICKS: u64 = 50;
 
 /// Up to something, but never in the same way as another.
 const LONERS: [&str; 10] = [
@@ -138,21 +136,27 @@ struct Play {
     submitters: Vec<Number>,
     policies: Vec<Policy>,
     jobs: Vec<Job>,
+    faults: Vec<Fault>,
 }
 
 /// Plays one seed; `reader` is given the log.
 pub fn play(seed: u64, reader: Option<Reader>) -> Report {
-    let played = catch_unwind(AssertUnwindSafe(|| {
+    let played = caught(|| {
         let mut play = Play::new(seed, reader);
         play.break_things();
         let mended = play.mend();
         play.report(seed, mended)
-    }));
-    played.unwrap_or_else(|cause| {
+    });
+    played.unwrap_or_else(|fault| Report { seed, faults: vec![fault], ..Report::default() })
+}
+
+/// A panic of a machine is a fault like any other.
+pub(crate) fn caught<T>(what: impl FnOnce() -> T) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(what)).map_err(|cause| {
         let text = cause.downcast_ref::<String>().cloned();
         let text = text.or_else(|| cause.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         let text = text.unwrap_or_else(|| "for a reason that is no text".to_owned());
-        Report { seed, faults: vec![Fault { kind: Kind::Panicked, text }], ..Report::default() }
+        Fault { kind: Kind::Panicked, text }
     })
 }
 
@@ -177,6 +181,7 @@ impl Play {
             submitters: Vec::new(),
             policies: Vec::new(),
             jobs: Vec::new(),
+            faults: Vec::new(),
         };
         match play.world.draw(3) {
             0 => play.mixed(),
@@ -421,24 +426,19 @@ impl Play {
     /// What the second act may take.
     fn judge_cost(&mut self, before: Counts, mended: u64) {
         let counts = self.world.counts;
-        let allowed: u64 =
-            self.jobs.iter().map(|job| judge::attempts_allowed(job.policy, job.tasks)).sum();
-        let attempts = counts.attempts - before.attempts;
-        let ticks = counts.ticks - before.ticks;
-        let hosts = self.world.len() as u64;
-        let may = TICKS * hosts * (mended / SECOND + 10);
-        let Some(model) = &mut self.world.model else { return };
-        if attempts > allowed {
-            let text = format!("{attempts} attempts in act two, where {allowed} are plenty");
-            model.blame(Kind::Costly, text);
-        }
-        if ticks > may {
-            model.blame(Kind::Costly, format!("{ticks} ticks in act two, where {may} are plenty"));
-        }
+        let allowed = |job: &Job| judge::attempts_allowed(job.policy, job.tasks);
+        let bill = Bill {
+            attempts: counts.attempts - before.attempts,
+            allowed: self.jobs.iter().map(allowed).sum(),
+            ticks: counts.ticks - before.ticks,
+            hosts: self.world.len() as u64,
+            seconds: mended / SECOND,
+        };
+        self.faults.extend(judge::cost(&bill));
     }
 
     fn report(mut self, seed: u64, mended: u64) -> Report {
-        let mut faults = Vec::new();
+        let mut faults = std::mem::take(&mut self.faults);
         let over = self.jobs.iter().all(|job| is_over(&self.world, job));
         if over {
             // What was under way when the last job ended arrives, some of it again.
@@ -457,12 +457,9 @@ impl Play {
             if self.world.job(job.at, &job.id).is_none() {
                 continue; // its submission was cut short
             }
-            if is_over(&self.world, job) {
-                faults.extend(judge::job(&self.world, job.at, &job.id, true));
-            } else {
-                let view = self.world.job(job.at, &job.id).map(|source| source.view());
-                let text = format!("the job of h{} has not ended: {view:?}", job.at);
-                faults.push(Fault { kind: Kind::Stuck, text });
+            match judge::ended(&self.world, job.at, &job.id) {
+                Some(fault) => faults.push(fault),
+                None => faults.extend(judge::job(&self.world, job.at, &job.id, true)),
             }
         }
         faults.extend(judge::once(&self.world));

@@ -202,6 +202,55 @@ pub fn left(world: &World) -> Vec<Fault> {
     faults
 }
 
+/// Whether a job has ended.
+pub fn ended(world: &World, at: Number, job: &JobId) -> Option<Fault> {
+    let source = world.job(at, job).filter(|source| source.is_running())?;
+    let view = source.view();
+    let (settled, tasks, waiting) = (view.settled, view.tasks, view.waiting);
+    let states: Vec<String> = view
+        .states
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(state, count)| format!("{count} {state:?}"))
+        .collect();
+    let text = format!(
+        "the job of h{at} has not ended: {settled} of {tasks} tasks settled ({}), {} workers, waits \
+         for {waiting:?}",
+        states.join(", "),
+        view.workers.len()
+    );
+    Some(fault(Kind::Stuck, text))
+}
+
+/// What a stretch without faults took, against what it may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Bill {
+    /// Attempts that ended.
+    pub attempts: u64,
+    /// Attempts that are plenty.
+    pub allowed: u64,
+    /// Ticks that machines wanted.
+    pub ticks: u64,
+    /// Hosts.
+    pub hosts: u64,
+    /// Virtual seconds.
+    pub seconds: u64,
+}
+
+/// Ticks a host and second that a world at rest may take.
+const TICKS: u64 = 50;
+
+/// Whether it took too much.
+pub fn cost(bill: &Bill) -> Vec<Fault> {
+    let Bill { attempts, allowed, ticks, hosts, seconds } = *bill;
+    let may = TICKS * hosts * (seconds + 10);
+    let attempts = (attempts > allowed)
+        .then(|| fault(Kind::Costly, format!("{attempts} attempts, where {allowed} are plenty")));
+    let ticks = (ticks > may)
+        .then(|| fault(Kind::Costly, format!("{ticks} ticks, where {may} are plenty")));
+    attempts.into_iter().chain(ticks).collect()
+}
+
 /// Attempts that a task may take under a policy when nothing breaks: replicas, referees and what is
 /// speculated at the end.
 pub fn attempts_allowed(policy: Policy, tasks: u64) -> u64 {

@@ -19,6 +19,8 @@
 
 mod act;
 mod advance;
+#[cfg(test)]
+mod canaries;
 pub mod chaos;
 pub mod disk;
 pub mod habits;

@@ -1,0 +1,152 @@
+//! The program `bayan-sim` as its users meet it.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+fn sim(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bayan-sim")).args(args).output().expect("it can be run")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The fixed seeds. One that fails is printed with the command that plays it again.
+#[test]
+fn the_fixed_seeds_of_chaos_go_well() {
+    let done = sim(&["chaos"]);
+    assert!(done.status.success(), "{}{}", text(&done.stdout), text(&done.stderr));
+    assert!(text(&done.stdout).starts_with("64 seeds, 0 failed"), "{}", text(&done.stdout));
+}
+
+/// Seeds beyond the fixed ones that found something once; what it was has tests of its own.
+#[test]
+fn seeds_that_found_something_go_well() {
+    for seed in ["87", "101", "132", "243", "382", "434", "470", "854", "992"] {
+        let done = sim(&["chaos", "--seed", seed]);
+        assert!(done.status.success(), "{}", text(&done.stdout));
+    }
+}
+
+#[test]
+fn one_seed_is_one_log_in_any_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [one, other] = ["one", "other"].map(|name| folder.path().join(name));
+    for seed in ["0", "1", "2"] {
+        for path in [&one, &other] {
+            let done = sim(&["log", "--seed", seed, "--out", &path.display().to_string()]);
+            assert!(done.status.success(), "{}", text(&done.stderr));
+        }
+        let [one, other] = [&one, &other].map(|path| fs::read(path).expect("it was written"));
+        assert!(one.len() > 10_000 && one == other, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_replay_stops_where_it_is_told_to() {
+    let log = text(&sim(&["log", "--seed", "1"]).stdout);
+    let lines: Vec<&str> = log.lines().collect();
+    let at = lines.iter().position(|line| line.contains(" lease ")).expect("somebody leases");
+    let replay = |more: &[&str]| {
+        let done = sim(&[&["replay", "--seed", "1", "--until"], more].concat());
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        text(&done.stdout).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(replay(&[" lease ", "--before", "0", "--then", "3"]), lines[at..at + 4]);
+    assert_eq!(replay(&["100", "--before", "2"]), lines[97..100]);
+    let late = lines.iter().position(|line| line.contains("+1.")).expect("it takes a second");
+    assert_eq!(replay(&["1s", "--before", "0"]), lines[late..=late]);
+    let never = sim(&["replay", "--seed", "1", "--until", "no line says this"]);
+    assert_eq!(never.status.code(), Some(1));
+}
+
+#[test]
+fn a_replay_goes_on_step_by_step() {
+    use std::{io::Write as _, process::Stdio};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bayan-sim"))
+        .args(["replay", "--seed", "1", "--until", "50", "--before", "0", "--step"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it can be run");
+    child.stdin.take().expect("it reads").write_all(b"\n3\nq\n").expect("it reads");
+    let done = child.wait_with_output().expect("it ends");
+    let log = text(&sim(&["log", "--seed", "1"]).stdout);
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!(text(&done.stdout).lines().collect::<Vec<_>>(), lines[49..54]);
+}
+
+const GOOD: &str = "name = \"a\"\nquestion = \"What?\"\nseeds = 3\n\n[job]\ntasks = [10, 20]\npolicy = \"none\"\n\n[workers]\ncount = 3\ntask-ms = 100\n";
+
+fn scenario(folder: &Path, text: &str) -> PathBuf {
+    let path = folder.join("scenario.toml");
+    fs::write(&path, text).expect("it can be written");
+    path
+}
+
+#[test]
+fn bad_scenarios_are_refused_with_file_line_and_reason() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (was, is, line, reason) in [
+        ("tasks = [10, 20]", "task = 10", ":6: ", "unknown field `task`"),
+        ("count = 3", "count = 0", ":10: ", "a whole number from 1 to 100000 is wanted"),
+        ("policy = \"none\"", "policy = \"vote:1000\"", ":7: ", "vote:1000"),
+        ("[workers]", "[workers", ":9: ", ""),
+        ("task-ms = 100", "task-ms = 100\navailable = 0", ": ", "nobody is ever there"),
+    ] {
+        let path = scenario(folder.path(), &GOOD.replacen(was, is, 1));
+        let done = sim(&["run", &path.display().to_string()]);
+        let said = text(&done.stderr);
+        assert_eq!(done.status.code(), Some(2), "{is}: {said}");
+        let place = format!("{}{line}", path.display());
+        assert!(said.contains(&place) && said.contains(reason), "{is}: {said}");
+    }
+    let missing = folder.path().join("missing.toml").display().to_string();
+    let done = sim(&["run", &missing]);
+    assert_eq!(done.status.code(), Some(2));
+    assert!(text(&done.stderr).contains(&missing));
+    for bad in [["chaos", "--seeds", "9..3"], ["chaos", "--seeds", "9"], ["chaos", "--seed", "x"]] {
+        assert_eq!(sim(&bad).status.code(), Some(2), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_run_that_was_stopped_is_continued() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = scenario(folder.path(), GOOD).display().to_string();
+    let csv = folder.path().join("rows.csv");
+    let run = || sim(&["run", &path, "--csv", &csv.display().to_string()]);
+    let whole = run();
+    assert!(whole.status.success(), "{}", text(&whole.stderr));
+    let rows = fs::read_to_string(&csv).expect("it was written");
+    let sorted = |rows: &str| rows.lines().map(str::to_owned).collect::<BTreeSet<_>>();
+    assert_eq!(rows.lines().count(), 2 + 6);
+    let cut: usize = rows.len() * 2 / 3;
+    fs::write(&csv, &rows[..cut]).expect("it can be written");
+    assert_eq!(text(&run().stdout), text(&whole.stdout));
+    assert_eq!(sorted(&fs::read_to_string(&csv).expect("it is there")), sorted(&rows));
+    scenario(folder.path(), &GOOD.replace("count = 3", "count = 4"));
+    let other = run();
+    assert_eq!(other.status.code(), Some(2));
+    assert!(text(&other.stderr).contains("another version"), "{}", text(&other.stderr));
+}
+
+#[test]
+fn every_scenario_of_the_repository_makes_sense() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut count = 0;
+    for entry in fs::read_dir(folder).expect("there are scenarios") {
+        let path = entry.expect("it can be read").path();
+        let done = sim(&["run", "--check", &path.display().to_string()]);
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let name = text(&done.stdout).split(':').next().map(str::to_owned);
+        assert_eq!(name, stem, "a scenario is called what its file is");
+        count += 1;
+    }
+    assert!(count > 0);
+}

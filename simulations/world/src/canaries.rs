@@ -1,0 +1,150 @@
+//! For each kind of fault a world that has it: a judge that finds nothing here would find nothing anywhere.
+
+use bayan_protocol::{
+    batch::Batch,
+    id::JobId,
+    job::Local,
+    peer::Input,
+    record::{Change, Record},
+    verify::{Policy, State},
+    wire::Frame,
+};
+
+use crate::{
+    MS, SECOND, World, chaos,
+    judge::{self, Bill, Fault, Kind},
+    model::Model,
+};
+
+/// A submitter and workers that have done a job, or are about to.
+fn played(liars: usize, for_seconds: u64) -> (World, JobId) {
+    let mut world = World::new(1);
+    world.model = Some(Model::default());
+    world.add(0, MS, false);
+    for number in 0..3 {
+        world.add(1, 200 * MS, number < liars);
+    }
+    world.mesh();
+    let job = world.submit(0, 20, Policy::Vote(2), Local::Never).expect("it is up");
+    world.pass(for_seconds * SECOND);
+    (world, job)
+}
+
+fn kinds(faults: &[Fault]) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = faults.iter().map(|fault| fault.kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds
+}
+
+fn blamed(world: &World) -> Vec<Kind> {
+    kinds(world.model.as_ref().expect("there is a model").faults())
+}
+
+#[test]
+fn a_job_that_went_well_has_no_fault() {
+    let (world, job) = played(0, 60);
+    assert_eq!(judge::ended(&world, 0, &job), None);
+    let all = [judge::job(&world, 0, &job, true), judge::once(&world), judge::honour(&world)];
+    assert_eq!(kinds(&all.concat()), []);
+    assert_eq!(blamed(&world), []);
+    assert_eq!(judge::left(&world), []);
+}
+
+#[test]
+fn something_wrong() {
+    let (world, job) = played(2, 60);
+    assert_eq!(kinds(&judge::job(&world, 0, &job, true)), [Kind::Wrong]);
+    assert_eq!(judge::job(&world, 0, &job, false), [], "where nothing is promised");
+}
+
+#[test]
+fn something_lost() {
+    let (mut world, job) = played(0, 60);
+    world.hosts[0].blobs.clear();
+    assert_eq!(kinds(&judge::job(&world, 0, &job, true)), [Kind::Lost]);
+    let (mut world, job) = played(0, 60);
+    world.crash(0);
+    world.hosts[0].disk.wipe();
+    world.start(0);
+    assert_eq!(blamed(&world), [Kind::Lost]);
+    assert_eq!(kinds(&judge::job(&world, 0, &job, true)), [Kind::Lost]);
+}
+
+/// Stores a decision about a task anew, changed.
+fn store_again(world: &mut World, change: impl Fn(&mut bayan_protocol::verify::Decision)) {
+    let decided = world.records(0).find(|one| matches!(one, Record::Decided { .. })).cloned();
+    let Some(Record::Decided { job, task, mut decision }) = decided else { panic!("no decision") };
+    change(&mut decision);
+    let records = Vec::from([Change::Put(Record::Decided { job, task, decision })]);
+    world.carry_out(0, Batch { records, effects: Vec::new() });
+}
+
+#[test]
+fn something_twice() {
+    let (mut world, _) = played(0, 60);
+    store_again(&mut world, |decision| decision.place += 1000);
+    assert_eq!(kinds(&judge::once(&world)), [Kind::Twice]);
+    let (mut world, _) = played(0, 60);
+    store_again(&mut world, |decision| decision.state = State::Open);
+    assert_eq!(kinds(&judge::once(&world)), [Kind::Twice]);
+    assert_eq!(blamed(&world), [Kind::Twice]);
+}
+
+#[test]
+fn something_that_nobody_stands_for() {
+    let (mut world, _) = played(0, 60);
+    store_again(&mut world, |decision| {
+        if let Some(acceptance) = &mut decision.acceptance {
+            acceptance.agreed.truncate(1);
+        }
+    });
+    assert_eq!(blamed(&world), [Kind::Unsupported]);
+    let (mut world, _) = played(0, 60);
+    let stranger = world.add(1, MS, false);
+    let stranger = world.id(stranger);
+    store_again(&mut world, |decision| {
+        if let Some(acceptance) = &mut decision.acceptance {
+            acceptance.agreed.push(stranger);
+        }
+    });
+    assert_eq!(blamed(&world), [Kind::Unsupported]);
+}
+
+#[test]
+fn something_overdue() {
+    let (mut world, _) = played(0, 1);
+    // A model that has seen no lease.
+    world.model = Some(Model::default());
+    world.pass(SECOND);
+    assert!(blamed(&world).contains(&Kind::Overdue));
+}
+
+#[test]
+fn somebody_accused() {
+    let (mut world, _) = played(0, 60);
+    let peer = world.id(1);
+    world.step(0, Input::Frame { peer, frame: Frame::decode(b"garbage") });
+    assert_eq!(kinds(&judge::honour(&world)), [Kind::Accused]);
+}
+
+#[test]
+fn something_stuck_and_left() {
+    let (world, job) = played(0, 1);
+    assert_eq!(judge::ended(&world, 0, &job).map(|fault| fault.kind), Some(Kind::Stuck));
+    assert_eq!(kinds(&judge::left(&world)), [Kind::Left]);
+}
+
+#[test]
+fn something_costly() {
+    let fine = Bill { attempts: 10, allowed: 10, ticks: 500, hosts: 1, seconds: 0 };
+    assert_eq!(judge::cost(&fine), []);
+    assert_eq!(kinds(&judge::cost(&Bill { attempts: 11, ..fine })), [Kind::Costly]);
+    assert_eq!(kinds(&judge::cost(&Bill { ticks: 501, ..fine })), [Kind::Costly]);
+}
+
+#[test]
+fn somebody_who_panics() {
+    let fault = chaos::caught(|| panic!("at {}", "once")).expect_err("it panics");
+    assert_eq!((fault.kind, fault.text.as_str()), (Kind::Panicked, "at once"));
+}
