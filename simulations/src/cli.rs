@@ -1,7 +1,10 @@
-//! The program `bayan-sim`: what it can be asked for, and with which code it ends.
+//! The program `bayan-sim`: what it can be asked for, and with which code it ends. One file a subcommand.
 
+mod attack;
 mod chaos;
+mod compare;
 mod log;
+mod paper;
 mod run;
 
 use std::process::ExitCode;
@@ -15,8 +18,9 @@ const FOUND: u8 = 1;
 /// What was asked for makes no sense.
 const REFUSED: u8 = 2;
 
+/// The machines of bayan's protocol in made-up worlds. One seed decides everything.
 #[derive(Debug, Parser)]
-#[command(name = "bayan-sim", version, about = "Whole peers of bayan in made-up worlds")]
+#[command(name = "bayan-sim", version)]
 struct Args {
     #[command(subcommand)]
     command: Command,
@@ -32,21 +36,27 @@ enum Command {
     Log(log::LogArgs),
     /// Plays one seed of `chaos` again, stops where a condition says so, and goes on step by step
     Replay(log::ReplayArgs),
+    /// Computes published tables and figures again, and says which are reproduced
+    Paper(paper::Args),
+    /// Measures what kinds of cheats come to against the default policy
+    Attack(attack::Args),
+    /// Shows what differs between two runs by more than their noise; fails if anything is worse
+    Compare(compare::Args),
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
     let done = match Args::parse().command {
-        Command::Run(args) => run::run(&args),
-        Command::Chaos(args) => chaos::run(&args),
-        Command::Log(args) => log::log(&args),
-        Command::Replay(args) => log::replay(&args),
+        Command::Run(args) => run::run(&args).map(ExitCode::from),
+        Command::Chaos(args) => chaos::run(&args).map(ExitCode::from),
+        Command::Log(args) => log::log(&args).map(ExitCode::from),
+        Command::Replay(args) => log::replay(&args).map(ExitCode::from),
+        Command::Paper(args) => paper::run(&args),
+        Command::Attack(args) => attack::run(&args),
+        Command::Compare(args) => compare::run(&args),
     };
-    match done {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("bayan-sim: {error:#}");
-            ExitCode::from(REFUSED)
-        }
-    }
+    done.unwrap_or_else(|error| {
+        eprintln!("bayan-sim: {error:#}");
+        ExitCode::from(REFUSED)
+    })
 }

@@ -1,0 +1,115 @@
+//! `bayan-sim paper`: published tables and figures, computed again.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::Result;
+
+use crate::{
+    paper::Name,
+    report::Answer,
+    study::{Size, Study},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Which paper; `all` for every one.
+    #[arg(value_parser = names)]
+    name: Selection<Name>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What every kind of run is told.
+#[derive(Debug, clap::Args)]
+pub(super) struct Common {
+    /// Decides everything that is drawn.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// A size that takes seconds instead of minutes.
+    #[arg(long)]
+    small: bool,
+    /// Where the results go, each in a folder of its own.
+    #[arg(long, default_value = "simulations/results", value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+/// One name, or all of them.
+#[derive(Debug, Clone)]
+pub(super) enum Selection<T> {
+    One(T),
+    All,
+}
+
+fn names(text: &str) -> Result<Selection<Name>, String> {
+    select(text, &Name::ALL, Name::word)
+}
+
+/// Finds a name among all that there are.
+pub(super) fn select<T: Copy>(
+    text: &str,
+    all: &[T],
+    word: impl Fn(T) -> &'static str,
+) -> Result<Selection<T>, String> {
+    if text == "all" {
+        return Ok(Selection::All);
+    }
+    all.iter().copied().find(|one| word(*one) == text).map(Selection::One).ok_or_else(|| {
+        let known: Vec<&str> = all.iter().map(|one| word(*one)).collect();
+        format!("there are: all, {}", known.join(", "))
+    })
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let chosen = match &args.name {
+        Selection::One(name) => vec![*name],
+        Selection::All => Name::ALL.to_vec(),
+    };
+    for name in chosen {
+        args.common.answer("paper", name.word(), None, |study| name.run(study))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Common {
+    /// Runs one study to its end and writes what it found. False if a deadline cut it short; then
+    /// nothing is written, and the same command goes on where it stopped.
+    pub(super) fn answer(
+        &self,
+        kind: &str,
+        name: &str,
+        deadline: Option<Instant>,
+        run: impl FnOnce(&Study) -> Answer,
+    ) -> Result<bool> {
+        let folder = self.out.join(name);
+        let size = if self.small { Size::Small } else { Size::Full };
+        let study = Study::new(self.seed, size).loud().until(deadline).keep_in(&folder)?;
+        let begun = Instant::now();
+        let answer = run(&study);
+        if study.is_cut_short() {
+            eprintln!("{name}: out of time; the same command goes on from here");
+            return Ok(false);
+        }
+        answer.write(&folder, &self.command(kind, name))?;
+        study.finish()?;
+        println!(
+            "{name}: {} ({:.0} s; {})",
+            answer.summary(),
+            begun.elapsed().as_secs_f64(),
+            shown(&folder)
+        );
+        Ok(true)
+    }
+
+    fn command(&self, kind: &str, name: &str) -> String {
+        let small = if self.small { " --small" } else { "" };
+        format!("bayan-sim {kind} {name} --seed {}{small}", self.seed)
+    }
+}
+
+fn shown(folder: &Path) -> String {
+    folder.join("README.md").display().to_string()
+}

@@ -1,0 +1,1 @@
+//! The `verify` machine among workers of many kinds.

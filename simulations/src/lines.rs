@@ -1,0 +1,1 @@
+//! The `pool` machine among workers behind network links.
