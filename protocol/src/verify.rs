@@ -444,11 +444,15 @@ impl Verifier {
     /// Asks for `need` further results of those that `among` names.
     fn want(&mut self, now: Timestamp, index: TaskIndex, need: u32, from: members::From) {
         let Some(task) = self.tasks.get_mut(&index) else { return };
-        let among = from.among.clone();
+        let (among, rung) = (from.among.clone(), from.rung);
         self.members.charge_own(task.wanted.as_ref(), Some(&from));
         task.wanted = Some(task::Wanted { need, from, since: now, widened: 0 });
         self.wanting.insert(index);
-        self.effects.push(Effect::Want(Want { task: index, need, among: Some(among) }));
+        // What is wanted by name goes first. A further vote is to wait behind the first ones instead:
+        // checks that pass meanwhile may make it needless (spec VERIFY-30).
+        let waits = matches!(self.config.policy, Policy::Credibility { .. });
+        let named = !(waits && rung == Basis::Word);
+        self.effects.push(Effect::Want(Want { task: index, need, among: named.then_some(among) }));
     }
 
     fn unwant_if_wanted(&mut self, index: TaskIndex) {

@@ -51,7 +51,7 @@ impl Verifier {
                 }
                 self.want_check(now, index, standings);
             } else {
-                self.weigh_again(now, index);
+                self.weigh_again(now, index, true);
             }
             self.effects.push(super::Effect::Changed(index));
         }
@@ -67,14 +67,15 @@ impl Verifier {
             let open = self.members.get(&worker).map(|member| member.open.clone());
             for index in open.unwrap_or_default() {
                 if self.state(index) == State::Open {
-                    self.weigh_again(now, index);
+                    self.weigh_again(now, index, false);
                 }
             }
         }
     }
 
-    /// Accepts the best outcome of an open task if it is credible enough, or wants one more.
-    pub(super) fn weigh_again(&mut self, now: Timestamp, index: TaskIndex) {
+    /// Accepts the best outcome of an open task if it is credible enough, or wants one more; `afresh` if
+    /// that was perhaps not said since its last vote.
+    pub(super) fn weigh_again(&mut self, now: Timestamp, index: TaskIndex, afresh: bool) {
         let Policy::Credibility { error, faulty } = self.policy() else { return };
         let share = |parts: u32| f64::from(parts) / f64::from(MILLION);
         let Some(task) = self.tasks.get_mut(&index) else { return };
@@ -94,8 +95,10 @@ impl Verifier {
         if task.wanted.is_none() || task.state != State::Open {
             self.set_state(index, State::Open);
         }
-        let everyone = self.members.everyone();
-        self.want(now, index, 1, everyone);
+        if afresh || self.tasks.get(&index).is_some_and(|task| task.wanted.is_none()) {
+            let everyone = self.members.everyone();
+            self.want(now, index, 1, everyone);
+        }
     }
 }
 

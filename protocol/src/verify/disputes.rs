@@ -487,7 +487,7 @@ impl Verifier {
             let outcome = ballot.outcome;
             if let Policy::Credibility { .. } = self.policy() {
                 self.take_back(index);
-                self.weigh_again(now, index);
+                self.weigh_again(now, index, true);
                 continue;
             }
             self.take_back(index);

@@ -412,3 +412,25 @@ fn nothing_final_ever_changes() {
     }
     assert_eq!(world.errors(), 0);
 }
+
+#[test]
+fn under_credibility_a_further_vote_waits_behind_first_ones() {
+    // With further votes first, a twentieth faulty and 1 % wanted cost 1.28 executions a result instead
+    // of 1.14 (10,000 tasks, 200 workers): nobody had passed a check yet when their turn came.
+    let policy = Policy::Credibility { error: 1000, faulty: 200_000 };
+    let mut world = World::new(policy, 50, true, 3);
+    for number in 1..=5 {
+        world.add(number, honest);
+    }
+    for task in 0..20 {
+        world.say(id(1), task, truth(task));
+    }
+    let open: Vec<&Want> = (0..20)
+        .filter(|task| world.verifier.state(*task) == State::Open)
+        .filter_map(|task| world.wants.get(&task))
+        .collect();
+    assert!(open.len() > 10);
+    assert!(open.iter().all(|want| want.need == 1 && want.among.is_none()), "{open:?}");
+    world.run();
+    assert_eq!(world.errors(), 0);
+}
