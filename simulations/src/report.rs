@@ -5,7 +5,7 @@ mod page;
 mod plot;
 mod table;
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
@@ -180,13 +180,8 @@ impl Answer {
 
     /// One line about all comparisons.
     pub fn summary(&self) -> String {
-        let all = [
-            Verdict::Reproduced,
-            Verdict::Differs,
-            Verdict::TooFew,
-            Verdict::Met,
-            Verdict::Missed,
-        ];
+        let all =
+            [Verdict::Reproduced, Verdict::Differs, Verdict::TooFew, Verdict::Met, Verdict::Missed];
         let parts: Vec<String> = all
             .into_iter()
             .filter(|verdict| self.count(*verdict) > 0)
@@ -195,20 +190,31 @@ impl Answer {
         if parts.is_empty() { "nothing to compare".to_owned() } else { parts.join(", ") }
     }
 
+    /// Its table as rows, as a file of it would be read back.
+    pub fn rows(&self) -> Result<BTreeMap<String, Row>> {
+        table::parse_all(&table::write(self), "this run")
+    }
+
+    /// Writes the numbers into `folder`.
+    pub fn write_table(&self, folder: &Path) -> Result<()> {
+        save(folder, "table.csv", table::write(self).as_bytes())
+    }
+
     /// Writes table, plots and page into `folder`; `command` is what made them.
     pub fn write(&self, folder: &Path, command: &str) -> Result<()> {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let save = |name: &str, bytes: &[u8]| {
-            let path = folder.join(name);
-            fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
-        };
-        save("table.csv", table::write(self).as_bytes())?;
+        self.write_table(folder)?;
         for plot in self.sections.iter().filter_map(|section| section.plot.as_ref()) {
-            save(&format!("{}.svg", plot.name), plot.svg()?.as_bytes())?;
-            save(&format!("{}.png", plot.name), &plot.png()?)?;
+            save(folder, &format!("{}.svg", plot.name), plot.svg()?.as_bytes())?;
+            save(folder, &format!("{}.png", plot.name), &plot.png()?)?;
         }
-        save("README.md", page::write(self, command).as_bytes())
+        save(folder, "README.md", page::write(self, command).as_bytes())
     }
+}
+
+fn save(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let path = folder.join(name);
+    fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]

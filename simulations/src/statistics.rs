@@ -78,7 +78,8 @@ pub fn ratio(worlds: &[(f64, f64)], seed: u64) -> Estimate {
     interval(of(all), resampled.collect())
 }
 
-/// A statistic of all identities, with an interval over worlds and identities within them.
+/// A statistic of all identities, with an interval over worlds and identities within them. Where all
+/// are zero the upper end is that of [`ratio`], with identities in place of results.
 pub fn over_identities(
     worlds: &[Vec<f64>],
     seed: u64,
@@ -87,6 +88,9 @@ pub fn over_identities(
     let all: Vec<f64> = worlds.concat();
     if all.is_empty() {
         return Estimate::exact(0.0);
+    }
+    if all.iter().all(|one| *one == 0.0) {
+        return Estimate { value: 0.0, low: 0.0, high: 3.0 / all.len() as f64 };
     }
     let mut rng = Rng::with_seed(seed);
     let resampled = (0..RESAMPLES / 4).map(|_| {
@@ -98,15 +102,6 @@ pub fn over_identities(
         statistic(&drawn)
     });
     interval(statistic(&all), resampled.collect())
-}
-
-/// A mean of one number a world, with an interval over worlds.
-pub fn mean_of(worlds: &[f64], seed: u64) -> Estimate {
-    if worlds.iter().all(|one| *one == 0.0) {
-        return Estimate::exact(0.0);
-    }
-    let pairs: Vec<(f64, f64)> = worlds.iter().map(|one| (*one, 1.0)).collect();
-    ratio(&pairs, seed)
 }
 
 fn interval(value: f64, mut resampled: Vec<f64>) -> Estimate {

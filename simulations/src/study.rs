@@ -120,8 +120,9 @@ impl Study {
             return Ok(());
         }
         match self.kept {
-            Some(path) => fs::remove_file(&path)
-                .with_context(|| format!("cannot remove {}", path.display())),
+            Some(path) => {
+                fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
+            }
             None => Ok(()),
         }
     }

@@ -1,10 +1,6 @@
 //! `bayan-sim paper`: published tables and figures, computed again.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Instant,
-};
+use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::Result;
 
@@ -35,6 +31,9 @@ pub(super) struct Common {
     /// Where the results go, each in a folder of its own.
     #[arg(long, default_value = "simulations/results", value_name = "FOLDER")]
     out: PathBuf,
+    /// Writes the numbers alone, without plots and page: for a baseline.
+    #[arg(long)]
+    table: bool,
 }
 
 /// One name, or all of them.
@@ -93,13 +92,17 @@ impl Common {
             eprintln!("{name}: out of time; the same command goes on from here");
             return Ok(false);
         }
-        answer.write(&folder, &self.command(kind, name))?;
+        if self.table {
+            answer.write_table(&folder)?;
+        } else {
+            answer.write(&folder, &self.command(kind, name))?;
+        }
         study.finish()?;
         println!(
             "{name}: {} ({:.0} s; {})",
             answer.summary(),
             begun.elapsed().as_secs_f64(),
-            shown(&folder)
+            folder.display()
         );
         Ok(true)
     }
@@ -108,8 +111,4 @@ impl Common {
         let small = if self.small { " --small" } else { "" };
         format!("bayan-sim {kind} {name} --seed {}{small}", self.seed)
     }
-}
-
-fn shown(folder: &Path) -> String {
-    folder.join("README.md").display().to_string()
 }

@@ -24,7 +24,9 @@ fn part(page: &mut String, section: &Section) {
         let _ = writeln!(page, "{}\n", section.text.trim());
     }
     if !section.measures.is_empty() {
-        page.push_str("| | found | 95% interval | published or target | |\n|---|---|---|---|---|\n");
+        page.push_str(
+            "| | found | 95% interval | published or target | |\n|---|---|---|---|---|\n",
+        );
         for one in &section.measures {
             row(page, one);
         }
@@ -43,7 +45,7 @@ fn row(page: &mut String, one: &Measure) {
         format!("{} to {}", number(one.found.low), number(one.found.high))
     };
     let beside = match (one.beside, one.rule) {
-        (None, _) => String::new(),
+        (None, _) | (_, Rule::Shown) => String::new(),
         (Some(beside), Rule::Range(to)) => format!("{} to {}", number(beside), number(to)),
         (Some(beside), Rule::Target) => format!("< {}", number(beside)),
         (Some(beside), Rule::AtLeast) => format!("> {}", number(beside)),

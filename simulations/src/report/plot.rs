@@ -100,8 +100,11 @@ impl Plot {
             if !log && low > 0.0 && low < high / 2.0 {
                 low = 0.0;
             }
-            if !(low < high) {
-                return (if low.is_finite() { low - 1.0 } else { 0.0 }, low.max(0.0) + 1.0);
+            if low > high {
+                return (0.0, 1.0);
+            }
+            if low == high {
+                return (low - 0.5, high + 0.5);
             }
             (low, high + (high - low) * 0.05)
         };
@@ -162,7 +165,8 @@ impl Plot {
         let points: Vec<(f64, f64)> =
             series.points.iter().filter_map(|point| self.place(*point)).collect();
         if series.marks {
-            let crosses = points.into_iter().map(|point| Cross::new(point, 4, colour.stroke_width(2)));
+            let crosses =
+                points.into_iter().map(|point| Cross::new(point, 4, colour.stroke_width(2)));
             chart
                 .draw_series(crosses)?
                 .label(&series.name)

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Answer, Better, Measure, Rule};
+use super::{Answer, Better, Rule};
 use crate::statistics::Estimate;
 
 const HEAD: &str = "measure,found,low,high,unit,better,beside,compared,verdict";
@@ -56,23 +56,21 @@ pub struct Row {
     pub better: Better,
 }
 
-impl From<&Measure> for Row {
-    fn from(one: &Measure) -> Self {
-        Self { found: one.found, better: one.better }
-    }
-}
-
 /// Reads a table back, by measure.
 pub fn read(path: &Path) -> Result<BTreeMap<String, Row>> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let shown = path.display().to_string();
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+    parse_all(&text, &shown)
+}
+
+pub(super) fn parse_all(text: &str, name: &str) -> Result<BTreeMap<String, Row>> {
     let mut lines = text.lines();
     if lines.next() != Some(HEAD) {
-        bail!("{}: line 1 is not the head of a table of bayan-sim", path.display());
+        bail!("{name}: line 1 is not the head of a table of bayan-sim");
     }
     let mut rows = BTreeMap::new();
     for (at, line) in (2..).zip(lines) {
-        let row = parse(line).with_context(|| format!("{}, line {at}", path.display()))?;
+        let row = parse(line).with_context(|| format!("{name}, line {at}"))?;
         rows.insert(row.0, row.1);
     }
     Ok(rows)

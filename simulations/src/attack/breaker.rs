@@ -1,0 +1,73 @@
+//! Against the circuit breaker: a ring that wants its lie to look like a difference of machines, and
+//! an app that really differs by machine.
+
+use super::{hands, share, standard};
+use crate::{
+    field::{self, Conduct, Plan},
+    report::{Answer, Better, Measure, Rule, Section},
+    statistics::Estimate,
+    study::Study,
+};
+
+pub(super) fn run(study: &Study) -> Answer {
+    let worlds = study.size.pick(8, 200);
+    let mut measures = Vec::new();
+    for part in [0.05, 1.0] {
+        let label = format!("ring of three, s={part}");
+        let found = study.worlds(&label, worlds, |seed| {
+            let ring = hands(3, Conduct::Ring(share(part)), 1000, 0);
+            world(ring.chain(hands(8, Conduct::Honest, 1000, 100)).collect(), seed)
+        });
+        measures.extend(rows(&label, &found, 0.5, false));
+    }
+    let label = "module that differs by machine";
+    let found = study.worlds(label, worlds, |seed| {
+        let other = hands(5, Conduct::OtherMachine, 1000, 0);
+        world(other.chain(hands(4, Conduct::Honest, 1000, 100)).collect(), seed)
+    });
+    measures.extend(rows(label, &found, worlds as f64 - 0.5, true));
+    Answer {
+        name: "attack breaker-ring".to_owned(),
+        question:
+            "Three established workers agree on lies, so that the observer might think that the \
+            app differs by machine and let them go. And if an app does differ: is anyone punished?"
+                .to_owned(),
+        sources: "Targets are the project's own: no honest ban, no app quarantined by the accused."
+            .to_owned(),
+        sections: vec![Section {
+            title: "Who is punished, and what is quarantined".to_owned(),
+            text: format!("{worlds} worlds of each kind, 600 tasks, everybody of k = 1000."),
+            measures,
+            plot: None,
+        }],
+    }
+}
+
+fn world(hands: Vec<field::Hand>, seed: u64) -> Vec<f64> {
+    let found = field::run(Plan { policy: standard(), tasks: 600, own: 2, hands }, seed);
+    let (cheats, honest) = found.banned;
+    vec![
+        f64::from(u8::from(found.quarantined)),
+        honest as f64,
+        cheats as f64,
+        found.wrong as f64,
+        found.finals as f64,
+    ]
+}
+
+fn rows(label: &str, found: &[Vec<f64>], quarantines: f64, differs: bool) -> Vec<Measure> {
+    let sum = |at: usize| Estimate::exact(found.iter().map(|one| one[at]).sum());
+    let (rule, better) =
+        if differs { (Rule::AtLeast, Better::More) } else { (Rule::Target, Better::Less) };
+    let mut rows = vec![
+        Measure::new(format!("{label}: worlds with quarantine"), sum(0), better)
+            .beside(quarantines, rule),
+        Measure::new(format!("{label}: honest workers banned"), sum(1), Better::Less)
+            .beside(0.5, Rule::Target),
+    ];
+    if !differs {
+        rows.push(Measure::new(format!("{label}: cheats banned"), sum(2), Better::More));
+        rows.push(Measure::new(format!("{label}: wrong finals"), sum(3), Better::Less));
+    }
+    rows
+}
