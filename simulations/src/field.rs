@@ -386,7 +386,7 @@ impl Field {
             // As long as everybody takes to return about one more result.
             let lag = self.present.len().max(1) as u64;
             self.named.push_back((self.step + self.rng.u64(..2 * lag), task));
-        } else if !self.wants[task as usize].as_ref().is_some_and(|one| one.need > 0) {
+        } else if self.wants[task as usize].as_ref().is_none_or(|one| one.need == 0) {
             self.fresh.push_back(task);
         }
         self.wants[task as usize] = Some(want);

@@ -1,6 +1,7 @@
 //! What a run found: measures with intervals beside published numbers, as table, plots and page.
 
 mod baseline;
+mod index;
 mod page;
 mod plot;
 mod table;
@@ -10,6 +11,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context as _, Result};
 
 pub use baseline::{Change, compare};
+pub use index::write as write_index;
 pub use plot::{Plot, Series};
 pub use table::{Row, read};
 

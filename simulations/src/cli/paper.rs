@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{
     paper::Name,
-    report::Answer,
+    report::{self, Answer},
     study::{Size, Study},
 };
 
@@ -96,6 +96,7 @@ impl Common {
             answer.write_table(&folder)?;
         } else {
             answer.write(&folder, &self.command(kind, name))?;
+            report::write_index(&self.out)?;
         }
         study.finish()?;
         println!(

@@ -75,8 +75,8 @@ pub(super) fn run(study: &Study) -> Answer {
                  the largest error and cost over s are shown. Where two votes \
                  are needed anyway, the machine is a few percent cheaper than published: a spot-check \
                  here settles the task that it is made on, there it is a job of its own, so 2.1 \
-                 instead of 2 / (1 - q) = 2.22 is the least. Further votes wait until all tasks have a \
-                 first one; while they went first, f = 0.05 and 1e-2 cost 1.28."
+                 instead of 2 / (1 - q) = 2.22 is the least. Further votes wait \
+                 until all tasks have a first one; meanwhile checks make their workers credible."
             ),
             measures,
             plot: Some(Plot {

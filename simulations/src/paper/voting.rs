@@ -61,7 +61,7 @@ fn simulated(study: &Study) -> Section {
             let label = format!("f={faulty} m={votes}");
             // The rarer the error, the more results are needed to see it.
             let worlds = study.size.pick(8, 40);
-            let tasks = study.size.pick(500, (400.0 / error / f64::from(worlds)) as u32);
+            let tasks = study.size.pick(500, ((400.0 / error).max(1e6) / f64::from(worlds)) as u32);
             let tasks = tasks.clamp(500, 100_000);
             let found =
                 study.worlds(&label, worlds as usize, |seed| world(votes, faulty, tasks, seed));
