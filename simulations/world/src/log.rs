@@ -181,6 +181,7 @@ fn frame_text(frame: &Frame) -> String {
         Frame::Cancel(cancel) => format!("cancel {}", cancel.tasks.len()),
         Frame::Relayed(relayed) => format!("relayed {}", relayed.bundles.len()),
         Frame::Route(route) => format!("route {:?}", route.away_ms),
+        Frame::Exclude(exclude) => format!("exclude {}", exclude.workers.len()),
     };
     format!("{about} {}", Hash::of(&unsigned(frame).encode()).short())
 }
