@@ -20,6 +20,14 @@ pub(super) fn run(study: &Study) -> Answer {
         });
         measures.extend(rows(&label, &found, 0.5, false));
     }
+    let label = "ring of six among forty, s=1";
+    let crowds = study.worlds(label, worlds, |seed| {
+        let ring = hands(6, Conduct::Ring(share(1.0)), 1000, 0);
+        world(ring.chain(hands(34, Conduct::Honest, 1000, 100)).collect(), seed)
+    });
+    let sum = |at: usize| Estimate::exact(crowds.iter().map(|one| one[at]).sum());
+    measures.push(Measure::new(format!("{label}: worlds with quarantine"), sum(0), Better::Less));
+    measures.push(Measure::new(format!("{label}: honest workers banned"), sum(1), Better::Less));
     let label = "module that differs by machine";
     let found = study.worlds(label, worlds, |seed| {
         let other = hands(5, Conduct::OtherMachine, 1000, 0);
@@ -36,7 +44,12 @@ pub(super) fn run(study: &Study) -> Answer {
             .to_owned(),
         sections: vec![Section {
             title: "Who is punished, and what is quarantined".to_owned(),
-            text: format!("{worlds} worlds of each kind, 600 tasks, everybody of k = 1000."),
+            text: format!(
+                "{worlds} worlds of each kind, 600 tasks, everybody of k = 1000. The target is for a \
+                 ring of three, of which two at most can be witnesses against the observer. A ring with \
+                 more established members can have three among the up to seven witnesses by luck, and \
+                 then the app is quarantined: there is no target for that, and it is not prevented."
+            ),
             measures,
             plot: None,
         }],

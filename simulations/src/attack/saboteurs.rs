@@ -14,6 +14,12 @@ use crate::{
 pub(crate) const WAYS: [(f64, f64); 6] =
     [(0.003, 0.0), (0.01, 0.0), (0.1, 0.0), (1.0, 0.0), (0.1, 0.5), (1.0, 0.9)];
 
+/// What to make of an app in quarantine.
+pub(crate) const QUARANTINE: &str = "A world with the app in quarantine is one in which three \
+    established members of the ring were among the up to seven witnesses of one accusation and gave \
+    the same wrong answer: then the breaker takes the app for one that differs by machine, punishes \
+    nobody any more, and lies stand.";
+
 /// A crowd in which some lie, half of them together.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Crowd {
@@ -63,6 +69,8 @@ pub(crate) struct Worst {
     pub(crate) executions: Estimate,
     pub(crate) once: Estimate,
     pub(crate) honest_bans: f64,
+    /// Worlds in which the app was taken to differ by machine.
+    pub(crate) quarantined: f64,
     pub(crate) results: f64,
 }
 
@@ -80,6 +88,7 @@ pub(crate) fn worst(study: &Study, label: &str, policy: Policy, crowd: Crowd) ->
                 found.executions as f64,
                 found.wrong_once as f64,
                 found.banned.1 as f64,
+                f64::from(u8::from(found.quarantined)),
             ]
         });
         let rate = |at: usize| {
@@ -89,13 +98,15 @@ pub(crate) fn worst(study: &Study, label: &str, policy: Policy, crowd: Crowd) ->
         let (error, executions, once) = (rate(0), rate(2), rate(3));
         let honest_bans: f64 = found.iter().map(|one| one[4]).sum();
         let results: f64 = found.iter().map(|one| one[1]).sum();
+        let quarantined: f64 = found.iter().map(|one| one[5]).sum();
         let way = format!("s = {}, honest for the first {:.0} %", way.0, 100.0 * way.1);
-        let this = Worst { error, way, executions, once, honest_bans, results };
+        let this = Worst { error, way, executions, once, honest_bans, quarantined, results };
         worst = Some(match worst {
             None => this,
             Some(worst) => {
                 let bans = worst.honest_bans + this.honest_bans;
                 let results = worst.results + this.results;
+                let quarantined = worst.quarantined + this.quarantined;
                 let dearer = worst.executions.value > this.executions.value;
                 let executions = if dearer { worst.executions } else { this.executions };
                 let more = this.once.value > worst.once.value;
@@ -103,7 +114,7 @@ pub(crate) fn worst(study: &Study, label: &str, policy: Policy, crowd: Crowd) ->
                 let worse =
                     (this.error.value, this.error.high) > (worst.error.value, worst.error.high);
                 let base = if worse { this } else { worst };
-                Worst { executions, once, honest_bans: bans, results, ..base }
+                Worst { executions, once, honest_bans: bans, quarantined, results, ..base }
             }
         });
     }
@@ -113,6 +124,7 @@ pub(crate) fn worst(study: &Study, label: &str, policy: Policy, crowd: Crowd) ->
         executions: Estimate::exact(0.0),
         once: Estimate::exact(0.0),
         honest_bans: 0.0,
+        quarantined: 0.0,
         results: 0.0,
     })
 }
@@ -194,13 +206,20 @@ fn section(
             Measure::new(format!("{label} honest workers banned"), bans, Better::Less)
                 .beside(1.0, Rule::Target),
         );
+        let quarantined = Estimate::exact(found.quarantined);
+        measures.push(Measure::new(
+            format!("{label} worlds with the app in quarantine"),
+            quarantined,
+            Better::Less,
+        ));
         ways.push(format!("{label}: worst at {}, {:.2e} results", found.way, found.results));
         points.push((f64::from(results), found.error.value));
     }
     Section {
         title: "The worst of the ways to lie".to_owned(),
         text: format!(
-            "{text} Ways tried, as (part that is lies, part of the time honest before): {WAYS:?}. {}.",
+            "{text} Ways tried, as (part that is lies, part of the time honest before): {WAYS:?}. {}. \
+             Costs are the dearest of the ways. {QUARANTINE}",
             ways.join("; ")
         ),
         measures,

@@ -11,7 +11,7 @@ use crate::{
 const SLEEPERS: u32 = 30;
 const HONEST: u32 = 20;
 /// First results of each worker; long enough that some become final while the job runs.
-const RESULTS: u32 = 2500;
+const RESULTS: u32 = 2000;
 /// When they wake, and how often they lie then.
 const GRID: [(u64, f64); 6] =
     [(0, 0.003), (0, 0.01), (0, 0.1), (1200, 0.01), (1200, 0.1), (1200, 1.0)];

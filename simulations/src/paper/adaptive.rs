@@ -3,8 +3,9 @@
 use bayan_protocol::verify::{Adaptive, Policy};
 
 use crate::{
-    attack::{Crowd, WAYS, worst},
+    attack::{Crowd, QUARANTINE, WAYS, worst},
     report::{Answer, Better, Measure, Plot, Rule, Section, Series},
+    statistics::Estimate,
     study::Study,
 };
 
@@ -91,6 +92,13 @@ pub(super) fn run(study: &Study) -> Answer {
                 Measure::new(format!("{label} executions"), found.executions, Better::Less)
                     .beside(executions, Rule::Within(0.05)),
             );
+            if matches!(row.policy, Policy::Adaptive(_)) {
+                measures.push(Measure::new(
+                    format!("{label} worlds with the app in quarantine"),
+                    Estimate::exact(found.quarantined),
+                    Better::Less,
+                ));
+            }
             ways.push(format!("{label}: {}", found.way));
             points.push((f64::from(results), found.error.value));
             marks.push((f64::from(results), error));
@@ -116,11 +124,10 @@ pub(super) fn run(study: &Study) -> Answer {
                 "Ways tried, as (part that is lies, part of the time honest before): {WAYS:?}. Error \
                  and cost are each the largest over the ways; the worst for the error: {}. Costs here \
                  count everything: checks, disputes, witnesses, what is computed anew after a \
-                 roll-back. A cheat that errs in a percent or two is not banned, only checked always and \
-                 rolled back each time, and that is the dearest way. What the \
+                 roll-back. What the \
                  abstract model left out lowers the error here: own slots settle disputes and are a \
                  rung of the ladder of replicas, witnesses are asked, a check confirms nothing past an \
-                 undecided result, and there is a closing check of each worker.",
+                 undecided result, and there is a closing check of each worker. {QUARANTINE}",
                 ways.join("; ")
             ),
             measures,

@@ -38,13 +38,19 @@ pub(super) fn run(study: &Study) -> Answer {
                 Measure::new(format!("{label} error"), rate(0, 1), Better::Less)
                     .beside(published, Rule::Anchor),
             );
+            let expected = classic::spot_worst(CHECKED, f64::from(results), faulty);
+            measures.push(
+                Measure::new(
+                    format!("{label} error, beside 0.9 of the formula"),
+                    rate(0, 1),
+                    Better::Less,
+                )
+                .beside((1.0 - CHECKED) * expected, Rule::Anchor),
+            );
             measures.push(Measure::new(format!("{label} executions"), rate(2, 1), Better::Less));
             measures.push(Measure::new(format!("{label} cheats caught"), rate(3, 4), Better::More));
             points.push((f64::from(results), rate(0, 1).value));
-            marks.push((
-                f64::from(results),
-                classic::spot_worst(CHECKED, f64::from(results), faulty),
-            ));
+            marks.push((f64::from(results), expected));
         }
         lines.push(Series::line(format!("f = {faulty}"), points));
     }
