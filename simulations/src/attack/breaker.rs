@@ -28,12 +28,14 @@ pub(super) fn run(study: &Study) -> Answer {
     let sum = |at: usize| Estimate::exact(crowds.iter().map(|one| one[at]).sum());
     measures.push(Measure::new(format!("{label}: worlds with quarantine"), sum(0), Better::Less));
     measures.push(Measure::new(format!("{label}: honest workers banned"), sum(1), Better::Less));
-    let label = "module that differs by machine";
-    let found = study.worlds(label, worlds, |seed| {
-        let other = hands(5, Conduct::OtherMachine, 1000, 0);
-        world(other.chain(hands(4, Conduct::Honest, 1000, 100)).collect(), seed)
-    });
-    measures.extend(rows(label, &found, worlds as f64 - 0.5, true));
+    for (other, same) in [(5, 4), (3, 17)] {
+        let label = format!("module that differs on {other} of {} machines", other + same);
+        let found = study.worlds(&label, worlds, |seed| {
+            let odd = hands(other, Conduct::OtherMachine, 1000, 0);
+            world(odd.chain(hands(same, Conduct::Honest, 1000, 100)).collect(), seed)
+        });
+        measures.extend(rows(&label, &found, worlds as f64 - 0.5, true));
+    }
     Answer {
         name: "attack breaker-ring".to_owned(),
         question:
@@ -48,7 +50,9 @@ pub(super) fn run(study: &Study) -> Answer {
                 "{worlds} worlds of each kind, 600 tasks, everybody of k = 1000. The target is for a \
                  ring of three, of which two at most can be witnesses against the observer. A ring with \
                  more established members can have three among the up to seven witnesses by luck, and \
-                 then the app is quarantined: there is no target for that, and it is not prevented."
+                 then the app is quarantined: there is no target for that, and it is not prevented. Nor is the other side of \
+                 the same coin: three honest machines on which an app differs from seventeen others look \
+                 exactly like a ring of three."
             ),
             measures,
             plot: None,
