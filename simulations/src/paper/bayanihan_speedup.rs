@@ -134,8 +134,10 @@ fn section(
              submitters of bayan hand tasks out. What a step of a point \
              took is assumed ({STEP_THEN} microseconds); what the server needed for a message is not \
              printed and was fitted to the 42 % at depth 198: {serve} microseconds. The other depths \
-             follow from that. Depth 3 is a matter of which picture it was: where every point runs \
-             for at least three steps, as in ours, more work is left than 1 % says."
+             follow from that. They depend on the picture, \
+             which is not known: ours, the whole set, has blocks at its edge that are next to nothing at \
+             any depth, for which workers queue at the server, and where every point runs for at least \
+             three steps more work is left at depth 3 than 1 % says."
         )
     } else {
         format!(
