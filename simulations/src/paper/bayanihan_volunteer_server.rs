@@ -22,6 +22,51 @@ const MODEM: Line = Line { bits: 28_800.0, latency: 100_000, overhead: OVERHEAD,
 const ETHERNET: Line = Line { bits: 1e7, latency: 500, overhead: OVERHEAD, serve: 2000 };
 
 pub(super) fn run(_: &Study) -> Answer {
+    let rows = rows();
+    let bars = rows.iter().zip(1..).map(|(row, at)| (f64::from(at), row.found.value)).collect();
+    let printed = rows
+        .iter()
+        .zip(1..)
+        .filter_map(|(row, at)| row.beside.map(|value| (f64::from(at), value)))
+        .collect();
+    Answer {
+        name: "paper bayanihan-volunteer-server".to_owned(),
+        question: "Workers sit behind a line of 28.8 kbit/s. How long does a picture take them \
+            directly, and with a volunteer server at their end of the line? Both are real `pool` \
+            machines; the volunteer server's holds what it has leased in bulk."
+            .to_owned(),
+        sources: "Sarmenta and Hirano 1999: fast line direct 5 s, slow line direct 198 s, slow line \
+            with a watcher 233 s; behind a volunteer server the workers ran at the fast line's speed."
+            .to_owned(),
+        sections: vec![Section {
+            title: "The table".to_owned(),
+            text: format!(
+                "{BLOCKS} blocks of {OUTPUT} bytes, {WORKERS} workers that need {FAST} s on the fast \
+                 line; messages have {OVERHEAD} bytes besides, which together with leases makes the \
+                 713 kB that 198 s at this rate are. So the two direct rows agree by construction and \
+                 the others follow. What their watcher was sent is not printed: the 35 s more are 490 \
+                 bytes a block, more than asking costs and less than the picture. A relay of bayan \
+                 leases what its measured speed says it returns within 20 s, and that speed is the slow \
+                 line's; so its workers wait for work, and nothing is lost by that but their time: the \
+                 line is full of results all along. One that fetches all the work at once, as \
+                 Bayanihan's did, has them done after a tenth of the time, during which work and \
+                 results share the line, and the submitter no sooner."
+            ),
+            measures: rows.into_iter().map(|row| row.unit("s")).collect(),
+            plot: Some(Plot {
+                name: "slow-line".to_owned(),
+                title: "Seconds, in the table's order".to_owned(),
+                x: "row".to_owned(),
+                y: "seconds".to_owned(),
+                log: (false, true),
+                series: vec![Series::marks("found", bars), Series::marks("printed", printed)],
+            }),
+        }],
+    }
+}
+
+/// Seconds of each way to do it.
+fn rows() -> Vec<Measure> {
     let seconds = |value: f64| Estimate::exact(value);
     let fast = play(ETHERNET, None, Grain::Fixed, None);
     let slow = play(MODEM, None, Grain::Fixed, None);
@@ -30,7 +75,7 @@ pub(super) fn run(_: &Study) -> Answer {
     let adaptive = play(MODEM, None, Grain::Adaptive, None);
     let relayed = relay(None);
     let ahead = relay(Some(Duration::from_secs(3600)));
-    let rows = [
+    vec![
         Measure::new("fast line, direct", seconds(fast.end), Better::Less)
             .beside(5.0, Rule::Within(0.1)),
         Measure::new("slow line, direct", seconds(slow.end), Better::Less)
@@ -61,47 +106,7 @@ pub(super) fn run(_: &Study) -> Answer {
             seconds(ahead.end),
             Better::Less,
         ),
-    ];
-    let bars = rows.iter().zip(1..).map(|(row, at)| (f64::from(at), row.found.value)).collect();
-    let printed = rows
-        .iter()
-        .zip(1..)
-        .filter_map(|(row, at)| row.beside.map(|value| (f64::from(at), value)))
-        .collect();
-    Answer {
-        name: "paper bayanihan-volunteer-server".to_owned(),
-        question: "Workers sit behind a line of 28.8 kbit/s. How long does a picture take them \
-            directly, and with a volunteer server at their end of the line? Both are real `pool` \
-            machines; the volunteer server's holds what it has leased in bulk."
-            .to_owned(),
-        sources: "Sarmenta and Hirano 1999: fast line direct 5 s, slow line direct 198 s, slow line \
-            with a watcher 233 s; behind a volunteer server the workers ran at the fast line's speed."
-            .to_owned(),
-        sections: vec![Section {
-            title: "The table".to_owned(),
-            text: format!(
-                "{BLOCKS} blocks of {OUTPUT} bytes, {WORKERS} workers that need {FAST} s on the fast \
-                 line; messages have {OVERHEAD} bytes besides, which together with leases makes the \
-                 713 kB that 198 s at this rate are. So the two direct rows agree by construction and \
-                 the others follow. What their watcher was sent is not printed: the 35 s more are 490 \
-                 bytes a block, more than asking costs and less than the picture. A relay of bayan \
-                 leases what its measured speed says it returns within 20 s, and that speed is the slow \
-                 line's; so its workers wait for work, and nothing is lost by that but their time: the \
-                 line is full of results all along. One that fetches all the work at once, as \
-                 Bayanihan's did, has them done after a tenth of the time, during which work and \
-                 results share the line, and the submitter no sooner."
-            ),
-            measures: rows.map(|row| row.unit("s")).into(),
-            plot: Some(Plot {
-                name: "slow-line".to_owned(),
-                title: "Seconds, in the table's order".to_owned(),
-                x: "row".to_owned(),
-                y: "seconds".to_owned(),
-                log: (false, true),
-                series: vec![Series::marks("found", bars), Series::marks("printed", printed)],
-            }),
-        }],
-    }
+    ]
 }
 
 fn relay(bulk: Option<Duration>) -> Run {
