@@ -6,6 +6,7 @@ mod compare;
 mod log;
 mod paper;
 mod run;
+mod scale;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,8 @@ enum Command {
     Run(run::Args),
     /// Breaks everything for a while, then nothing any more: all jobs must end, exactly and once
     Chaos(chaos::Args),
+    /// Spreads a job over a tree of many peers and says what it takes of each
+    Scale(scale::Args),
     /// Writes every event of one seed of `chaos` as a line
     Log(log::LogArgs),
     /// Plays one seed of `chaos` again, stops where a condition says so, and goes on step by step
@@ -49,6 +52,7 @@ pub fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Run(args) => run::run(&args).map(ExitCode::from),
         Command::Chaos(args) => chaos::run(&args).map(ExitCode::from),
+        Command::Scale(args) => scale::run(&args).map(ExitCode::from),
         Command::Log(args) => log::log(&args).map(ExitCode::from),
         Command::Replay(args) => log::replay(&args).map(ExitCode::from),
         Command::Paper(args) => paper::run(&args),

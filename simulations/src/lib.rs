@@ -7,6 +7,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`cli`] | the program `bayan-sim`, a file for each command |
+//! | [`scale`] | one job over a tree of many peers |
 //! | [`scenario`] | scenario files: read, checked, swept, run |
 //! | [`parallel`] | many independent runs on all cores |
 //! | [`paper`] | published tables and figures, computed again |
@@ -24,6 +25,7 @@ pub mod lines;
 pub mod paper;
 pub mod parallel;
 pub mod report;
+pub mod scale;
 pub mod scenario;
 pub mod statistics;
 pub mod study;

@@ -14,7 +14,11 @@ use bayan_protocol::{
     source::Source,
     verify::{Adaptive, Policy, State},
 };
-use bayan_world::{MS, Number, World, outcome};
+use bayan_world::{
+    MS, Number, World,
+    chaos::{LONERS, PAIRS},
+    outcome,
+};
 
 /// Seeds of the fixed set; `BAYAN_TEST_SEEDS` runs more.
 const SEEDS: u64 = 40;
@@ -24,29 +28,6 @@ const KEPT: [&[u64]; 3] = [&[971], &[51, 90, 826], &[114]];
 const LIMIT: u64 = 3600 * 1000 * MS;
 /// The submitter.
 const ME: Number = 0;
-
-/// Up to something, but never in the same way as another.
-const LONERS: [&str; 10] = [
-    "always",
-    "rate:0.3",
-    "after:10:0.5",
-    "whitewash:5",
-    "vanish:5",
-    "data",
-    "commit-only",
-    "other-reveal",
-    "equivocate",
-    "silent",
-];
-/// Pairs that back each other up.
-const PAIRS: [[&str; 2]; 6] = [
-    ["ring:a", "ring:a"],
-    ["ring:a:0.5", "ring:a"],
-    ["burner:a", "confirmer:a"],
-    ["breaker:a", "breaker:a"],
-    ["fuel:100", "fuel:100"],
-    ["data:old", "data:old"],
-];
 
 /// The seeds of one of the three properties.
 fn seeds(property: usize) -> impl Iterator<Item = u64> {

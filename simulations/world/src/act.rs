@@ -101,7 +101,9 @@ impl World {
                 self.queue.at(at, Event::Blob { at: number, life, hash, from });
             }
             Effect::Run { attempt, task, program, .. } => {
+                let now = self.now();
                 let (host, module) = (&mut self.hosts[number], program.module);
+                host.begun.get_or_insert(now);
                 let answer = match host.conduct.take(&mut self.board, &task, &module) {
                     Need::Nothing => return,
                     Need::Answer(claim) => Some(claim),
@@ -179,12 +181,14 @@ impl World {
         if let Some(model) = &mut self.model {
             model.sends(now, from, self.hosts[from].key.peer_id(), peer, frame);
         }
+        let length = bytes.len() as u64 + ENVELOPE;
         self.counts.frames += 1;
-        self.counts.bytes += bytes.len() as u64 + ENVELOPE;
+        self.counts.bytes += length;
+        let (frames, sent) = &mut self.hosts[from].sent;
+        (*frames, *sent) = (*frames + 1, *sent + length);
         let way = |number: Number| (number, self.hosts[number].plan.line);
         let (here, there, plain) = (way(from), way(to), self.delay());
         let delay = self.network.delay(plain, here.1, there.1);
-        let length = bytes.len() as u64 + ENVELOPE;
         let at = self.network.arrival(now, here, there, length, delay);
         let at = self.links.in_order(from, to, at);
         self.queue.at(at, Event::Frame { to, from, epoch, bytes });

@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bayan_cast::Role;
+use bayan_cast::{Passing, Role};
 use bayan_protocol::{
     id::JobId,
     job::Local,
@@ -32,8 +32,8 @@ const SETTLE: u64 = 120 * SECOND;
 /// Events after which nobody waits any longer; usual are some ten thousand.
 const EVENTS: u64 = 2_000_000;
 
-/// Up to something, but never in the same way as another.
-const LONERS: [&str; 10] = [
+/// Roles that are up to something, but never in the same way as another.
+pub const LONERS: [&str; 10] = [
     "always",
     "rate:0.3",
     "after:10:0.5",
@@ -45,8 +45,8 @@ const LONERS: [&str; 10] = [
     "equivocate",
     "silent",
 ];
-/// Pairs that back each other up.
-const PAIRS: [[&str; 2]; 6] = [
+/// Pairs of roles that back each other up.
+pub const PAIRS: [[&str; 2]; 6] = [
     ["ring:a", "ring:a"],
     ["ring:a:0.5", "ring:a"],
     ["burner:a", "confirmer:a"],
@@ -229,7 +229,8 @@ impl Play {
         let honest = 4 + self.world.draw(3);
         for _ in 0..honest {
             let slots = 1 + self.world.draw(2);
-            let plan = self.plan(slots);
+            let mut plan = self.plan(slots);
+            plan.line.reachable = self.world.network.draw(3) > 0;
             self.world.join(plan);
         }
         let mut roles = Vec::new();
@@ -266,7 +267,11 @@ impl Play {
             let slots = self.world.draw(3);
             // Somebody has to compute.
             let slots = if number == hosts - 1 { slots.max(1) } else { slots };
-            let plan = Plan { relays: true, ..self.plan(slots) };
+            let passing = match number {
+                1 => self.passing(),
+                _ => Passing::Honest,
+            };
+            let plan = Plan { relays: true, passing, ..self.plan(slots) };
             self.world.join(plan);
         }
         self.parents = Some(parents);
@@ -276,6 +281,20 @@ impl Play {
             0 => vec![Policy::None],
             _ => vec![Policy::None, Policy::Vote(2), Policy::default()],
         };
+    }
+
+    /// How the first relay passes things on: in a quarter of the trees in no honest way.
+    fn passing(&mut self) -> Passing {
+        if self.world.network.draw(4) > 0 {
+            return Passing::Honest;
+        }
+        match self.world.network.draw(5) {
+            0 => Passing::Drops,
+            1 => Passing::Delays(20 * SECOND),
+            2 => Passing::Reorders,
+            3 => Passing::Forges,
+            _ => Passing::Alters,
+        }
     }
 
     fn draw_weather(&mut self) {
@@ -483,8 +502,11 @@ impl Play {
 
     fn cast(&self) -> String {
         let cheats = (0..self.world.len()).map(|number| self.world.host(number).role());
-        let cheats: Vec<String> =
+        let mut cheats: Vec<String> =
             cheats.filter(|role| **role != Role::Honest).map(ToString::to_string).collect();
+        let passing = (0..self.world.len()).map(|number| self.world.host(number).plan().passing);
+        let bad = passing.filter(|one| *one != Passing::Honest);
+        cheats.extend(bad.map(|one| Role::Relay(one).to_string()));
         let policies: Vec<String> = self.jobs.iter().map(|job| job.policy.to_string()).collect();
         let shape = if self.parents.is_some() { "tree" } else { "mesh" };
         format!("{shape}; {}; cheats: {}", policies.join(" "), cheats.join(" "))

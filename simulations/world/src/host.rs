@@ -86,6 +86,10 @@ pub struct Host {
     pub banned: BTreeSet<PeerId>,
     /// How often it knew something else of others after a restart than before.
     pub forgot: u32,
+    /// When it first began to compute something.
+    pub begun: Option<Timestamp>,
+    /// Frames that it sent, and their bytes.
+    pub sent: (u64, u64),
     /// How often it lost records that it had written.
     pub powerless: u32,
 }
@@ -114,6 +118,8 @@ impl Host {
             banned: BTreeSet::new(),
             forgot: 0,
             powerless: 0,
+            begun: None,
+            sent: (0, 0),
         }
     }
 

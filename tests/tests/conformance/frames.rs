@@ -16,6 +16,7 @@ use crate::{notation, vector::Case};
 pub(crate) const KINDS: [&str; 13] = [
     "ack", "ask", "cancel", "commit", "credit", "hello", "lease", "offer", "refuse", "relayed",
     "renew", "reveal", "route",
+    "exclude",
 ];
 
 /// Whole frames up to this length are tried with every single byte cut off.
