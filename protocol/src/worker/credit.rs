@@ -23,8 +23,10 @@ impl Worker {
         let total = self.window();
         let each = (total / u32::try_from(sources).unwrap_or(1))
             .max(u32::from(total > 0) * self.lending.slots);
-        let much =
-            |new: u32, old: u32| (new == 0) != (old == 0) || new.abs_diff(old) * 4 > old.max(new);
+        // What those below say of themselves may be any number.
+        let much = |new: u32, old: u32| {
+            (new == 0) != (old == 0) || u64::from(new.abs_diff(old)) * 4 > u64::from(old.max(new))
+        };
         for (peer, neighbour) in &mut self.neighbours {
             if !neighbour.connected {
                 continue;

@@ -673,3 +673,18 @@ fn what_is_held_running_or_owed_is_needed() {
         .step(Input::Cancel { peer: source(1), cancel: Cancel { job: job(1), tasks: Vec::new() } });
     assert_eq!(needed(&bench), BTreeSet::new());
 }
+
+#[test]
+fn those_below_may_say_any_number() {
+    let mut bench = Bench::ready(2, 1);
+    for slots in [0, u32::MAX, 1, u32::MAX / 2] {
+        let demand = Demand { tasks: u32::MAX, slots };
+        let batch = bench.worker.set_demands(BTreeMap::from([(source(1), demand)]));
+        bench.carry_out(batch);
+    }
+    let told = bench.sent.iter().rev().find_map(|(_, frame)| match frame {
+        Frame::Credit(credit) => Some((credit.tasks, credit.below)),
+        _ => None,
+    });
+    assert_eq!(told, Some((MAX_CREDIT, u32::MAX / 2 + 2)));
+}

@@ -483,7 +483,9 @@ impl Play {
         }
         faults.extend(judge::once(&self.world));
         faults.extend(judge::honour(&self.world));
-        if over {
+        let passes_on = |number| self.world.host(number).plan().passing == Passing::Honest;
+        if over && (0..self.world.len()).all(passes_on) {
+            // What a relay has altered belongs to no job that anybody could say is over.
             faults.extend(judge::left(&self.world));
         }
         if let Some(model) = &self.world.model {

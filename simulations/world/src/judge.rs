@@ -140,16 +140,19 @@ fn is_honest(world: &World, number: Number) -> bool {
     plan.role == Role::Honest && plan.passing == bayan_cast::Passing::Honest
 }
 
-/// Whether nobody honest was accused of anything. Hosts that have lost records are excused: they cannot
-/// know what they have asked for.
+/// Whether no honest peer accused another of anything. Hosts that have lost records are excused: they
+/// cannot know what they have asked for.
 pub fn honour(world: &World) -> Vec<Fault> {
     let honest: BTreeSet<PeerId> = (0..world.len())
         .filter(|number| is_honest(world, *number))
         .map(|number| world.id(number))
         .collect();
     let mut faults = Vec::new();
-    for number in (0..world.len()).filter(|number| world.host(*number).powerless == 0) {
+    for number in (0..world.len()).filter(|number| is_honest(world, *number)) {
         let host = world.host(number);
+        if host.powerless > 0 {
+            continue;
+        }
         for (peer, why) in host.closed.iter().zip(&host.reasons) {
             if honest.contains(peer) {
                 let text = format!("h{number} accuses {}, which is honest: {why}", peer.short());

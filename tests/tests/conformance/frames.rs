@@ -13,10 +13,9 @@ use serde_bytes::ByteBuf;
 use crate::{notation, vector::Case};
 
 /// Every kind of frame of version 1 (spec WIRE-5).
-pub(crate) const KINDS: [&str; 13] = [
-    "ack", "ask", "cancel", "commit", "credit", "hello", "lease", "offer", "refuse", "relayed",
-    "renew", "reveal", "route",
-    "exclude",
+pub(crate) const KINDS: [&str; 14] = [
+    "ack", "ask", "cancel", "commit", "credit", "exclude", "hello", "lease", "offer", "refuse",
+    "relayed", "renew", "reveal", "route",
 ];
 
 /// Whole frames up to this length are tried with every single byte cut off.
