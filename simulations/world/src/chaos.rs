@@ -377,7 +377,8 @@ impl Play {
             Break::Disconnect => world.disconnect(one, other),
             Break::Connect => self.connect(),
             Break::Stall => {
-                let micros = SECOND + world.draw(60 * SECOND);
+                // Some for longer than a lease lasts.
+                let micros = SECOND + world.draw(150 * SECOND);
                 world.stall(one, other, micros);
             }
             Break::Part => {
