@@ -1,10 +1,10 @@
 //! Burners that lie, and confirmers that are honest but for confirming them.
 
-use super::{hands, share, standard};
+use super::{QUARANTINE, hands, share, standard};
 use crate::{
     field::{self, Conduct, Plan},
     report::{Answer, Better, Measure, Rule, Section},
-    statistics,
+    statistics::{self, Estimate},
     study::Study,
 };
 
@@ -31,6 +31,7 @@ pub(super) fn run(study: &Study) -> Answer {
                 found.executions as f64,
                 found.wrong_once as f64,
                 found.banned.1 as f64,
+                f64::from(u8::from(found.quarantined)),
             ]
         });
         let rate = |at: usize| {
@@ -43,8 +44,14 @@ pub(super) fn run(study: &Study) -> Answer {
         );
         measures.push(Measure::new(format!("{label} wrong at some time"), rate(3), Better::Less));
         measures.push(Measure::new(format!("{label} executions a result"), rate(2), Better::Less));
+        let quarantined = Estimate::exact(found.iter().map(|one| one[5]).sum());
+        measures.push(Measure::new(
+            format!("{label} worlds with the app in quarantine, of {worlds}"),
+            quarantined,
+            Better::Less,
+        ));
         let bans: f64 = found.iter().map(|one| one[4]).sum();
-        let bans = crate::statistics::Estimate::exact(bans);
+        let bans = Estimate::exact(bans);
         measures.push(
             Measure::new(format!("{label} honest workers banned"), bans, Better::Less)
                 .beside(1.0, Rule::Target),
@@ -61,7 +68,7 @@ pub(super) fn run(study: &Study) -> Answer {
             text: format!(
                 "{WORKERS} workers a world, {results} results each, of whom 2 are honest and known \
                  from before; confirmers know which lies are the ring's. A lie stands for a while \
-                 if a confirmer is the one that checks it."
+                 if a confirmer is the one that checks it. {QUARANTINE}"
             ),
             measures,
             plot: None,
