@@ -10,9 +10,11 @@ pub const MAX_INLINE: usize = 16 << 10;
 pub const MAX_BATCH: usize = 64;
 /// A batch is closed this long after its first result at the latest.
 pub const BATCH_CLOSE: Duration = Duration::from_millis(50);
-/// While earlier results of the job are on their way, the next ones wait for their acknowledgement, and
+/// Where acknowledgements take longer than [`SLOW_ACK`], results wait for the one of those before them, and
 /// no longer than this: over a slow link they share a signature and a path (after Nagle, RFC 896).
 pub const GATHER: Duration = Duration::from_secs(2);
+/// See [`GATHER`].
+pub const SLOW_ACK: Duration = Duration::from_millis(500);
 /// Bytes of a guest's standard error that travel with a result.
 pub const MAX_LOG: usize = 4 << 10;
 /// Tasks of one lease.

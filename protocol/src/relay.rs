@@ -288,7 +288,7 @@ impl Relay {
                     self.shut_out(now, &id, &worker);
                 }
             }
-            Input::Ack { from, ack } => self.acked(&from, &ack),
+            Input::Ack { from, ack } => self.acked(now, &from, &ack),
             Input::Results { from, batch, trails } => self.results(now, from, &batch, &trails),
             Input::Route { peer, route } => self.routed(now, &peer, &route),
             Input::Blob { hash, here } => {

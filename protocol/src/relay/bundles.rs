@@ -10,7 +10,7 @@ use core::time::Duration;
 use super::{Effect, HopOutcome, Relay, job::Job};
 use crate::{
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
-    limits::{GATHER, MAX_BATCH, MAX_UNACKED_BATCHES, RETENTION},
+    limits::{GATHER, MAX_BATCH, MAX_UNACKED_BATCHES, RETENTION, SLOW_ACK},
     path::Trail,
     pool::{self, TaskIndex, Want},
     record::{Change, Key, Record},
@@ -70,6 +70,8 @@ pub(super) struct Bundles {
     tasks: BTreeMap<TaskId, u32>,
     /// When it was last looked what is due.
     looked: Timestamp,
+    /// How long the last acknowledgement took.
+    ack_took: Duration,
 }
 
 impl Parcel {
@@ -219,7 +221,8 @@ impl Bundles {
     /// How long results for `source` wait for others.
     fn age(&self, source: &PeerId) -> Duration {
         let sent = |one: &Parcel| one.source == *source && one.sent.is_some();
-        if self.parcels.values().any(sent) { GATHER } else { CLOSE }
+        let under_way = || self.parcels.values().any(sent);
+        if self.ack_took > SLOW_ACK && under_way() { GATHER } else { CLOSE }
     }
 
     /// The next frame for `source` of what is due, whole batches, as many as fit.
@@ -467,10 +470,13 @@ impl Relay {
     }
 
     /// The submitter has a batch.
-    pub(super) fn acked(&mut self, by: &PeerId, ack: &Ack) {
+    pub(super) fn acked(&mut self, now: Timestamp, by: &PeerId, ack: &Ack) {
         let Some(job) = self.jobs.get_mut(&ack.job) else { return };
         let Some(parcel) = job.bundles.remove(&ack.root) else { return };
         self.out.records.push(Change::Delete(Key::parcel(&ack.job, &ack.root)));
+        if let Some(sent) = parcel.sent {
+            job.bundles.ack_took = now.since(sent);
+        }
         let Parcel { source, from, detoured, .. } = parcel;
         if source != job.errand.submitter {
             // Nothing can come through one that is gone: that is no fault of its.

@@ -6,11 +6,12 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
+use core::time::Duration;
 
 use crate::{
     crypto::Keypair,
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
-    limits::{BATCH_CLOSE, GATHER, MAX_BATCH},
+    limits::{BATCH_CLOSE, GATHER, MAX_BATCH, SLOW_ACK},
     path::{Hop, Trail},
     record::{Change, Key, Record},
     relay::{PATIENCE, patience},
@@ -55,6 +56,8 @@ pub(super) struct Foreign {
     pub(super) away: bool,
     /// Batches that had to be brought round the source.
     pub(super) dropped: u32,
+    /// How long the last acknowledgement took.
+    ack_took: Duration,
 }
 
 /// A batch that is not acknowledged.
@@ -101,6 +104,7 @@ impl Foreign {
             submitter: None,
             away: false,
             dropped: 0,
+            ack_took: Duration::ZERO,
         }
     }
 
@@ -351,8 +355,8 @@ impl Foreign {
     }
 
     pub(super) fn closes_at(&self) -> Option<Timestamp> {
-        let under_way = self.unacked.values().any(|batch| batch.sent.is_some());
-        let age = if under_way { GATHER } else { BATCH_CLOSE };
+        let under_way = || self.unacked.values().any(|batch| batch.sent.is_some());
+        let age = if self.ack_took > SLOW_ACK && under_way() { GATHER } else { BATCH_CLOSE };
         (!self.results.is_empty()).then(|| self.since + age)
     }
 
@@ -391,9 +395,16 @@ impl Foreign {
     }
 
     /// The submitter has every batch up to `highest`.
-    pub(super) fn acked(&mut self, highest: u64, records: &mut Vec<Change>, source: PeerId) {
+    pub(super) fn acked(
+        &mut self,
+        now: Timestamp,
+        highest: u64,
+        records: &mut Vec<Change>,
+        source: PeerId,
+    ) {
         let kept = self.unacked.split_off(&highest.saturating_add(1));
         for (sequence, batch) in core::mem::replace(&mut self.unacked, kept) {
+            self.ack_took = batch.sent.map_or(self.ack_took, |sent| now.since(sent));
             records.push(Change::Delete(Key::batch(&source, &batch.commit.job, sequence)));
         }
         self.forget_paths();
@@ -403,6 +414,7 @@ impl Foreign {
     /// others' batches mean nothing to it. Says whether the batch had gone another way.
     pub(super) fn acked_one(
         &mut self,
+        now: Timestamp,
         root: &Hash,
         records: &mut Vec<Change>,
         source: PeerId,
@@ -410,6 +422,7 @@ impl Foreign {
         let hit = |(_, batch): &(&u64, &Unacked)| batch.commit.root == *root;
         let sequence = self.unacked.iter().find(hit).map(|(sequence, _)| *sequence)?;
         let batch = self.unacked.remove(&sequence)?;
+        self.ack_took = batch.sent.map_or(self.ack_took, |sent| now.since(sent));
         records.push(Change::Delete(Key::batch(&source, &batch.commit.job, sequence)));
         self.forget_paths();
         Some(batch.detoured.is_some())

@@ -10,7 +10,9 @@ use super::*;
 use crate::{
     crypto::Signature,
     id::LeaseId,
-    limits::{BATCH_CLOSE, GATHER, MAX_FOREIGN_JOBS, MAX_LEASE_TASKS, MAX_UNACKED_BATCHES},
+    limits::{
+        BATCH_CLOSE, GATHER, MAX_FOREIGN_JOBS, MAX_LEASE_TASKS, MAX_UNACKED_BATCHES, SLOW_ACK,
+    },
     path::Hop,
     record::{Change, Key},
     result::{Commit, Ended, Output, Reveal, VerifiedBatch},
@@ -269,19 +271,28 @@ fn a_batch_closes_at_its_age() {
 
 /// Over a slow link results share a signature and a path instead of following each other alone.
 #[test]
-fn a_batch_waits_while_another_is_on_its_way() {
+fn where_acknowledgements_are_slow_a_batch_waits_while_another_is_on_its_way() {
     let mut bench = Bench::ready(1, 1);
     bench.lease(lease(1, 1, 1, 0..200));
-    bench.execute();
-    bench.pass(BATCH_CLOSE);
-    let first = bench.batches();
-    assert_eq!(sizes(&first), [1]);
+    let one = |bench: &mut Bench| {
+        bench.execute();
+        bench.pass(BATCH_CLOSE);
+        let batches = bench.batches();
+        assert_eq!(sizes(&batches), [1]);
+        ack(source(1), job(1), batches[0].commit().sequence)
+    };
+    let first = one(&mut bench);
+    bench.pass(SLOW_ACK / 2);
+    bench.step(first);
+    let (second, third) = (one(&mut bench), one(&mut bench));
+    bench.pass(SLOW_ACK);
+    bench.step(second);
     for _ in 0..4 {
         bench.execute();
         bench.pass(BATCH_CLOSE * 2);
     }
-    assert_eq!(sizes(&bench.batches()), [], "the first is not acknowledged");
-    bench.step(ack(source(1), job(1), first[0].commit().sequence));
+    assert_eq!(sizes(&bench.batches()), [], "the third is not acknowledged");
+    bench.step(third);
     assert_eq!(sizes(&bench.batches()), [4]);
     bench.execute();
     bench.pass(GATHER);
@@ -612,7 +623,7 @@ fn a_source_that_acknowledges_nothing_gets_no_more_than_the_bound_and_others_are
     bench.lease(lease(2, 2, 2, 0..20));
     let mut rounds = 0;
     while !bench.running.is_empty() {
-        bench.pass(GATHER);
+        bench.pass(BATCH_CLOSE);
         bench.execute();
         rounds += 1;
         assert!(rounds <= 600, "the worker goes on for a source that gives nothing back");

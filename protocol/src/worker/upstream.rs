@@ -159,11 +159,12 @@ impl Worker {
             let Some(foreign) = self.jobs.get_mut(&(source, job)) else { continue };
             if foreign.submitter == Some(source) {
                 if peer == source {
-                    foreign.acked(ack.highest, &mut self.out.records, source);
+                    foreign.acked(now, ack.highest, &mut self.out.records, source);
                 }
                 continue;
             }
-            let Some(detoured) = foreign.acked_one(&ack.root, &mut self.out.records, source) else {
+            let Some(detoured) = foreign.acked_one(now, &ack.root, &mut self.out.records, source)
+            else {
                 continue;
             };
             // Nothing can come through one that is gone: that is no fault of its.
