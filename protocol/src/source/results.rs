@@ -25,7 +25,7 @@ pub(super) struct Route {
     /// Who sent it here.
     pub(super) from: PeerId,
     /// The neighbour that the task was handed to.
-    hand: PeerId,
+    pub(super) hand: PeerId,
     /// The lease that it was handed under.
     lease: LeaseId,
     /// The relays that the lease went through, nearest first.

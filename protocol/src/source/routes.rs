@@ -102,8 +102,12 @@ impl Source {
         {
             return;
         }
+        // After a restart a neighbour that has not come back is known by the leases that it was given alone.
+        let neighbour = |peer: &PeerId| {
+            self.knows_directly(peer) || routes.iter().any(|one| one.route.hand == *peer)
+        };
         match blamed {
-            Some(peer) if self.works_with(&peer) || !self.knows_directly(&peer) => {
+            Some(peer) if self.works_with(&peer) || !neighbour(&peer) => {
                 let outcome = HopOutcome::Dropped;
                 self.out.effects.push(Effect::Hop { peer, outcome });
             }
