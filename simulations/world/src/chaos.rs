@@ -28,7 +28,7 @@ const LIMIT: u64 = 4 * 3600 * SECOND;
 /// Peers look this often whom they should be connected with.
 const REDIAL: u64 = 5 * SECOND;
 /// Frames in flight, sleepers and lost connections are over after this.
-const SETTLE: u64 = 120 * SECOND;
+const SETTLE: u64 = 180 * SECOND;
 /// Events after which nobody waits any longer; usual are some ten thousand.
 const EVENTS: u64 = 2_000_000;
 
