@@ -403,7 +403,9 @@ impl Core {
             Event::Frame { peer, bytes } => {
                 if self.up.contains(&peer) {
                     let frame = Frame::decode(&bytes);
-                    tracing::trace!(peer = %peer.short(), bytes = bytes.len(), "frame");
+                    if let Ok(frame) = &frame {
+                        tracing::debug!(from = %peer.short(), bytes = bytes.len(), "{frame}");
+                    }
                     self.step(Input::Frame { peer, frame });
                 }
             }
@@ -522,6 +524,7 @@ impl Core {
     fn act(&mut self, effect: Effect) {
         match effect {
             Effect::Send(peer, frame) => {
+                tracing::debug!(to = %peer.short(), "{frame}");
                 if let Err(error) = self.net.send(peer, frame.encode()) {
                     tracing::debug!(peer = %peer.short(), %error, "frame not sent");
                 }

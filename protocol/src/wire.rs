@@ -2,6 +2,8 @@
 //!
 //! Decoding checks shape and bounds; what a frame means is decided by the machines.
 
+mod words;
+
 use alloc::{string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};

@@ -198,6 +198,13 @@ impl Drop for Node {
         self.kill();
         // Test runners show this only of tests that fail.
         let log = self.log();
+        // `BAYAN_KEEP_LOGS` names a directory for the whole ones.
+        if let (Some(keep), Some(name)) =
+            (std::env::var_os("BAYAN_KEEP_LOGS"), self.dir.file_name())
+        {
+            let name = format!("{}-{}.log", name.display(), self.program.pid());
+            let _ = fs::write(Path::new(&keep).join(name), &log);
+        }
         let from = log.len().saturating_sub(2500);
         let from = (from..log.len()).find(|at| log.is_char_boundary(*at)).unwrap_or(log.len());
         eprintln!(

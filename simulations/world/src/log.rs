@@ -162,28 +162,9 @@ pub(crate) fn name_of(record: &Record) -> &'static str {
     }
 }
 
-/// A frame in a line: its kind, what it is about, and a digest of what it says.
+/// A frame in a line, with a digest of what it says.
 fn frame_text(frame: &Frame) -> String {
-    let about = match frame {
-        Frame::Hello(hello) => format!("hello {} slots", hello.slots),
-        Frame::Offer(offer) => format!("offer {}", offer.job.short()),
-        Frame::Ask => "ask".to_owned(),
-        Frame::Credit(credit) => format!("credit {} below {}", credit.tasks, credit.below),
-        Frame::Lease(lease) => {
-            let (name, tasks, hops) = (lease.lease.short(), lease.tasks.len(), lease.path.len());
-            format!("lease {name} of {tasks} over {hops}")
-        }
-        Frame::Refuse(refuse) => format!("refuse {}", refuse.reason),
-        Frame::Renew(renew) => format!("renew {}", renew.leases.len()),
-        Frame::Commit(commit) => format!("commit {} of {}", commit.root.short(), commit.count),
-        Frame::Reveal(reveal) => format!("reveal {}", reveal.root.short()),
-        Frame::Ack(ack) => format!("ack up to {}", ack.highest),
-        Frame::Cancel(cancel) => format!("cancel {}", cancel.tasks.len()),
-        Frame::Relayed(relayed) => format!("relayed {}", relayed.bundles.len()),
-        Frame::Route(route) => format!("route {:?}", route.away_ms),
-        Frame::Exclude(exclude) => format!("exclude {}", exclude.workers.len()),
-    };
-    format!("{about} {}", Hash::of(&unsigned(frame).encode()).short())
+    format!("{frame} {}", Hash::of(&unsigned(frame).encode()).short())
 }
 
 const NONE: Signature = Signature([0; 64]);

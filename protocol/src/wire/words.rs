@@ -1,0 +1,47 @@
+//! Frames in a line each, for logs.
+
+use core::fmt;
+
+use super::Frame;
+
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hello(hello) => write!(f, "hello {} slots", hello.slots),
+            Self::Offer(offer) => write!(f, "offer {}", offer.job.short()),
+            Self::Ask => f.write_str("ask"),
+            Self::Credit(credit) => write!(f, "credit {} below {}", credit.tasks, credit.below),
+            Self::Lease(lease) => write!(
+                f,
+                "lease {} of {} over {}, job {}",
+                lease.lease.short(),
+                lease.tasks.len(),
+                lease.path.len(),
+                lease.job.short()
+            ),
+            Self::Refuse(refuse) => {
+                write!(f, "refuse {}", refuse.reason)?;
+                refuse.job.map_or(Ok(()), |job| write!(f, ", job {}", job.short()))
+            }
+            Self::Renew(renew) => write!(f, "renew {}", renew.leases.len()),
+            Self::Commit(commit) => {
+                write!(f, "commit {} of {}", commit.root.short(), commit.count)
+            }
+            Self::Reveal(reveal) => write!(f, "reveal {}", reveal.root.short()),
+            Self::Ack(ack) => write!(f, "ack up to {}", ack.highest),
+            Self::Cancel(cancel) => {
+                write!(f, "cancel {}, job {}", cancel.tasks.len(), cancel.job.short())
+            }
+            Self::Relayed(relayed) => write!(f, "relayed {}", relayed.bundles.len()),
+            Self::Route(route) => {
+                let away = route
+                    .away_ms
+                    .map_or_else(|| "there".into(), |ms| alloc::format!("away {ms} ms"));
+                write!(f, "route {away}, job {}", route.job.short())
+            }
+            Self::Exclude(exclude) => {
+                write!(f, "exclude {}, job {}", exclude.workers.len(), exclude.job.short())
+            }
+        }
+    }
+}
