@@ -11,11 +11,13 @@
 //! | `arrivals` | leases whose blobs are still on the way |
 //! | `bundles` | results on their way up |
 //! | `restart` | what is taken back from the store |
+//! | `untold` | jobs that are over, and who is to hear of it once it is there again |
 
 mod arrivals;
 mod bundles;
 mod job;
 mod restart;
+mod untold;
 
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,7 @@ use crate::{
 pub use bundles::{PATIENCE, patience, way_round};
 use job::Job;
 pub use restart::is_part_of;
+use untold::Untold;
 
 /// A peer that asked for work is thought idle for this long.
 const IDLE: Duration = Duration::from_secs(250);
@@ -240,6 +243,8 @@ pub struct Relay {
     /// Jobs that are not offered below yet, and when they are.
     fresh: BTreeMap<JobId, Timestamp>,
     jobs: BTreeMap<JobId, Job>,
+    /// Whom it still has to tell that jobs are over.
+    untold: Untold,
     /// Blobs known to be here.
     here: BTreeSet<Hash>,
     renewed: Timestamp,
@@ -258,6 +263,7 @@ impl Relay {
             offers: BTreeMap::new(),
             fresh: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            untold: Untold::default(),
             here: BTreeSet::new(),
             renewed: Timestamp(0),
             out: Batch::default(),
@@ -317,6 +323,11 @@ impl Relay {
     /// Whether the job passes through here.
     pub fn knows(&self, job: &JobId) -> bool {
         self.jobs.contains_key(job)
+    }
+
+    /// Whether that submitter's job is known to be over: whoever still has results of it may forget them.
+    pub fn has_ended(&self, job: &JobId, submitter: &PeerId) -> bool {
+        self.untold.is_over(job, submitter) && !self.knows(job)
     }
 
     /// Whose the job is that passes through here.
@@ -388,6 +399,10 @@ impl Relay {
             self.out.effects.push(Effect::Send(peer, Frame::Ask));
         }
         self.below.insert(peer, Below { slots, window: 0, below: 0, asked: None });
+        for job in self.untold.take(&peer, &mut self.out.records) {
+            let over = Frame::Cancel(Cancel { job, tasks: Vec::new() });
+            self.out.effects.push(Effect::Send(peer, over));
+        }
         // What it is to bring upstream, and what of its work is settled already.
         for job in self.jobs.values_mut() {
             job.upstream_up(&peer);
@@ -445,8 +460,9 @@ impl Relay {
         let idle: Vec<PeerId> =
             self.below.iter().filter(|(_, one)| idle(one)).map(|(peer, _)| *peer).collect();
         for worker in idle {
-            self.offer(worker, id);
+            self.offer(now, worker, id);
         }
+        self.engage_oneself(now);
     }
 
     fn asked(&mut self, now: Timestamp, peer: PeerId) {
@@ -454,12 +470,14 @@ impl Relay {
         below.asked = Some(now);
         let jobs: Vec<JobId> = self.offers.keys().copied().collect();
         for job in jobs {
-            self.offer(peer, &job);
+            self.offer(now, peer, &job);
         }
+        self.engage_oneself(now);
     }
 
-    /// Offers a job to a peer, unless that would lead it back to where it came from.
-    fn offer(&mut self, peer: PeerId, id: &JobId) {
+    /// Offers a job to a peer, unless that would lead it back to where it came from. What it takes of this
+    /// peer is for this job as well: it says so anew only if that changes.
+    fn offer(&mut self, now: Timestamp, peer: PeerId, id: &JobId) {
         let Some((offer, sources)) = self.offers.get(id) else { return };
         let behind = peer == self.me || sources.contains(&peer) || peer == offer.submitter;
         let above = self.jobs.get(id).is_some_and(|job| job.is_above(&peer));
@@ -473,8 +491,10 @@ impl Relay {
         self.out.effects.push(Effect::Send(peer, Frame::Offer(offer.clone())));
         if peer != self.me {
             let entropy = Entropy::new(&self.entropy.draw());
-            let job = self.jobs.entry(*id);
-            job.or_insert_with(|| Job::new(offer, entropy)).offered.insert(peer);
+            let job = self.jobs.entry(*id).or_insert_with(|| Job::new(offer, entropy));
+            if job.offered.insert(peer) && self.below.get(&peer).is_some_and(|one| one.window > 0) {
+                self.admit(now, id, peer);
+            }
         }
     }
 
@@ -484,17 +504,24 @@ impl Relay {
         if below > 0 {
             known.slots = below;
         }
-        let slots = known.slots;
         let offered = |(_, job): &(&JobId, &Job)| job.offered.contains(&peer);
         let ids: Vec<JobId> = self.jobs.iter().filter(offered).map(|(id, _)| *id).collect();
         for id in ids {
-            self.join(now, &id, peer, slots);
-            self.in_pool(now, &id, pool::Input::Credit { worker: peer, tasks, below });
-            if let Some(job) = self.jobs.get_mut(&id) {
-                job.credit(now, peer, tasks, slots);
-            }
+            self.admit(now, &id, peer);
         }
         self.engage_oneself(now);
+    }
+
+    /// Has a job's pool hand a peer as much as it takes.
+    fn admit(&mut self, now: Timestamp, id: &JobId, peer: PeerId) {
+        let Some(Below { slots, window, below, .. }) = self.below.get(&peer).copied() else {
+            return;
+        };
+        self.join(now, id, peer, slots);
+        self.in_pool(now, id, pool::Input::Credit { worker: peer, tasks: window, below });
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.credit(now, peer, window, slots);
+        }
     }
 
     /// Once anyone below takes work of a job, the own slots take their part of it from the same pool.
@@ -510,7 +537,7 @@ impl Relay {
             if let Some(job) = self.jobs.get_mut(&id) {
                 job.offered.insert(self.me);
             }
-            self.offer(self.me, &id);
+            self.offer(now, self.me, &id);
             self.credit(now, self.me, own.window, 0);
         }
     }
@@ -588,10 +615,20 @@ impl Relay {
                     self.offers.remove(&id);
                 }
             }
-            let Some(job) = self.jobs.get_mut(&id) else { return };
+            let Some(job) = self.jobs.get_mut(&id) else {
+                // Perhaps it was forgotten here before all those below had heard that it is over.
+                return self.untold.note(id, *peer);
+            };
             // The submitter ends it all; a source between ends what came from it.
             if job.errand.submitter == *peer || (job.is_source(peer) && !job.has_other_source(peer))
             {
+                for (peer, lease) in job.workers() {
+                    if self.below.contains_key(&peer) {
+                        continue;
+                    }
+                    self.untold.owe(now, peer, id, lease);
+                }
+                self.untold.note(id, job.errand.submitter);
                 self.end(&id);
             } else if job.is_source(peer) {
                 let (_, wants) = job.surrender(Some(peer), &mut self.out.records);
@@ -611,11 +648,13 @@ impl Relay {
         let over = Frame::Cancel(Cancel { job: *id, tasks: Vec::new() });
         // Those as well that had work before a restart and may still have results for it, the own slots not
         // least: they never meet this peer anew.
-        let told: BTreeSet<PeerId> = job.offered.iter().copied().chain(job.workers()).collect();
+        let told: BTreeSet<PeerId> =
+            job.offered.iter().copied().chain(job.workers().into_keys()).collect();
         let send = |peer| Effect::Send(peer, over.clone());
         self.out.effects.extend(told.into_iter().map(send));
         self.offers.remove(id);
-        job.forget(*id, &mut self.out.records);
+        let untold = &self.untold;
+        job.forget(*id, |lease| untold.has(lease), &mut self.out.records);
     }
 
     fn routed(&mut self, now: Timestamp, peer: &PeerId, route: &Route) {
@@ -640,6 +679,7 @@ impl Relay {
             for (id, job) in &mut self.jobs {
                 job.bundles.expire(now, *id, &mut self.out.records);
             }
+            self.untold.expire(now, &mut self.out.records);
             self.renew_upstream();
         }
     }
@@ -677,7 +717,7 @@ impl Relay {
         if self.jobs.get(id).is_some_and(Job::is_idle)
             && let Some(job) = self.jobs.remove(id)
         {
-            job.forget(*id, &mut self.out.records);
+            job.forget(*id, |_| false, &mut self.out.records);
         }
     }
 

@@ -8,7 +8,13 @@ use bayan_protocol::{
     record::Record,
     verify::{Adaptive, Basis, Policy},
 };
-use bayan_world::{MS, Number, World, judge::assert_done, outcome, seeds};
+use bayan_world::{
+    MS, Number, World,
+    host::Plan,
+    judge::{assert_done, left},
+    network::Line,
+    outcome, seeds,
+};
 
 /// Seeds of the fixed set; `BAYAN_TEST_SEEDS` runs more.
 const SEEDS: u64 = 60;
@@ -80,6 +86,72 @@ fn crashes(seed: u64) {
 fn any_tree_under_any_crashes_settles_every_task_once() {
     for seed in 0..seeds(SEEDS) {
         crashes(seed);
+    }
+}
+
+/// Tasks that every host has computed since it was started.
+fn executed(world: &World) -> Vec<u64> {
+    let of = |host| world.machine(host).map_or(0, |machine| machine.view().executed);
+    (0..world.len()).map(of).collect()
+}
+
+/// One at the top, two mere relays below it, three below these, ten workers: many jobs, one after the other,
+/// and in each of them one of the relays dies and comes back only when that job is over. What it forgot must
+/// not keep later jobs from those below it.
+#[test]
+fn relays_that_die_in_every_job_leave_nothing_behind_that_hinders_the_next() {
+    for seed in 0..seeds(SEEDS) / 6 {
+        let mut world = World::new(seed);
+        let mut parents = vec![0];
+        // Those at the top and in the lower row cannot be reached from outside: there is no other way up.
+        let line = |reachable| Line { reachable, ..Line::default() };
+        world.join(Plan { slots: 0, line: line(false), ..Plan::default() });
+        for number in 1..16 {
+            let (slots, parent) = match number {
+                1 | 2 => (0, 0),
+                3..=5 => (0, 1 + (number - 3) % 2),
+                _ => (1, 3 + (number - 6) % 3),
+            };
+            let pace = 20 * MS + world.draw(20 * MS);
+            let line = line(!(3..=5).contains(&number));
+            world.join(Plan { slots, pace, relays: true, line, ..Plan::default() });
+            parents.push(parent);
+        }
+        plant(&mut world, &parents);
+        world.pass(2000 * MS);
+        for turn in 0..6 {
+            let ends = |world: &mut World, job: JobId, how: &str| {
+                let until = world.after(40_000 * MS);
+                let ended = world.run_until(until, |world| world.is_over(0, &job));
+                assert!(ended, "seed {seed}, turn {turn}: the job {how} did not end");
+                assert_done(world, 0, &job, seed);
+            };
+            let job = world.submit(0, 64, Policy::None, Local::Never).expect("it is up");
+            let moment = 50 * MS + world.draw(150 * MS);
+            world.pass(moment);
+            let dies = if turn % 2 == 0 { 1 + world.draw(2) } else { 3 + world.draw(3) } as Number;
+            world.crash(dies);
+            ends(&mut world, job, "with a death in it");
+            world.start(dies);
+            // It meets those above it at once, those below it when these look for it again.
+            world.connect(dies, parents[dies]);
+            let pause = world.draw(3000 * MS);
+            world.pass(pause);
+            plant(&mut world, &parents);
+            let pause = world.draw(10_000 * MS);
+            world.pass(pause);
+            // What comes right after another finds nothing changed in what everybody takes.
+            for _ in 0..2 {
+                let before = executed(&world);
+                let job = world.submit(0, 64, Policy::None, Local::Never).expect("it is up");
+                ends(&mut world, job, "after one with a death in it");
+                let after = executed(&world);
+                let idle = (6..16).find(|leaf| before[*leaf] == after[*leaf]);
+                assert_eq!(idle, None, "seed {seed}, turn {turn}: a worker had nothing to do");
+            }
+        }
+        world.pass(60_000 * MS);
+        assert_eq!(left(&world), [], "seed {seed}");
     }
 }
 

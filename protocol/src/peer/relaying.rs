@@ -115,8 +115,8 @@ impl Peer {
         opened.iter().all(|one| one.leaf.submitter == submitter).then_some(submitter)
     }
 
-    /// Results of a job that is forgotten here. If it was this peer's own, whoever has them may forget them too;
-    /// if it only passed through, they may still be wanted elsewhere.
+    /// Results of a job that is forgotten here. If it was this peer's own, or is known to be over, whoever has
+    /// them may forget them too; if it only passed through, they may still be wanted elsewhere.
     pub(super) fn unknown_job(
         &mut self,
         now: Timestamp,
@@ -125,6 +125,10 @@ impl Peer {
         (commit, reveal): (Commit, Reveal),
     ) {
         let job = commit.job;
+        let mut submitters = reveal.opened.iter().map(|one| &one.leaf.submitter);
+        if submitters.all(|submitter| self.relay.has_ended(&job, submitter)) {
+            return self.send(peer, Frame::Cancel(Cancel { job, tasks: Vec::new() }));
+        }
         if reveal.opened.iter().any(|one| one.leaf.submitter != self.me) {
             return;
         }

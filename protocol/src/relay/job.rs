@@ -579,20 +579,25 @@ impl Job {
         self.subs.insert(lease, Sub { in_pool: lease, source, path, worker, tasks: indices });
     }
 
-    /// Everyone below that leases were given to.
-    pub(super) fn workers(&self) -> impl Iterator<Item = PeerId> + '_ {
-        self.subs.values().map(|sub| sub.worker)
+    /// Everyone below that leases were given to, with one of these.
+    pub(super) fn workers(&self) -> BTreeMap<PeerId, LeaseId> {
+        self.subs.iter().map(|(lease, sub)| (sub.worker, *lease)).collect()
     }
 
-    /// Deletes every record of the job.
-    pub(super) fn forget(self, id: JobId, records: &mut Vec<Change>) {
+    /// Deletes every record of the job but those of leases to be kept.
+    pub(super) fn forget(
+        self,
+        id: JobId,
+        keeps: impl Fn(&LeaseId) -> bool,
+        records: &mut Vec<Change>,
+    ) {
         for (lease, parent) in &self.parents {
             records.push(Change::Delete(Key::held(&parent.source, lease)));
         }
         for Arriving { source, lease, .. } in &self.arriving {
             records.push(Change::Delete(Key::held(source, &lease.lease)));
         }
-        for lease in self.subs.keys() {
+        for lease in self.subs.keys().filter(|lease| !keeps(lease)) {
             records.push(Change::Delete(Key::handed(&id, lease)));
         }
         self.bundles.forget(id, records);

@@ -7,7 +7,7 @@ use crate::{
     batch::Batch,
     entropy::Entropy,
     id::{LeaseId, PeerId},
-    record::{Change, Key, Record},
+    record::Record,
     time::Timestamp,
     wire::{Lease, Offer},
 };
@@ -49,8 +49,8 @@ impl Relay {
             };
             match self.jobs.get_mut(&id) {
                 Some(job) => job.restore_sub(now, lease, (source, path, worker), &tasks),
-                // Of a job of which nothing else is left.
-                None => self.out.records.push(Change::Delete(Key::handed(&id, &lease))),
+                // Of a job of which nothing else is left: whoever still works on it need not.
+                None => self.untold.owe(now, worker, id, lease),
             }
         }
         for job in self.jobs.values_mut() {

@@ -1,7 +1,11 @@
 //! The relay alone: to whom it offers a job, and to whom not.
 
 use super::*;
-use crate::{limits::MAX_EXCLUDED_AT_ONCE, task::PROFILE_V1};
+use crate::{
+    limits::MAX_EXCLUDED_AT_ONCE,
+    record::{Change, Key, Record},
+    task::PROFILE_V1,
+};
 
 const JOB: JobId = JobId([5; 32]);
 
@@ -26,18 +30,24 @@ impl Bench {
         let relay = Relay::new(key, true, Entropy::new(&[3; 32]));
         let mut bench = Self { relay, now: Timestamp(1_000_000_000), said: Vec::new() };
         bench.step(Input::Up { peer: peer(TOP), slots: 0 });
-        let (profile, memory) = (PROFILE_V1.into(), 1 << 20);
-        let offer = Offer { job: JOB, submitter: peer(TOP), profile, memory };
-        bench.step(Input::Offered { peer: peer(TOP), offer });
+        bench.is_offered(JOB);
         bench
     }
 
-    fn step(&mut self, input: Input) {
-        for effect in self.relay.step(self.now, input).effects {
+    fn is_offered(&mut self, job: JobId) {
+        let (profile, memory) = (PROFILE_V1.into(), 1 << 20);
+        let offer = Offer { job, submitter: peer(TOP), profile, memory };
+        self.step(Input::Offered { peer: peer(TOP), offer });
+    }
+
+    fn step(&mut self, input: Input) -> Vec<Change> {
+        let Batch { records, effects } = self.relay.step(self.now, input);
+        for effect in effects {
             if let Effect::Send(peer, frame) = effect {
                 self.said.push((peer, frame));
             }
         }
+        records
     }
 
     /// Somebody comes, asks, and takes what it is offered.
@@ -137,4 +147,64 @@ fn whom_this_peer_has_found_out_itself_it_uses_for_nobody() {
     bench.heard(2);
     bench.step(Input::Banned { worker: peer(2) });
     assert_eq!(bench.heard(2), [Frame::Cancel(Cancel { job: JOB, tasks: Vec::new() })]);
+}
+
+#[test]
+fn what_a_peer_takes_it_takes_of_a_job_that_is_offered_later_as_well() {
+    let mut bench = Bench::new();
+    bench.joins(2, 0);
+    let other = JobId([6; 32]);
+    bench.is_offered(other);
+    assert!(bench.was_offered(2));
+    let demand = bench.relay.demands()[&peer(TOP)];
+    assert_eq!(demand, Demand { tasks: 2 * 4 * BULK, slots: 2 }, "of both jobs, by one credit");
+    // Not of one that it refuses.
+    bench.step(Input::Refused { peer: peer(2), job: other });
+    assert_eq!(bench.relay.demands()[&peer(TOP)].tasks, 4 * BULK);
+}
+
+#[test]
+fn who_was_away_at_the_end_of_a_job_hears_of_it_on_coming_back() {
+    let lease = LeaseId([8; 32]);
+    let handed = Record::Handed {
+        job: JOB,
+        lease,
+        source: peer(TOP),
+        path: Vec::new(),
+        worker: peer(2),
+        tasks: Vec::new(),
+    };
+    // A relay that starts again on what it handed on, with nothing else of the job left.
+    let mut bench = Bench::new();
+    let batch = bench.relay.restore(bench.now, Vec::new(), Vec::from([handed]));
+    assert_eq!(batch.records, [], "the debt is still to be known after another restart");
+    bench.step(Input::Up { peer: peer(3), slots: 1 });
+    assert_eq!(bench.heard(3), []);
+    let records = bench.step(Input::Up { peer: peer(2), slots: 1 });
+    assert_eq!(bench.heard(2), [Frame::Cancel(Cancel { job: JOB, tasks: Vec::new() })]);
+    assert_eq!(records, [Change::Delete(Key::handed(&JOB, &lease))]);
+    bench.step(Input::Down { peer: peer(2) });
+    bench.step(Input::Up { peer: peer(2), slots: 1 });
+    assert_eq!(bench.heard(2), [], "once is enough");
+}
+
+#[test]
+fn a_job_that_ended_here_is_known_to_have_ended_by_its_submitters_word_alone() {
+    let mut bench = Bench::new();
+    bench.joins(2, 0);
+    let over = |job| Cancel { job, tasks: Vec::new() };
+    assert!(!bench.relay.has_ended(&JOB, &peer(TOP)), "it runs");
+    bench.step(Input::Cancel { peer: peer(TOP), cancel: over(JOB) });
+    assert!(bench.relay.has_ended(&JOB, &peer(TOP)));
+    assert!(!bench.relay.has_ended(&JOB, &peer(2)), "it is not that one's");
+    // Of one that is not known here any more, its submitter's word is noted, and nobody else's counts.
+    let forgotten = JobId([7; 32]);
+    bench.step(Input::Cancel { peer: peer(3), cancel: over(forgotten) });
+    assert!(!bench.relay.has_ended(&forgotten, &peer(TOP)));
+    bench.step(Input::Cancel { peer: peer(TOP), cancel: over(forgotten) });
+    assert!(bench.relay.has_ended(&forgotten, &peer(TOP)));
+    // Who is offered it anew has a running job.
+    bench.is_offered(JOB);
+    bench.joins(4, 0);
+    assert!(!bench.relay.has_ended(&JOB, &peer(TOP)));
 }

@@ -138,7 +138,22 @@ impl Worker {
         }
     }
 
+    /// A source no longer wants work. A submitter ends its job whoever it came through.
     pub(super) fn cancelled(&mut self, peer: PeerId, cancel: &Cancel) {
+        if cancel.tasks.is_empty() {
+            let through = |((source, job), foreign): &(&(PeerId, JobId), &Foreign)| {
+                *job == cancel.job && *source != peer && foreign.submitter == Some(peer)
+            };
+            let sources = self.jobs.iter().filter(through).map(|((source, _), _)| *source);
+            for source in sources.collect::<Vec<PeerId>>() {
+                self.let_go(source, cancel);
+            }
+        }
+        self.let_go(peer, cancel);
+    }
+
+    /// Stops working on what a source no longer wants.
+    fn let_go(&mut self, peer: PeerId, cancel: &Cancel) {
         let key = (peer, cancel.job);
         let over = cancel.tasks.is_empty();
         let hit: Vec<u64> = self
