@@ -47,8 +47,14 @@ impl Cast {
     /// Starts a member for each role, each on an address of its own, and waits until all of them are
     /// connected to `first`.
     pub fn join(first: &Node, seed: u64, roles: &[&str]) -> anyhow::Result<Self> {
+        Self::behind(first, seed, roles, 0)
+    }
+
+    /// The same with so many members behind the first of them, which is a relay: they know nobody else.
+    pub fn behind(first: &Node, seed: u64, roles: &[&str], behind: u64) -> anyhow::Result<Self> {
         let mut command = Command::new(built("bayan-cast"));
         command.args(["--bootstrap", &first.dial, "--seed", &seed.to_string()]);
+        command.args(["--behind", &behind.to_string()]);
         for role in roles {
             command.args(["--role", role, "--listen", &address()]);
         }
@@ -56,7 +62,10 @@ impl Cast {
         let mut missing: Vec<Value> = (0..roles.len()).map(Value::from).collect();
         program
             .wait_for(READY, |line| {
-                if line["event"] == "meets" && line["other"] == first.peer.as_str() {
+                let met_first = line["other"] == first.peer.as_str();
+                let met_theirs =
+                    line["member"].as_u64().is_some_and(|one| (1..=behind).contains(&one));
+                if line["event"] == "meets" && (met_first || met_theirs) {
                     missing.retain(|member| *member != line["member"]);
                 }
                 missing.is_empty().then_some(())

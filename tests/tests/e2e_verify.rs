@@ -52,8 +52,13 @@ struct Network {
 
 impl Network {
     fn start(count: usize) -> anyhow::Result<Self> {
+        Self::start_with(count, &[])
+    }
+
+    fn start_with(count: usize, args: &[&str]) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let submitter = Node::start(&dir.path().join("submitter"), &["--slots", "1"])?;
+        let args = [&["--slots", "1"], args].concat();
+        let submitter = Node::start(&dir.path().join("submitter"), &args)?;
         let mut honest = Vec::new();
         for number in 0..count {
             let at = dir.path().join(format!("honest-{number}"));
@@ -307,12 +312,24 @@ fn plays(
     k: u32,
     harmless: &[PeerId],
 ) -> anyhow::Result<(JobView, BTreeSet<PeerId>)> {
-    let network = Network::start(5)?;
+    plays_behind(seed, (roles, 0), k, harmless)
+}
+
+/// The same with so many members behind the first of them.
+fn plays_behind(
+    seed: u64,
+    (roles, behind): (&[&str], u64),
+    k: u32,
+    harmless: &[PeerId],
+) -> anyhow::Result<(JobView, BTreeSet<PeerId>)> {
+    // Whom it does not look for itself, it knows through relays alone.
+    let args: &[&str] = if behind > 0 { &["--only-bootstrap"] } else { &[] };
+    let network = Network::start_with(5, args)?;
     let honest = network.honest_ids()?;
     let ids = members(seed, roles.len());
     let everyone: Vec<PeerId> = honest.iter().chain(&ids).copied().collect();
     let mut network = network.knows(k, &everyone)?;
-    let cast = Cast::join(&network.submitter, seed, roles)?;
+    let cast = Cast::behind(&network.submitter, seed, roles, behind)?;
     let (view, results) = network.run(&network.job(STRANGERS, STEPS, "adaptive")?, STRANGERS)?;
     let members = cast.end()?;
     let mut all: BTreeSet<PeerId> = honest.iter().copied().collect();
@@ -351,6 +368,28 @@ fn cheats_of_every_other_kind_get_nothing_wrong_accepted() -> anyhow::Result<()>
     ensure!(banned.len() >= 3, "{} of four are banned", banned.len());
     plays(24, &["whitewash:20", "vanish:5", "silent", "commit-only", "other-reveal"], 0, &[])?;
     Ok(())
+}
+
+#[test]
+fn relays_in_league_with_workers_get_nothing_wrong_accepted() -> anyhow::Result<()> {
+    // A ring behind its relay, which gives work to nobody else, and a third of them beside it.
+    let ring = ["relay:colludes:r", "ring:r", "ring:r:0.2", "ring:r"];
+    let relay = members(26, 1);
+    let (view, banned) = plays_behind(26, (&ring, 2), 0, &relay)?;
+    ensure!(through(&view, &relay[0]) > 0, "nothing came through the relay: {view:?}");
+    ensure!(banned.contains(&members(26, 2)[1]), "who is always wrong is not banned");
+    // What a liar says leaks to one that should check it, and repeats it.
+    let leak = ["relay:leaks:z", "rate:0.3", "lazy:z"];
+    let relay = members(27, 1);
+    let (view, _) = plays_behind(27, (&leak, 1), 0, &relay)?;
+    ensure!(through(&view, &relay[0]) > 0, "nothing came through the relay: {view:?}");
+    Ok(())
+}
+
+/// Results that came through a relay.
+fn through(view: &JobView, relay: &PeerId) -> u64 {
+    let behind = view.workers.iter().filter(|worker| worker.via == Some(*relay));
+    behind.map(|worker| worker.returned).sum()
 }
 
 #[test]

@@ -200,7 +200,7 @@ fn cheated(seed: u64, passing: Passing) -> (World, JobId) {
 fn a_relay_that_drops_or_delays_is_gone_round_within_ten_seconds() {
     for passing in [Passing::Drops, Passing::Delays(20_000 * MS)] {
         for seed in 0..seeds(SEEDS) / 10 {
-            let (mut world, job) = cheated(seed, passing);
+            let (mut world, job) = cheated(seed, passing.clone());
             let settled = |world: &World| {
                 world.machine(0).and_then(|one| one.job(&job)).map_or(0, |job| job.view().settled)
             };
@@ -245,7 +245,7 @@ fn a_relay_that_reorders_does_no_harm() {
 fn a_relay_that_forges_or_alters_is_thrown_out_and_the_workers_go_round_it() {
     for passing in [Passing::Forges, Passing::Alters] {
         for seed in 0..seeds(SEEDS) / 10 {
-            let (mut world, job) = cheated(seed, passing);
+            let (mut world, job) = cheated(seed, passing.clone());
             // Somebody honest, so that the job can end.
             let honest = world.add(1, 200 * MS, false);
             world.connect(0, honest);

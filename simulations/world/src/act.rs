@@ -149,7 +149,8 @@ impl World {
     fn pass_on(&mut self, from: Number, peer: &PeerId, frame: Frame) {
         let chance = self.draw(u64::MAX);
         let host = &self.hosts[from];
-        match host.plan.passing.pass(&host.key, peer, frame, chance) {
+        let board = &mut self.board;
+        match host.plan.passing.pass(&host.key, peer, frame, (board, chance)) {
             None => {}
             Some((0, frame)) => self.deliver(from, peer, &frame),
             Some((after, frame)) => {

@@ -512,7 +512,8 @@ impl Play {
         let cheats = (0..self.world.len()).map(|number| self.world.host(number).role());
         let mut cheats: Vec<String> =
             cheats.filter(|role| **role != Role::Honest).map(ToString::to_string).collect();
-        let passing = (0..self.world.len()).map(|number| self.world.host(number).plan().passing);
+        let passing =
+            (0..self.world.len()).map(|number| self.world.host(number).plan().passing.clone());
         let bad = passing.filter(|one| *one != Passing::Honest);
         cheats.extend(bad.map(|one| Role::Relay(one).to_string()));
         let policies: Vec<String> = self.jobs.iter().map(|job| job.policy.to_string()).collect();

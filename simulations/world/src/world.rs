@@ -151,7 +151,9 @@ impl World {
         let secret = self.draw_bytes();
         let number = self.hosts.len();
         self.log.note(self.queue.now, format_args!("h{number} joins as {}", plan.role));
-        self.hosts.push(Host::new(plan, secret));
+        let host = Host::new(plan, secret);
+        self.board.enlist(&host.plan.role, host.key.peer_id());
+        self.hosts.push(host);
         self.numbers.insert(self.id(number), number);
         self.start(number);
         number

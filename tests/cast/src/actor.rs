@@ -62,8 +62,12 @@ pub struct Settings {
     pub paced: bool,
     /// Its own address.
     pub listen: IpAddr,
+    /// The port that it listens at; 0 for any.
+    pub port: u16,
     /// Whom it joins.
     pub bootstrap: Vec<String>,
+    /// Whether it knows nobody else.
+    pub only_bootstrap: bool,
 }
 
 /// How an identity ended.
@@ -182,7 +186,8 @@ impl Life {
         ledger: Ledger,
     ) -> anyhow::Result<(Self, Channels)> {
         let mut config = bayan_net::Config::new(secret);
-        config.listen = vec![listen(settings.listen)];
+        config.listen = vec![multiaddr(settings.listen, settings.port)];
+        config.only_bootstrap = settings.only_bootstrap;
         config.bootstrap.clone_from(&settings.bootstrap);
         config.quic = false;
         let agent = config.agent.clone();
@@ -197,6 +202,7 @@ impl Life {
         // At most one answer a slot is under way, besides those of attempts killed meanwhile.
         let (answers, truths) = mpsc::channel(2 * settings.slots as usize + 64);
         let key = Keypair::from_seed(&secret);
+        stage.board().enlist(&settings.role, key.peer_id());
         let clock = core::now();
         let life = Self {
             stage: Arc::clone(stage),
@@ -368,9 +374,12 @@ impl Life {
 
     /// What goes out at once in place of a frame; what goes out later is seen to.
     fn passed(&mut self, peer: PeerId, frame: Frame) -> Option<Frame> {
-        let Role::Relay(passing) = self.settings.role else { return Some(frame) };
+        let Role::Relay(passing) = &self.settings.role else { return Some(frame) };
         self.sent = self.sent.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let (after, frame) = passing.pass(&self.key, &peer, frame, self.sent >> 11)?;
+        let mut board = self.stage.board();
+        let (after, frame) =
+            passing.pass(&self.key, &peer, frame, (&mut board, self.sent >> 11))?;
+        drop(board);
         if after == 0 {
             return Some(frame);
         }
@@ -482,10 +491,11 @@ fn executed(attempt: u64, claim: &Claim, output: Output, log: Vec<u8>, micros: u
     Input::Executed(Ended { attempt, status: claim.status, output, fuel: claim.fuel, log, micros })
 }
 
-fn listen(address: IpAddr) -> String {
+/// Where somebody listens, as others dial it.
+pub fn multiaddr(address: IpAddr, port: u16) -> String {
     match address {
-        IpAddr::V4(v4) => format!("/ip4/{v4}/tcp/0"),
-        IpAddr::V6(v6) => format!("/ip6/{v6}/tcp/0"),
+        IpAddr::V4(v4) => format!("/ip4/{v4}/tcp/{port}"),
+        IpAddr::V6(v6) => format!("/ip6/{v6}/tcp/{port}"),
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bayan_protocol::{
-    id::{Hash, TaskId},
+    id::{Hash, PeerId, TaskId},
     result::Outcome,
     task::Status,
 };
@@ -201,10 +201,11 @@ fn lie_if(rate: Rate, key: &[u8; 32], task: &TaskId, lie: Lie) -> Deed {
     if rate.hits(u64::from_le_bytes(drawn)) { Deed::Lie(lie) } else { Deed::Right }
 }
 
-/// What mates tell each other: which tasks are burned, and answers that leaked. Bounded; the oldest
-/// are forgotten.
+/// What mates tell each other: who they are, which tasks are burned, and answers that leaked. Bounded; the
+/// oldest are forgotten.
 #[derive(Debug, Default)]
 pub struct Board {
+    mates: BTreeSet<(String, PeerId)>,
     burned: BTreeSet<(String, TaskId)>,
     leaked: BTreeMap<(String, TaskId), Claim>,
     order: VecDeque<(String, TaskId)>,
@@ -217,7 +218,20 @@ impl Board {
         }
     }
 
-    fn leak(&mut self, ring: &str, task: &TaskId, claim: &Claim) {
+    /// An identity of this role takes part.
+    pub fn enlist(&mut self, role: &Role, identity: PeerId) {
+        if let Some(ring) = role.ring() {
+            self.mates.insert((ring.to_owned(), identity));
+        }
+    }
+
+    /// Whether somebody is of a ring.
+    pub(crate) fn has_mate(&self, ring: &str, peer: &PeerId) -> bool {
+        self.mates.contains(&(ring.to_owned(), *peer))
+    }
+
+    /// Tells mates an answer.
+    pub(crate) fn leak(&mut self, ring: &str, task: &TaskId, claim: &Claim) {
         if self.leaked.insert((ring.to_owned(), *task), claim.clone()).is_none() {
             self.remember(ring, task);
         }

@@ -25,6 +25,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// Where the first member listens, if others are behind it.
+const PORT: u16 = 4100;
 /// Bytes of modules, inputs and outputs on disk.
 const DISK: u64 = 4 << 30;
 
@@ -44,6 +46,9 @@ struct Cli {
     /// Members of each role
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     members: u32,
+    /// So many members after the first know that one alone: they are behind it
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    behind: u32,
     /// Decides about identities and chances
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     seed: u64,
@@ -96,6 +101,8 @@ fn members(cli: &Cli) -> anyhow::Result<Vec<Settings>> {
     for (number, role) in (0..).zip(roles) {
         last = addresses.next().unwrap_or(Ipv4Addr::from(u32::from(last).wrapping_add(256)));
         ensure!(last.is_loopback(), "{last} is no loopback address: the cast is for tests alone");
+        let first: Option<&Settings> = members.first().filter(|_| number <= cli.behind);
+        let above = first.map(|first| actor::multiaddr(first.listen, first.port));
         members.push(Settings {
             number,
             role: role.clone(),
@@ -103,7 +110,9 @@ fn members(cli: &Cli) -> anyhow::Result<Vec<Settings>> {
             slots: cli.slots,
             paced: cli.paced,
             listen: IpAddr::V4(last),
-            bootstrap: cli.bootstrap.clone(),
+            port: if cli.behind > 0 && number == 0 { PORT } else { 0 },
+            only_bootstrap: above.is_some(),
+            bootstrap: above.map_or_else(|| cli.bootstrap.clone(), |above| vec![above]),
         });
     }
     Ok(members)

@@ -10,6 +10,8 @@ use bayan_protocol::{
 };
 use serde_bytes::ByteBuf;
 
+use crate::behaviour::{Board, Claim};
+
 /// Virtual or real microseconds.
 pub type Micros = u64;
 
@@ -17,7 +19,7 @@ pub type Micros = u64;
 const SHUFFLED: Micros = 2_000_000;
 
 /// How a relay passes things on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Passing {
     /// As it should.
     Honest,
@@ -31,16 +33,20 @@ pub enum Passing {
     Forges,
     /// Inputs are not what the submitter gave.
     Alters,
+    /// Only workers of a ring are given work, so that all that comes through it is theirs.
+    Colludes(String),
+    /// It tells a ring every result that comes through, for its members to repeat.
+    Leaks(String),
 }
 
 impl Passing {
     /// What is sent to `to` in place of a frame, and how much later; `chance` is any number.
     pub fn pass(
-        self,
+        &self,
         key: &Keypair,
         to: &PeerId,
         frame: Frame,
-        chance: u64,
+        (board, chance): (&mut Board, u64),
     ) -> Option<(Micros, Frame)> {
         let me = key.peer_id();
         let through = match &frame {
@@ -50,13 +56,27 @@ impl Passing {
         };
         match (self, frame) {
             (Self::Drops, _) if through => None,
-            (Self::Delays(by), frame) if through => Some((by, frame)),
+            (Self::Delays(by), frame) if through => Some((*by, frame)),
             (Self::Reorders, frame) if through => Some((chance % SHUFFLED, frame)),
             (Self::Forges, Frame::Relayed(relayed)) => Some((0, Frame::Relayed(forge(relayed)))),
             (Self::Alters, Frame::Lease(lease)) if lease.submitter != me => {
                 Some((0, Frame::Lease(alter(key, to, lease))))
             }
+            (Self::Colludes(ring), Frame::Offer(_)) if !board.has_mate(ring, to) => None,
+            (Self::Leaks(ring), Frame::Relayed(relayed)) => {
+                leak(board, ring, &relayed);
+                Some((0, Frame::Relayed(relayed)))
+            }
             (_, frame) => Some((0, frame)),
+        }
+    }
+}
+
+fn leak(board: &mut Board, ring: &str, relayed: &Relayed) {
+    for one in relayed.bundles.iter().flat_map(|bundle| &bundle.opened) {
+        if let Output::Inline(output) = &one.output {
+            let (status, fuel) = (one.leaf.status, one.leaf.fuel);
+            board.leak(ring, &one.leaf.task, &Claim { status, output: output.to_vec(), fuel });
         }
     }
 }

@@ -131,7 +131,8 @@ pub enum Role {
     /// `silent`: takes tasks and returns nothing.
     Silent,
     /// `relay:WAY`: computes nothing and hands work on; drops, delays (by `delays:MS`), reorders, forges or
-    /// alters what it is to pass on, or is honest.
+    /// alters what it is to pass on, colludes with a ring of workers (`colludes:NAME`), leaks results to a ring
+    /// (`leaks:NAME`), or is honest.
     Relay(Passing),
 }
 
@@ -144,7 +145,8 @@ pub enum ParseRoleError {
          burner:NAME[:RATE], confirmer:NAME, breaker:NAME, lazy, lazy:NAME, \
          whitewash:COUNT[:RATE], vanish:COUNT[:RATE], fuel:PERMILLE, data[:NAME], \
          engine:KIND[:HEX], commit-only, other-reveal, equivocate, silent, relay:honest, relay:drops, \
-         relay:delays:MS, relay:reorders, relay:forges, relay:alters"
+         relay:delays:MS, relay:reorders, relay:forges, relay:alters, relay:colludes:NAME, \
+         relay:leaks:NAME"
     )]
     Unknown(String),
     /// A rate is a number from 0 to 1.
@@ -202,6 +204,8 @@ impl FromStr for Role {
             ["relay", "reorders"] => Self::Relay(Passing::Reorders),
             ["relay", "forges"] => Self::Relay(Passing::Forges),
             ["relay", "alters"] => Self::Relay(Passing::Alters),
+            ["relay", "colludes", name] => Self::Relay(Passing::Colludes(name.into())),
+            ["relay", "leaks", name] => Self::Relay(Passing::Leaks(name.into())),
             _ => return Err(unknown()),
         })
     }
@@ -241,6 +245,8 @@ impl fmt::Display for Role {
             Self::Relay(Passing::Reorders) => f.write_str("relay:reorders"),
             Self::Relay(Passing::Forges) => f.write_str("relay:forges"),
             Self::Relay(Passing::Alters) => f.write_str("relay:alters"),
+            Self::Relay(Passing::Colludes(name)) => write!(f, "relay:colludes:{name}"),
+            Self::Relay(Passing::Leaks(name)) => write!(f, "relay:leaks:{name}"),
         }
     }
 }
@@ -282,6 +288,8 @@ mod tests {
             "relay:reorders",
             "relay:forges",
             "relay:alters",
+            "relay:colludes:a",
+            "relay:leaks:a",
         ] {
             let role: Role = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(role.to_string(), text);
