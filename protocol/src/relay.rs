@@ -8,6 +8,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `job` | one job's tasks: leased from upstream, handed on |
+//! | `offers` | which jobs are to be had, of whom, how far from the submitter |
 //! | `arrivals` | leases whose blobs are still on the way |
 //! | `bundles` | results on their way up |
 //! | `restart` | what is taken back from the store |
@@ -16,6 +17,7 @@
 mod arrivals;
 mod bundles;
 mod job;
+mod offers;
 mod restart;
 mod untold;
 
@@ -43,6 +45,7 @@ use crate::{
 };
 pub use bundles::{PATIENCE, patience, way_round};
 use job::Job;
+use offers::Offers;
 pub use restart::is_part_of;
 use untold::Untold;
 
@@ -55,6 +58,9 @@ const BULK: u32 = 8;
 const GRACE: Duration = Duration::from_secs(2);
 /// Without anyone below that takes work, what is held is given back after this long.
 const ALONE: Duration = Duration::from_secs(5);
+
+/// A job that nobody offers and nothing is left of here is over after this long.
+const FORSAKEN: Duration = Duration::from_secs(60);
 
 /// What happens to the relay.
 #[derive(Debug, Clone)]
@@ -239,7 +245,7 @@ pub struct Relay {
     allowed: bool,
     below: BTreeMap<PeerId, Below>,
     /// Jobs that sources have offered, and by whom.
-    offers: BTreeMap<JobId, (Offer, BTreeSet<PeerId>)>,
+    offers: Offers,
     /// Jobs that are not offered below yet, and when they are.
     fresh: BTreeMap<JobId, Timestamp>,
     jobs: BTreeMap<JobId, Job>,
@@ -260,7 +266,7 @@ impl Relay {
             entropy,
             allowed,
             below: BTreeMap::new(),
-            offers: BTreeMap::new(),
+            offers: Offers::default(),
             fresh: BTreeMap::new(),
             jobs: BTreeMap::new(),
             untold: Untold::default(),
@@ -280,12 +286,11 @@ impl Relay {
             Input::Refused { peer, job } => self.refused(now, &peer, &job),
             Input::Renew { peer, leases } => self.renew_below(now, peer, &leases),
             Input::Offered { peer, offer } => self.offered(now, peer, offer),
-            Input::Parted { peer, job } => {
-                if let Some((_, sources)) = self.offers.get_mut(&job) {
-                    sources.remove(&peer);
-                }
+            Input::Parted { peer, job } => self.offers.part(&peer, &job),
+            Input::Lease { peer, lease } => {
+                self.offers.serves(now, &peer, &lease.job);
+                self.leased(now, peer, lease);
             }
-            Input::Lease { peer, lease } => self.leased(now, peer, lease),
             Input::Cancel { peer, cancel } => self.cancelled(now, &peer, &cancel),
             Input::Exclude { peer, exclude } => self.exclude(now, &peer, exclude),
             Input::Banned { worker } => {
@@ -369,10 +374,9 @@ impl Relay {
     pub fn demands(&self) -> BTreeMap<PeerId, Demand> {
         let mut demands: BTreeMap<PeerId, Demand> = BTreeMap::new();
         for (id, job) in &self.jobs {
-            let Some((_, sources)) = self.offers.get(id) else { continue };
             let Demand { tasks, slots } = job.demand(&self.me);
-            let many = u32::try_from(sources.len()).unwrap_or(1).max(1);
-            for source in sources {
+            let many = u32::try_from(self.offers.sources(id).count()).unwrap_or(1).max(1);
+            for source in self.offers.sources(id) {
                 let demand = demands.entry(*source).or_default();
                 demand.tasks =
                     demand.tasks.saturating_add(tasks.saturating_mul(BULK).div_ceil(many));
@@ -414,9 +418,7 @@ impl Relay {
 
     fn down(&mut self, now: Timestamp, peer: &PeerId) {
         self.below.remove(peer);
-        for (_, sources) in self.offers.values_mut() {
-            sources.remove(peer);
-        }
+        self.offers.lose(peer);
         let ids: Vec<JobId> = self.jobs.keys().copied().collect();
         for id in ids {
             self.in_pool(now, &id, pool::Input::Left { worker: *peer });
@@ -427,13 +429,12 @@ impl Relay {
             }
         }
         // What nobody offers any more and nothing is held or owed of is over for those below.
-        let ends = |(id, (_, sources)): (&JobId, &(Offer, BTreeSet<PeerId>))| {
-            let idle = self.jobs.get(id).is_none_or(Job::has_nothing);
-            (sources.is_empty() && idle).then_some(*id)
+        let ends = |id: &&JobId| {
+            !self.offers.is_offered(id) && self.jobs.get(*id).is_none_or(Job::has_nothing)
         };
-        for id in self.offers.iter().filter_map(ends).collect::<Vec<JobId>>() {
+        for id in self.offers.jobs().filter(ends).copied().collect::<Vec<JobId>>() {
             self.end(&id);
-            self.offers.remove(&id);
+            self.offers.forget(&id);
         }
     }
 
@@ -442,10 +443,10 @@ impl Relay {
             return;
         }
         let id = offer.job;
-        if !self.offers.contains_key(&id) && self.computes() {
+        if !self.offers.has(&id) && self.computes() {
             self.fresh.insert(id, now + GRACE);
         }
-        self.offers.entry(id).or_insert_with(|| (offer, BTreeSet::new())).1.insert(peer);
+        self.offers.add(now, peer, offer);
         self.offer_idle(now, &id);
     }
 
@@ -468,7 +469,7 @@ impl Relay {
     fn asked(&mut self, now: Timestamp, peer: PeerId) {
         let Some(below) = self.below.get_mut(&peer) else { return };
         below.asked = Some(now);
-        let jobs: Vec<JobId> = self.offers.keys().copied().collect();
+        let jobs: Vec<JobId> = self.offers.jobs().copied().collect();
         for job in jobs {
             self.offer(now, peer, &job);
         }
@@ -478,20 +479,20 @@ impl Relay {
     /// Offers a job to a peer, unless that would lead it back to where it came from. What it takes of this
     /// peer is for this job as well: it says so anew only if that changes.
     fn offer(&mut self, now: Timestamp, peer: PeerId, id: &JobId) {
-        let Some((offer, sources)) = self.offers.get(id) else { return };
-        let behind = peer == self.me || sources.contains(&peer) || peer == offer.submitter;
+        let Some(offer) = self.offers.onward(id) else { return };
+        let behind = self.offers.is_source(&peer, id) || peer == offer.submitter;
         let above = self.jobs.get(id).is_some_and(|job| job.is_above(&peer));
         let early = self.fresh.contains_key(id);
         if self.jobs.get(id).is_some_and(|job| job.excluded.contains(&peer)) {
             return;
         }
-        if !self.allowed || early || sources.is_empty() || above || (behind && peer != self.me) {
+        if !self.allowed || early || above || behind {
             return;
         }
         self.out.effects.push(Effect::Send(peer, Frame::Offer(offer.clone())));
         if peer != self.me {
             let entropy = Entropy::new(&self.entropy.draw());
-            let job = self.jobs.entry(*id).or_insert_with(|| Job::new(offer, entropy));
+            let job = self.jobs.entry(*id).or_insert_with(|| Job::new(&offer, entropy));
             if job.offered.insert(peer) && self.below.get(&peer).is_some_and(|one| one.window > 0) {
                 self.admit(now, id, peer);
             }
@@ -567,7 +568,7 @@ impl Relay {
     /// Gives workers nothing more of a job, and has those below do the same (spec RELAY-12). It is the
     /// submitter's to say; that a hop in between may say so too gives it no more than handing on nothing.
     fn exclude(&mut self, now: Timestamp, source: &PeerId, Exclude { job: id, workers }: Exclude) {
-        let offers = self.offers.get(&id).is_some_and(|(_, sources)| sources.contains(source));
+        let offers = self.offers.is_source(source, &id);
         let Some(job) = self.jobs.get_mut(&id).filter(|job| offers || job.is_source(source)) else {
             return;
         };
@@ -609,11 +610,9 @@ impl Relay {
     fn cancelled(&mut self, now: Timestamp, peer: &PeerId, cancel: &Cancel) {
         let id = cancel.job;
         if cancel.tasks.is_empty() {
-            if let Some((_, sources)) = self.offers.get_mut(&id) {
-                sources.remove(peer);
-                if sources.is_empty() {
-                    self.offers.remove(&id);
-                }
+            self.offers.part(peer, &id);
+            if !self.offers.is_offered(&id) {
+                self.offers.forget(&id);
             }
             let Some(job) = self.jobs.get_mut(&id) else {
                 // Perhaps it was forgotten here before all those below had heard that it is over.
@@ -652,7 +651,7 @@ impl Relay {
             job.offered.iter().copied().chain(job.workers().into_keys()).collect();
         let send = |peer| Effect::Send(peer, over.clone());
         self.out.effects.extend(told.into_iter().map(send));
-        self.offers.remove(id);
+        self.offers.forget(id);
         let untold = &self.untold;
         job.forget(*id, |lease| untold.has(lease), &mut self.out.records);
     }
@@ -681,7 +680,20 @@ impl Relay {
             }
             self.untold.expire(now, &mut self.out.records);
             self.renew_upstream();
+            self.end_forsaken(now);
         }
+    }
+
+    /// What nobody offers any more and nothing is held or owed of is over for those below, be it that its
+    /// source ended it without a word to this peer.
+    fn end_forsaken(&mut self, now: Timestamp) {
+        self.offers.expire(now);
+        let offers = &self.offers;
+        let forsaken = |(id, job): (&JobId, &mut Job)| {
+            job.is_forsaken(now, offers.is_offered(id), FORSAKEN).then_some(*id)
+        };
+        let over: Vec<JobId> = self.jobs.iter_mut().filter_map(forsaken).collect();
+        over.iter().for_each(|id| self.end(id));
     }
 
     /// Says upstream that what is held is still being worked on.
@@ -709,9 +721,7 @@ impl Relay {
             for source in sources {
                 let refuse = Refuse { job: Some(*id), reason: Reason::Busy, text: String::new() };
                 self.out.effects.push(Effect::Send(source, Frame::Refuse(refuse)));
-                if let Some((_, sources)) = self.offers.get_mut(id) {
-                    sources.remove(&source);
-                }
+                self.offers.part(&source, id);
             }
         }
         if self.jobs.get(id).is_some_and(Job::is_idle)

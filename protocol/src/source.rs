@@ -492,11 +492,10 @@ impl Source {
         self.fetching.clear();
         self.awaited.clear();
         self.deferred.clear();
-        for (peer, stats) in &self.workers {
-            if stats.joined {
-                self.out.effects.push(Effect::Send(*peer, self.over()));
-            }
-        }
+        // Those as well that have refused it meanwhile: they may have offered it to others.
+        let over = self.over();
+        let tell = |peer: &PeerId| Effect::Send(*peer, over.clone());
+        self.out.effects.extend(self.workers.keys().map(tell));
         self.out.effects.push(Effect::Changed);
     }
 

@@ -56,6 +56,9 @@ pub struct Offer {
     pub profile: String,
     /// Guest memory it needs, bytes.
     pub memory: u64,
+    /// Relays between the sender and the submitter; left out if there is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hops: u8,
 }
 
 /// A worker is willing to hold this many tasks of the receiver at once; 0 withdraws.
@@ -301,7 +304,10 @@ impl Frame {
                 bound(hello.agent.len() <= MAX_TEXT, "agent")?;
                 bound(hello.relays <= 1, "relays")
             }
-            Self::Offer(offer) => bound(offer.profile.len() <= MAX_TEXT, "profile"),
+            Self::Offer(offer) => {
+                bound(offer.profile.len() <= MAX_TEXT, "profile")?;
+                bound(usize::from(offer.hops) < MAX_PATH, "hops")
+            }
             Self::Lease(lease) => lease.check_bounds(),
             Self::Refuse(refuse) => bound(refuse.text.len() <= MAX_TEXT, "text"),
             Self::Renew(renew) => bound(renew.leases.len() <= MAX_LEASE_TASKS, "leases"),

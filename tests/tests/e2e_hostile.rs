@@ -469,7 +469,7 @@ fn offers_and_orders_that_make_no_sense_are_refused() -> anyhow::Result<()> {
     let offer = |number: u16, profile: &str| {
         let mut job = [5; 32];
         job[..2].copy_from_slice(&number.to_be_bytes());
-        Offer { job: JobId(job), submitter, profile: profile.to_owned(), memory: 1 << 20 }
+        Offer { job: JobId(job), submitter, profile: profile.to_owned(), memory: 1 << 20, hops: 0 }
     };
     let refused = |frame: &Frame| match frame {
         Frame::Refuse(refuse) => Some(refuse.reason),

@@ -33,6 +33,7 @@ impl Relay {
             submitter: lease.submitter,
             profile: lease.program.profile.clone(),
             memory: lease.program.limits.memory,
+            hops: 0,
         };
         self.jobs.entry(id).or_insert_with(|| Job::new(&offer, entropy));
         // Whoever turns out to stand above is not handed what came through it.

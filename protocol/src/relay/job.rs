@@ -91,6 +91,8 @@ pub(super) struct Job {
     alone: Option<Timestamp>,
     /// Whether those below were told that the way up is interrupted.
     told_away: bool,
+    /// Since when nobody offers the job, and nothing of it is held or owed.
+    forsaken: Option<Timestamp>,
     pub(super) bundles: Bundles,
     /// Leases whose blobs are still on the way.
     pub(super) arriving: Vec<Arriving>,
@@ -127,6 +129,7 @@ impl Job {
             takers: BTreeMap::new(),
             alone: None,
             told_away: false,
+            forsaken: None,
             bundles: Bundles::default(),
             arriving: Vec::new(),
         }
@@ -438,6 +441,15 @@ impl Job {
     /// Whether there is nothing left to do or to bring.
     pub(super) fn is_idle(&self) -> bool {
         self.offered.is_empty() && self.has_nothing()
+    }
+
+    /// Whether nobody has offered the job, and nothing of it been held or owed, for `long`.
+    pub(super) fn is_forsaken(&mut self, now: Timestamp, offered: bool, long: Duration) -> bool {
+        self.forsaken = match self.forsaken {
+            _ if offered || !self.has_nothing() => None,
+            since => since.or(Some(now)),
+        };
+        self.forsaken.is_some_and(|since| since + long <= now)
     }
 
     /// Whether nothing is held and no result is owed.

@@ -1,15 +1,15 @@
 //! What a relay takes back from the store: leases that it holds, what it handed on, results on their way.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 
 use super::{Effect, Relay, bundles::Parcel, job::Job};
 use crate::{
     batch::Batch,
     entropy::Entropy,
     id::{LeaseId, PeerId},
-    record::Record,
+    record::{Change, Key, Record},
     time::Timestamp,
-    wire::{Lease, Offer},
+    wire::{Cancel, Frame, Lease, Offer},
 };
 
 impl Relay {
@@ -30,6 +30,7 @@ impl Relay {
                     submitter,
                     profile: alloc::string::String::new(),
                     memory: 0,
+                    hops: 0,
                 };
                 let parcel = Parcel::new(bundle.clone(), trails.clone(), *source, *from, now);
                 self.restored(&offer).bundles.add(bundle.commit.root, parcel);
@@ -43,6 +44,7 @@ impl Relay {
             }
             self.leased(now, source, lease);
         }
+        let mut own = BTreeSet::new();
         for record in records {
             let Record::Handed { job: id, lease, source, path, worker, tasks } = record else {
                 continue;
@@ -50,6 +52,10 @@ impl Relay {
             match self.jobs.get_mut(&id) {
                 Some(job) => job.restore_sub(now, lease, (source, path, worker), &tasks),
                 // Of a job of which nothing else is left: whoever still works on it need not.
+                None if worker == self.me => {
+                    self.out.records.push(Change::Delete(Key::handed(&id, &lease)));
+                    own.insert(id);
+                }
                 None => self.untold.owe(now, worker, id, lease),
             }
         }
@@ -57,6 +63,8 @@ impl Relay {
             job.restored(now);
         }
         self.out.effects.retain(|effect| matches!(effect, Effect::Fetch { .. }));
+        let over = |job| Frame::Cancel(Cancel { job, tasks: Vec::new() });
+        self.out.effects.extend(own.into_iter().map(|job| Effect::Send(self.me, over(job))));
         core::mem::take(&mut self.out)
     }
 

@@ -36,7 +36,7 @@ impl Bench {
 
     fn is_offered(&mut self, job: JobId) {
         let (profile, memory) = (PROFILE_V1.into(), 1 << 20);
-        let offer = Offer { job, submitter: peer(TOP), profile, memory };
+        let offer = Offer { job, submitter: peer(TOP), profile, memory, hops: 0 };
         self.step(Input::Offered { peer: peer(TOP), offer });
     }
 

@@ -20,6 +20,7 @@ impl Source {
             submitter: self.me,
             profile: self.manifest.program.profile.clone(),
             memory: self.manifest.program.limits.memory,
+            hops: 0,
         }
     }
 

@@ -106,6 +106,9 @@ impl Source {
                     let what = "a lease of tasks that its job does not have";
                     self.out.effects.push(Effect::Violation(giver, what));
                 }
+                if !self.is_running() {
+                    self.out.effects.push(Effect::Send(from, self.over()));
+                }
             }
             Err(what) => self.out.effects.push(Effect::Violation(from, what)),
         }

@@ -8,7 +8,7 @@ impl fmt::Display for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hello(hello) => write!(f, "hello {} slots", hello.slots),
-            Self::Offer(offer) => write!(f, "offer {}", offer.job.short()),
+            Self::Offer(offer) => write!(f, "offer {} over {}", offer.job.short(), offer.hops),
             Self::Ask => f.write_str("ask"),
             Self::Credit(credit) => write!(f, "credit {} below {}", credit.tasks, credit.below),
             Self::Lease(lease) => write!(

@@ -135,6 +135,7 @@ impl Bench {
             submitter: source(number),
             profile: PROFILE_V1.into(),
             memory: 1,
+            hops: 0,
         };
         self.step(Input::Offer { peer: source(number), offer });
     }
@@ -566,6 +567,7 @@ fn an_offer_that_the_operator_does_not_take_is_refused_by_reason() {
         submitter: source(1),
         profile: profile.into(),
         memory,
+        hops: 0,
     };
     bench.sent.clear();
     for (offer, reason) in

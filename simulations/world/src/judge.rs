@@ -188,7 +188,17 @@ pub fn left(world: &World) -> Vec<Fault> {
         let left: Vec<String> = world
             .records(number)
             .filter(is_left)
-            .map(|record| crate::log::name_of(record).to_owned())
+            .map(|record| match record {
+                Record::Handed { job, worker, .. } => {
+                    let to = world.number(worker).unwrap_or(number);
+                    format!("handed of {} to h{to}", job.short())
+                }
+                Record::Parcel { bundle, .. } => format!("parcel of {}", bundle.commit.job.short()),
+                Record::Batch { commit, .. } => format!("batch of {}", commit.job.short()),
+                other => crate::log::name_of(other).to_owned(),
+            })
+            .collect::<BTreeSet<String>>()
+            .into_iter()
             .collect();
         if !left.is_empty() {
             faults.push(fault(Kind::Left, format!("h{number} keeps {}", left.join(", "))));

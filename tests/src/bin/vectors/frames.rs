@@ -219,12 +219,15 @@ fn frames() -> Vec<Case> {
         submitter: cast::submitter().peer_id(),
         profile: PROFILE_V1.into(),
         memory: 256 << 20,
+        hops: 0,
     };
+    let handed_on = Offer { hops: 7, ..offer.clone() };
     let mut cases = vec![
         frame("hello of a worker", &Frame::Hello(hello())),
         frame("hello of a peer that only submits", &Frame::Hello(submits)),
         frame("hello with as much as fits", &Frame::Hello(many)),
         frame("offer", &Frame::Offer(offer)),
+        frame("offer behind as many relays as there may be", &Frame::Offer(handed_on)),
         frame("ask", &Frame::Ask),
         frame("credit", &Frame::Credit(Credit { tasks: 16, below: 0 })),
         frame("credit withdrawn", &Frame::Credit(Credit { tasks: 0, below: 0 })),

@@ -191,6 +191,7 @@ fn bounds() -> Vec<Case> {
         submitter: cast::submitter().peer_id(),
         profile: "p".repeat(257),
         memory: 0,
+        hops: 0,
     };
     let refuse = Refuse { job: None, reason: Reason::Busy, text: "t".repeat(257) };
     let one = vec![cast::opened(0)];
