@@ -126,7 +126,9 @@ impl Peer {
     ) {
         let job = commit.job;
         let mut submitters = reveal.opened.iter().map(|one| &one.leaf.submitter);
-        if submitters.all(|submitter| self.relay.has_ended(&job, submitter)) {
+        let is_over = submitters.all(|submitter| self.relay.has_ended(&job, submitter));
+        // Own slots have no other way up than through here.
+        if is_over || peer == self.me {
             return self.send(peer, Frame::Cancel(Cancel { job, tasks: Vec::new() }));
         }
         if reveal.opened.iter().any(|one| one.leaf.submitter != self.me) {

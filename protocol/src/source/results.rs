@@ -100,8 +100,9 @@ impl Source {
                 self.note_routes(now, batch, &routes);
                 self.take_batch(now, from, batch, routes, standings);
             }
-            // A worker cannot know that it was given what this job does not have.
-            Err(_) if from == batch.worker() => {
+            // A worker cannot know that it was given what this job does not have, nor can a relay that brings
+            // results round the one that gave it.
+            Err(_) if from == batch.worker() || self.goes_round(&from, trails) => {
                 if let Some(giver) = self.altered(batch, trails, tasks) {
                     let what = "a lease of tasks that its job does not have";
                     self.out.effects.push(Effect::Violation(giver, what));
@@ -112,6 +113,13 @@ impl Source {
             }
             Err(what) => self.out.effects.push(Effect::Violation(from, what)),
         }
+    }
+
+    /// Whether all of these ways begin with another relay than who brought them.
+    fn goes_round(&self, from: &PeerId, trails: &[Trail]) -> bool {
+        let begins = |trail: &Trail| trail.below(&self.me).hops.first().map(|hop| hop.giver);
+        !trails.is_empty()
+            && trails.iter().all(|trail| begins(trail).is_some_and(|one| one != *from))
     }
 
     fn take_batch(

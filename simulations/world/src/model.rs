@@ -101,9 +101,12 @@ impl Model {
         match input {
             Input::Frame { peer, frame: Ok(Frame::Renew(renew)) } => {
                 let Some(given) = self.leases.get_mut(&(at, *peer)) else { return };
+                // Who slept has given nothing to others meanwhile: what it finds first on waking may be a
+                // renewal of what lapsed in its sleep.
+                let woke = self.woke.get(&at).is_some_and(|woke| woke.0 + SLACK >= now.0);
                 for lease in &renew.leases {
                     if let Some(one) = given.get_mut(lease)
-                        && one.deadline.0 + SLACK >= now.0
+                        && (woke || one.deadline.0 + SLACK >= now.0)
                     {
                         one.deadline = now + LEASE;
                     }
