@@ -23,6 +23,9 @@ pub const MAX_LEASE_TASKS: usize = 512;
 pub const MAX_LEASE_BYTES: usize = 1 << 20;
 /// Tasks that one worker may hold of one source: the largest credit that is honoured.
 pub const MAX_CREDIT: u32 = 1024;
+/// The same for each task that is computed at once below a worker that hands work on, where that makes more:
+/// what a slot computes, what waits for it there and at the relays in between, and what is on its way.
+pub const CREDIT_A_SLOT: u32 = 8;
 /// Tasks of one job.
 pub const MAX_JOB_TASKS: u64 = 1_000_000;
 /// Bytes of a guest module.
@@ -103,6 +106,20 @@ pub const MAX_ARCHIVE: u64 = 1 << 30;
 /// task, a minute or two of work.
 pub const MAX_EVIDENCE_FUEL: u64 = 1_000_000_000_000;
 
+/// Tasks that a worker with `below` slots, its own and those below it, may hold of one source; 0 for one
+/// that hands nothing on.
+pub const fn most_credit(below: u32) -> u32 {
+    let most = below.saturating_mul(CREDIT_A_SLOT);
+    if most < MAX_CREDIT {
+        MAX_CREDIT
+    } else if most as u64 > MAX_JOB_TASKS {
+        MAX_JOB_TASKS as u32
+    } else {
+        most
+    }
+}
+
+const _: () = assert!(MAX_JOB_TASKS <= u32::MAX as u64 && MAX_CREDIT as u64 <= MAX_JOB_TASKS);
 const _: () = assert!(MAX_BATCH * (MAX_INLINE + MAX_LOG + 1024) < MAX_FRAME);
 const _: () =
     assert!(MAX_LEASE_BYTES + MAX_INLINE + MAX_PROGRAM_BYTES + MAX_LEASE_TASKS * 64 < MAX_FRAME);

@@ -26,7 +26,7 @@ use core::time::Duration;
 use crate::{
     entropy::Entropy,
     id::{LeaseId, PeerId},
-    limits::{LEASE, MAX_CREDIT, MAX_LEASE_TASKS},
+    limits::{LEASE, MAX_CREDIT, MAX_LEASE_TASKS, most_credit},
     time::Timestamp,
 };
 use ring::Ring;
@@ -153,6 +153,10 @@ pub struct Config {
     pub target: Duration,
     /// The same for one that hands work on.
     pub bulk: Duration,
+    /// How long a worker's slot stands empty before it gets a copy of what others have. Zero for whoever has
+    /// all tasks of a job; who gets them bit by bit cannot tell by an empty ring that the job ends, and would
+    /// have tasks computed twice while the next ones are on their way.
+    pub grace: Duration,
     /// Silence after which a lease lapses.
     pub lease: Duration,
     /// Tasks of one lease at most.
@@ -166,6 +170,7 @@ impl Default for Config {
         Self {
             target: Duration::from_millis(1500),
             bulk: Duration::from_secs(20),
+            grace: Duration::ZERO,
             lease: LEASE,
             most: MAX_LEASE_TASKS as u32,
             reopens: false,
@@ -277,6 +282,8 @@ pub struct Pool {
     voters: BTreeMap<u32, usize>,
     /// Counts whatever may give an idle worker a further copy to make.
     stirred: u64,
+    /// When a worker may get further copies that it may not get yet.
+    copies_at: Option<Timestamp>,
     effects: Vec<Effect>,
 }
 
@@ -301,6 +308,7 @@ impl Pool {
             out: 0,
             voters: (count > 0).then_some((need, count as usize)).into_iter().collect(),
             stirred: 0,
+            copies_at: None,
             effects: Vec::new(),
         }
     }
@@ -334,7 +342,9 @@ impl Pool {
 
     /// When the pool next wants a tick.
     pub fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
-        self.deadlines.first().map(|(at, _)| (*at, "lease expiry"))
+        let lapse = self.deadlines.first().map(|(at, _)| (*at, "lease expiry"));
+        let copies = self.copies_at.map(|at| (at, "further copies"));
+        lapse.into_iter().chain(copies).min()
     }
 
     /// Whether every task is finished.
@@ -465,7 +475,7 @@ impl Pool {
         let Some(worker) = self.workers.get_mut(peer).filter(|worker| worker.connected) else {
             return;
         };
-        worker.window = tasks.min(MAX_CREDIT);
+        worker.window = tasks.min(most_credit(below));
         worker.bulk = below > 0;
         if below > 0 {
             worker.slots = below;

@@ -314,7 +314,7 @@ impl Worker {
         }
         self.fill();
         self.close_batches(now);
-        self.tell_credit();
+        self.tell_credit(self.renewed == now);
         core::mem::take(&mut self.out)
     }
 

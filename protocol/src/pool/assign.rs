@@ -3,15 +3,19 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::cmp::Reverse;
 
-use super::{Copy, Effect, LeaseState, Pool, Task, TaskIndex};
+use super::{Copy, Effect, LeaseState, Pool, Task, TaskIndex, worker::Worker};
 use crate::{
     id::{LeaseId, PeerId},
-    limits::MAX_LEASE_TASKS,
+    limits::{MAX_CREDIT, MAX_LEASE_TASKS},
     time::Timestamp,
 };
 
 /// Tasks a microsecond and slot, while nobody has shown any speed.
 const USUAL: f64 = 1e-6;
+
+/// The part of what is unfinished that a worker gets at most that has not returned anything yet, as a
+/// divisor, if that is more than [`MAX_CREDIT`].
+const UNPROVEN: u32 = 4;
 
 /// Added to when an overdue worker's tasks are expected: later than any other's, in the same order.
 const NOT_SOON: u64 = 1 << 60;
@@ -39,6 +43,7 @@ struct Crowd {
 
 impl Pool {
     pub(super) fn assign_all(&mut self, now: Timestamp) {
+        self.copies_at = None;
         if self.unfinished == 0 {
             return;
         }
@@ -72,19 +77,14 @@ impl Pool {
         crowd
     }
 
-    /// Hands `peer` what it should hold, in as many leases as that takes: work for the target time,
-    /// but no more than its share, by speed, of all that is unfinished, so that all end together.
+    /// Hands `peer` what it should hold, in as many leases as that takes.
     fn assign(&mut self, now: Timestamp, peer: PeerId, crowd: &Crowd) {
         let most = self.config.most.clamp(1, MAX_LEASE_TASKS as u32) as usize;
         loop {
             let Some(worker) = self.workers.get(&peer) else { return };
-            let (held, idle) = (worker.held_count(), worker.idle());
-            let share = worker.speed(now, crowd.usual) / crowd.speed;
-            let wanted = self.ring.len() + self.named.len();
-            let fair = libm::ceil((wanted as f64 + crowd.held) * share) as u32;
-            let level = worker
-                .level(if worker.bulk { self.config.bulk } else { self.config.target })
-                .min(fair);
+            let (held, bound) = (worker.held_count(), self.bound(worker));
+            let idle = worker.idle().min(bound.saturating_sub(held));
+            let level = self.level(now, worker, crowd).min(bound);
             if idle == 0 && held > level - level / 4 {
                 return; // a lease for every single result would be a frame for every task
             }
@@ -107,6 +107,30 @@ impl Pool {
                 return;
             }
         }
+    }
+
+    /// What a worker should hold: work for the target time, but no more than its share, by speed, of all that
+    /// is unfinished, so that all end together.
+    fn level(&self, now: Timestamp, worker: &Worker, crowd: &Crowd) -> u32 {
+        let target = if worker.bulk { self.config.bulk } else { self.config.target };
+        let level = worker.level(target);
+        let share = worker.speed(now, crowd.usual) / crowd.speed;
+        let wanted = self.ring.len() + self.named.len();
+        let fair = libm::ceil((wanted as f64 + crowd.held) * share) as u32;
+        if self.config.grace.is_zero() {
+            level.min(fair)
+        } else {
+            level.min(fair.max(worker.least()))
+        }
+    }
+
+    /// What a worker holds at most: how many slots are below it nobody but itself says.
+    fn bound(&self, worker: &Worker) -> u32 {
+        if worker.shown().is_some() {
+            return u32::MAX;
+        }
+        let unfinished = u32::try_from(self.unfinished).unwrap_or(u32::MAX);
+        MAX_CREDIT.max(unfinished / UNPROVEN)
     }
 
     /// Up to `count` tasks that are wanted of certain workers, of which `peer` is one.
@@ -187,9 +211,10 @@ impl Pool {
     ) {
         let Some(worker) = self.workers.get(peer) else { return };
         let forced = idle.saturating_sub(batch.len());
-        if worker.dry == Some(self.stirred) || (forced == 0 && now < worker.rests) {
+        if worker.dry == Some(self.stirred) || !self.may_copy(now, peer, forced) {
             return;
         }
+        let Some(worker) = self.workers.get(peer) else { return };
         let mut candidates = self.candidates(now, peer, batch, crowd.usual);
         let share = worker.speed(now, crowd.usual) / crowd.speed;
         let none = candidates.is_empty();
@@ -211,10 +236,28 @@ impl Pool {
             batch.push(one.index);
         }
         let dry = (none && batch.is_empty()).then_some(self.stirred);
-        let rests = if batch.is_empty() { now + worker.pause() } else { now };
+        let rests = if batch.is_empty() || worker.bulk { now + worker.pause() } else { now };
         if let Some(worker) = self.workers.get_mut(peer) {
             (worker.dry, worker.rests) = (dry, rests);
         }
+    }
+
+    /// Whether a worker with `forced` empty slots may be given further copies now.
+    fn may_copy(&mut self, now: Timestamp, peer: &PeerId, forced: usize) -> bool {
+        let grace = self.config.grace;
+        let Some(worker) = self.workers.get_mut(peer) else { return false };
+        if forced == 0 && (!grace.is_zero() || now < worker.rests) {
+            return false;
+        }
+        // One that hands them on has slots empty all the time near the end: it gets many at a time.
+        let mut at = if worker.bulk { worker.rests } else { now };
+        if !grace.is_zero() {
+            at = at.max(*worker.idle_since.get_or_insert(now) + grace);
+        }
+        if now < at {
+            self.copies_at = Some(self.copies_at.map_or(at, |known| known.min(at)));
+        }
+        at <= now
     }
 
     /// The tasks out with others of which `peer` has no copy and had none. What only overdue workers

@@ -1,5 +1,6 @@
 //! The pool beside a small reference model, under every order of loss, duplication, delay and crash.
 
+mod bulk;
 mod size;
 mod speeds;
 
@@ -34,7 +35,8 @@ fn pool(count: u32, need: u32, most: u32, seed: u8) -> Pool {
 
 fn pool_that(reopens: bool, count: u32, need: u32, most: u32, seed: u8) -> Pool {
     let target = Duration::from_millis(500);
-    let config = Config { target, bulk: target * 10, lease: LEASE, most, reopens };
+    let config =
+        Config { target, bulk: target * 10, lease: LEASE, most, reopens, ..Config::default() };
     Pool::new(config, count, need, Entropy::new(&[seed; 32]))
 }
 

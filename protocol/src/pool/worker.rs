@@ -6,8 +6,16 @@ use core::time::Duration;
 use super::TaskIndex;
 use crate::time::Timestamp;
 
-/// Results after which what was measured counts half: speed is that of the recent past.
+/// Results after which what was measured counts half, if they are as many as its slots return in a few
+/// turns: speed is that of the recent past.
 const MEMORY: f64 = 64.0;
+/// See [`MEMORY`].
+const TURNS: f64 = 4.0;
+
+/// Tasks for each slot below a worker that hands work on, on top of the one that is computed, however long
+/// they take: one waits at each slot, and the rest at relays, so that none runs out of tasks while its
+/// source waits for the time to refill it.
+const AHEAD: u32 = 3;
 
 /// Usual gaps between words of a worker that may pass in silence before it is thought slow.
 const PATIENCE: f64 = 4.0;
@@ -29,6 +37,8 @@ pub(super) struct Worker {
     /// What it holds in the order it was leased, which is the order it is computed in.
     queue: BTreeMap<u64, TaskIndex>,
     next: u64,
+    /// Since when it has had an empty slot, as far as that was looked at.
+    pub(super) idle_since: Option<Timestamp>,
     /// All ring places below this were looked at.
     pub(super) cursor: u64,
     /// The pool's count of changes at which there was no further copy for this worker to make.
@@ -58,6 +68,7 @@ impl Worker {
             queue: BTreeMap::new(),
             next: 0,
             cursor: 0,
+            idle_since: None,
             dry: None,
             rests: Timestamp(0),
             results: 0.0,
@@ -96,6 +107,9 @@ impl Worker {
             self.mark = now;
         }
         self.held.insert(index, self.next);
+        if self.idle() == 0 {
+            self.idle_since = None;
+        }
         self.queue.insert(self.next, index);
         self.next += 1;
     }
@@ -115,16 +129,22 @@ impl Worker {
     /// A result arrived; those of one batch arrive together, and the first brings the time of all.
     pub(super) fn count_result(&mut self, now: Timestamp) {
         if now > self.mark || self.arrivals == 0.0 {
-            self.busy += now.since(self.mark).as_micros() as f64;
+            self.busy += now.since(self.mark).as_micros() as f64 * self.used();
             self.arrivals += 1.0;
         }
         self.results += 1.0;
         self.mark = now;
-        if self.results > MEMORY {
+        if self.results > MEMORY.max(TURNS * f64::from(self.slots)) {
             self.results /= 2.0;
             self.busy /= 2.0;
             self.arrivals /= 2.0;
         }
+    }
+
+    /// The part of its slots that has something to do: with all of them it would be so much faster.
+    fn used(&self) -> f64 {
+        let slots = f64::from(self.slots.max(1));
+        f64::from(self.held_count().max(1)).min(slots) / slots
     }
 
     /// It was heard of, but with nothing that tells its speed.
@@ -146,7 +166,13 @@ impl Worker {
                 libm::ceil(tasks.min(1e6)) as u32
             }
         };
-        self.slots.saturating_add(ahead.max(1)).min(self.window)
+        let least = if self.bulk { self.slots.saturating_mul(AHEAD) } else { 1 };
+        self.slots.saturating_add(ahead.max(least)).min(self.window)
+    }
+
+    /// Tasks that it can make use of whatever becomes of the job.
+    pub(super) fn least(&self) -> u32 {
+        self.slots.saturating_mul(if self.bulk { AHEAD } else { 2 })
     }
 
     /// Microseconds that it has held tasks without a word.
@@ -164,7 +190,8 @@ impl Worker {
     fn overdue(&self, now: Timestamp, usual: f64) -> f64 {
         let patience =
             if self.arrivals > 0.0 { PATIENCE * self.busy / self.arrivals } else { 1.0 / usual };
-        self.silence(now) / patience.max(1.0)
+        // With slots empty words come more rarely.
+        self.silence(now) * self.used() / patience.max(1.0)
     }
 
     /// Whether it has been silent for longer than is usual.
@@ -190,9 +217,10 @@ impl Worker {
         }
     }
 
-    /// How long to leave it alone when no further copy was worth making: a part of its task's time.
+    /// How long to leave it alone after further copies were considered: a part of its task's time.
     pub(super) fn pause(&self) -> Duration {
-        Duration::from_micros((self.interval().unwrap_or(0.0) / 16.0) as u64)
+        let task = self.interval().unwrap_or(0.0) * f64::from(self.slots);
+        Duration::from_micros((task / 16.0) as u64)
     }
 
     /// Microseconds until it would return the task that it got as its `more`-th (from 0) on top of

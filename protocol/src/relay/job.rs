@@ -19,7 +19,7 @@ use crate::{
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
     limits::{
         LEASE, MAX_CREDIT, MAX_EXCLUDED, MAX_EXCLUDED_AT_ONCE, MAX_JOB_TASKS, MAX_LEASE_TASKS,
-        MAX_PATH,
+        MAX_PATH, most_credit,
     },
     path::{Errand, Hop, Trail},
     pool::{self, Pool, TaskIndex, Want},
@@ -29,9 +29,12 @@ use crate::{
     wire::{Exclude, Frame, Lease, LeasedTask, Offer, Route},
 };
 
-/// Tasks of one source that are held: several windows, for it may have forgotten what it gave before its
+/// Tasks of one source that are held, in windows: several, for it may have forgotten what it gave before its
 /// stream was lost.
-const MOST_HELD: usize = 8 * MAX_CREDIT as usize;
+const MOST_WINDOWS: usize = 8;
+/// A slot below stands empty for so long before it gets a copy of what others have: more from upstream is on
+/// its way, if there is more.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// A task that passes through.
 #[derive(Debug)]
@@ -87,6 +90,9 @@ pub(super) struct Job {
     pub(super) excluded: BTreeSet<PeerId>,
     /// Who takes work of it, and how much.
     pub(super) takers: BTreeMap<PeerId, Demand>,
+    /// The largest window that a source was told on their account; those who have left since are no fault of
+    /// the source's.
+    most: u32,
     /// Since when nobody takes any.
     alone: Option<Timestamp>,
     /// Whether those below were told that the way up is interrupted.
@@ -114,7 +120,7 @@ impl Sub {
 
 impl Job {
     pub(super) fn new(offer: &Offer, entropy: Entropy) -> Self {
-        let config = pool::Config::default();
+        let config = pool::Config { grace: GRACE, ..pool::Config::default() };
         Self {
             errand: Errand { job: offer.job, submitter: offer.submitter },
             program: None,
@@ -127,6 +133,7 @@ impl Job {
             offered: BTreeSet::new(),
             excluded: BTreeSet::new(),
             takers: BTreeMap::new(),
+            most: MAX_CREDIT,
             alone: None,
             told_away: false,
             forsaken: None,
@@ -152,7 +159,7 @@ impl Job {
     pub(super) fn demand(&self, me: &PeerId) -> Demand {
         let others = self.takers.iter().filter(|(peer, _)| *peer != me);
         others.fold(Demand::default(), |sum, (_, one)| Demand {
-            tasks: sum.tasks.saturating_add(one.tasks).min(MAX_CREDIT),
+            tasks: sum.tasks.saturating_add(one.tasks),
             slots: sum.slots.saturating_add(one.slots),
         })
     }
@@ -160,6 +167,8 @@ impl Job {
     pub(super) fn credit(&mut self, now: Timestamp, peer: PeerId, tasks: u32, slots: u32) {
         let slots = if tasks == 0 { 0 } else { slots };
         self.takers.insert(peer, Demand { tasks, slots });
+        let all = self.takers.values().fold(0, |sum: u32, one| sum.saturating_add(one.slots));
+        self.most = self.most.max(most_credit(all));
         self.note_alone(now);
     }
 
@@ -210,7 +219,7 @@ impl Job {
     ) -> Result<pool::Input, &'static str> {
         let open = self.parents.values().filter(|one| one.source == source);
         let held: usize = open.map(|one| one.open as usize).sum();
-        if held + lease.tasks.len() > MOST_HELD {
+        if held + lease.tasks.len() > MOST_WINDOWS * self.most as usize {
             return Err("more tasks than credit was given for");
         }
         if self.tasks.len() + lease.tasks.len() > MAX_JOB_TASKS as usize {

@@ -7,7 +7,7 @@ use super::{Effect, Worker};
 use crate::{
     batch::Batch,
     id::PeerId,
-    limits::MAX_CREDIT,
+    limits::{MAX_CREDIT, most_credit},
     relay::Demand,
     wire::{Credit, Frame},
 };
@@ -16,16 +16,19 @@ use crate::{
 const AHEAD: Duration = Duration::from_secs(3);
 
 impl Worker {
-    /// Tells each source how much it may hand over, when that has changed by a quarter or to or from 0.
-    pub(super) fn tell_credit(&mut self) {
+    /// Tells each source how much it may hand over, when that has changed by a quarter or to or from 0, or how
+    /// many slots are below by a sixteenth; with `exact`, if that has changed at all. What is not told is
+    /// missing at every relay further up.
+    pub(super) fn tell_credit(&mut self, exact: bool) {
         let sources =
             self.neighbours.values().filter(|n| n.connected && !n.offers.is_empty()).count().max(1);
         let total = self.window();
         let each = (total / u32::try_from(sources).unwrap_or(1))
             .max(u32::from(total > 0) * self.lending.slots);
         // What those below say of themselves may be any number.
-        let much = |new: u32, old: u32| {
-            (new == 0) != (old == 0) || u64::from(new.abs_diff(old)) * 4 > u64::from(old.max(new))
+        let much = |new: u32, old: u32, part: u64| {
+            let change = u64::from(new.abs_diff(old));
+            (new == 0) != (old == 0) || change * part > u64::from(old.max(new))
         };
         for (peer, neighbour) in &mut self.neighbours {
             if !neighbour.connected {
@@ -33,10 +36,12 @@ impl Worker {
             }
             let demand = self.demands.get(peer).copied().unwrap_or_default();
             let offers = !neighbour.offers.is_empty();
-            let tasks = each.saturating_add(demand.tasks).min(MAX_CREDIT) * u32::from(offers);
             let slots = self.lending.slots.saturating_add(demand.slots);
             let below = slots * u32::from(offers && demand.slots > 0);
-            if much(tasks, neighbour.told) || much(below, neighbour.told_below) {
+            let tasks = each.saturating_add(demand.tasks).min(most_credit(below));
+            let tasks = tasks * u32::from(offers);
+            let stale = exact && below != neighbour.told_below;
+            if stale || much(tasks, neighbour.told, 4) || much(below, neighbour.told_below, 16) {
                 (neighbour.told, neighbour.told_below) = (tasks, below);
                 let credit = Frame::Credit(Credit { tasks, below });
                 self.out.effects.push(Effect::Send(*peer, credit));
@@ -48,7 +53,7 @@ impl Worker {
     pub fn set_demands(&mut self, demands: BTreeMap<PeerId, Demand>) -> Batch<Effect> {
         if self.demands != demands {
             self.demands = demands;
-            self.tell_credit();
+            self.tell_credit(false);
         }
         core::mem::take(&mut self.out)
     }

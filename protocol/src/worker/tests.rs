@@ -11,7 +11,8 @@ use crate::{
     crypto::Signature,
     id::LeaseId,
     limits::{
-        BATCH_CLOSE, GATHER, MAX_FOREIGN_JOBS, MAX_LEASE_TASKS, MAX_UNACKED_BATCHES, SLOW_ACK,
+        BATCH_CLOSE, GATHER, MAX_FOREIGN_JOBS, MAX_JOB_TASKS, MAX_LEASE_TASKS, MAX_UNACKED_BATCHES,
+        SLOW_ACK,
     },
     path::Hop,
     record::{Change, Key},
@@ -699,5 +700,5 @@ fn those_below_may_say_any_number() {
         Frame::Credit(credit) => Some((credit.tasks, credit.below)),
         _ => None,
     });
-    assert_eq!(told, Some((MAX_CREDIT, u32::MAX / 2 + 2)));
+    assert_eq!(told, Some((MAX_JOB_TASKS as u32, u32::MAX / 2 + 2)));
 }
