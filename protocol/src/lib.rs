@@ -33,6 +33,8 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(feature = "memo")]
+extern crate std;
 
 pub mod batch;
 pub mod cbor;

@@ -197,6 +197,11 @@ impl Answer {
         table::parse_all(&table::write(self), "this run")
     }
 
+    /// Its table as text.
+    pub fn table(&self) -> String {
+        table::write(self)
+    }
+
     /// Writes the numbers into `folder`.
     pub fn write_table(&self, folder: &Path) -> Result<()> {
         save(folder, "table.csv", table::write(self).as_bytes())

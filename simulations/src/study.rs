@@ -132,6 +132,13 @@ impl Study {
         self.skipped.load(Ordering::Relaxed) > 0
     }
 
+    /// Says something on standard error, if progress is shown.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
     /// The seed of one world.
     pub fn seed_of(&self, label: &str, world: usize) -> u64 {
         let mut hasher = blake3::Hasher::new();

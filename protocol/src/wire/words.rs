@@ -45,3 +45,25 @@ impl fmt::Display for Frame {
         }
     }
 }
+
+impl Frame {
+    /// Its kind, as on the wire (spec WIRE-9).
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::Offer(_) => "offer",
+            Self::Ask => "ask",
+            Self::Credit(_) => "credit",
+            Self::Lease(_) => "lease",
+            Self::Refuse(_) => "refuse",
+            Self::Renew(_) => "renew",
+            Self::Commit(_) => "commit",
+            Self::Reveal(_) => "reveal",
+            Self::Ack(_) => "ack",
+            Self::Cancel(_) => "cancel",
+            Self::Relayed(_) => "relayed",
+            Self::Route(_) => "route",
+            Self::Exclude(_) => "exclude",
+        }
+    }
+}

@@ -32,12 +32,14 @@ impl World {
             return self.hosts[number].know_what_is_stored();
         }
         self.note_records(number, &records);
-        for change in &records {
-            if let Change::Put(record) = change {
-                self.watch(number, record);
+        if !self.lean {
+            for change in &records {
+                if let Change::Put(record) = change {
+                    self.watch(number, record);
+                }
             }
+            self.hosts[number].disk.write(now, records);
         }
-        self.hosts[number].disk.write(now, records);
         if self.crash_per_mille > 0 && self.draw(1000) < self.crash_per_mille {
             return self.crash(number);
         }
@@ -110,13 +112,16 @@ impl World {
                     // Engines here know no data: what is computed on other data is wrong somehow.
                     Need::Computed | Need::ComputedOn(_) => None,
                 };
-                host.running.insert(attempt, answer);
+                host.running.insert(attempt, (now, answer));
                 let (pace, life) = (host.plan.pace, host.life);
                 let after = pace / 2 + self.draw(pace);
                 self.queue.after(after, Event::Done { at: number, life, attempt, task, module });
             }
             Effect::Kill(attempt) => {
-                self.hosts[number].running.remove(&attempt);
+                if let Some((since, _)) = self.hosts[number].running.remove(&attempt) {
+                    self.counts.killed += 1;
+                    self.counts.killed_micros += self.now().0 - since.0;
+                }
             }
             Effect::Reach(peer) => {
                 let life = self.hosts[number].life;
@@ -140,7 +145,9 @@ impl World {
             self.queue.after(0, Event::Turn { at: from, turn });
         }
         for frame in self.hosts[from].forger.pass(frame) {
-            self.hosts[from].keep(peer, &frame);
+            if !self.lean {
+                self.hosts[from].keep(peer, &frame);
+            }
             self.pass_on(from, peer, frame);
         }
     }
@@ -185,6 +192,8 @@ impl World {
         let length = bytes.len() as u64 + ENVELOPE;
         self.counts.frames += 1;
         self.counts.bytes += length;
+        let carried = self.carried.entry((self.hosts[from].plan.group, frame.kind())).or_default();
+        *carried = (carried.0 + 1, carried.1 + length);
         let (frames, sent) = &mut self.hosts[from].sent;
         (*frames, *sent) = (*frames + 1, *sent + length);
         let way = |number: Number| (number, self.hosts[number].plan.line);

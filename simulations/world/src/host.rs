@@ -1,6 +1,9 @@
 //! One peer with its disk, its line, its engine, and what it is up to.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use bayan_cast::{Claim, Conduct, Forger, Passing, Role};
 use bayan_protocol::{
@@ -36,6 +39,8 @@ pub struct Plan {
     pub line: Line,
     /// Attempts in a million that its engine cannot finish.
     pub fails: u64,
+    /// What it sends is counted under this.
+    pub group: u32,
 }
 
 impl Default for Plan {
@@ -48,6 +53,7 @@ impl Default for Plan {
             passing: Passing::Honest,
             line: Line::default(),
             fails: 0,
+            group: 0,
         }
     }
 }
@@ -59,7 +65,7 @@ pub struct Host {
     /// How often it has started: what belongs to an earlier life does not reach this one.
     pub(crate) life: u64,
     pub(crate) disk: Disk,
-    pub(crate) blobs: BTreeMap<Hash, Vec<u8>>,
+    pub(crate) blobs: BTreeMap<Hash, Arc<[u8]>>,
     pub(crate) plan: Plan,
     /// Whether it still runs but nothing goes in or out.
     pub(crate) frozen: bool,
@@ -67,8 +73,8 @@ pub struct Host {
     pub(crate) asleep: Option<Timestamp>,
     pub(crate) conduct: Conduct,
     pub(crate) forger: Forger,
-    /// Attempts under way, with the answers of those that nothing is computed for.
-    pub(crate) running: BTreeMap<u64, Option<Claim>>,
+    /// Attempts under way and since when, with the answers of those that nothing is computed for.
+    pub(crate) running: BTreeMap<u64, (Timestamp, Option<Claim>)>,
     /// Its latest commits, and its latest batches with whom they were sent to.
     commits: VecDeque<Commit>,
     pub(crate) batches: VecDeque<(PeerId, [Frame; 2])>,
@@ -90,6 +96,8 @@ pub struct Host {
     pub begun: Option<Timestamp>,
     /// Frames that it sent, and their bytes.
     pub sent: (u64, u64),
+    /// Attempts of its that ended.
+    pub ended: u64,
     /// How often it lost records that it had written.
     pub powerless: u32,
 }
@@ -120,6 +128,7 @@ impl Host {
             powerless: 0,
             begun: None,
             sent: (0, 0),
+            ended: 0,
         }
     }
 

@@ -1,6 +1,9 @@
 //! The world: hosts join, connect, submit, crash and sleep. What then follows is in `act` and `advance`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bayan_cast::{Board, Passing, Rate, Role};
 use bayan_protocol::{
@@ -53,8 +56,14 @@ pub struct Counts {
     pub blob_bytes: u64,
     /// Attempts that ended.
     pub attempts: u64,
-    /// Microseconds that engines were busy.
+    /// Microseconds of the attempts that ended, each as long as is usual for its host.
     pub busy: u64,
+    /// Microseconds that they took.
+    pub busy_micros: u64,
+    /// Attempts that were stopped.
+    pub killed: u64,
+    /// Microseconds that these had taken.
+    pub killed_micros: u64,
 }
 
 /// The world.
@@ -75,12 +84,19 @@ pub struct World {
     pub crash_per_mille: u64,
     /// Chance in 1000 that a host crashes while it stores: nothing of that step is there afterwards.
     pub torn_per_mille: u64,
+    /// Whether nobody ever stops in this world, nothing is said twice and nobody judges it: then neither
+    /// records nor batches are kept, nor what is in outputs, which is most of what a large world takes.
+    pub lean: bool,
+    /// What is kept of outputs then, by length.
+    pub(crate) blanks: BTreeMap<usize, Arc<[u8]>>,
     /// What happened, for whoever wants to read it.
     pub log: Log,
     /// What is compared with the machines, if anything is.
     pub model: Option<Model>,
     /// What it took.
     pub counts: Counts,
+    /// Frames and bytes by the sender's [`Plan::group`] and by kind.
+    pub carried: BTreeMap<(u32, &'static str), (u64, u64)>,
 }
 
 impl World {
@@ -100,9 +116,12 @@ impl World {
             after_final: BTreeMap::new(),
             crash_per_mille: 0,
             torn_per_mille: 0,
+            lean: false,
+            blanks: BTreeMap::new(),
             log: Log::default(),
             model: None,
             counts: Counts::default(),
+            carried: BTreeMap::new(),
         }
     }
 
@@ -299,7 +318,7 @@ impl World {
         for (at, to) in [(one, other), (other, one)] {
             let peer = self.id(to);
             // Every host is in a network of its own.
-            let prefix = Prefix::of([10, (to >> 8) as u8, to as u8, 1].into());
+            let prefix = Prefix::of([10 + (to >> 16) as u8, (to >> 8) as u8, to as u8, 1].into());
             self.step(at, Input::Up { peer, proximity: Proximity::Lan, prefix });
         }
     }
@@ -408,8 +427,8 @@ impl World {
         let bytes = bayan_protocol::cbor::encode(&manifest);
         let manifest_hash = Hash::of(&bytes);
         let host = &mut self.hosts[at];
-        host.blobs.insert(manifest_hash, bytes);
-        host.blobs.insert(Hash::of(MODULE), MODULE.to_vec());
+        host.blobs.insert(manifest_hash, bytes.into());
+        host.blobs.insert(Hash::of(MODULE), MODULE.into());
         let before: BTreeSet<JobId> = self.machine(at)?.jobs().map(|job| job.id()).collect();
         self.log.note(self.queue.now, format_args!("h{at} submits {tasks} tasks by {policy}"));
         self.step(at, Input::Submit { manifest_hash, manifest });
@@ -463,6 +482,14 @@ impl World {
     pub fn pass(&mut self, micros: u64) {
         let until = self.after(micros);
         while self.advance(until) {}
+    }
+
+    /// Microseconds that attempts have been under way which have not ended, everywhere.
+    pub fn running_micros(&self) -> u64 {
+        let since = |host: &Host| -> u64 {
+            host.running.values().map(|(since, _)| self.now().0 - since.0).sum()
+        };
+        self.hosts.iter().map(since).sum()
     }
 
     /// Whether a blob is on a host's disk.
