@@ -71,10 +71,14 @@ impl Keypair {
 
     /// Signs `message` for one use.
     pub fn sign(&self, domain: Domain, message: &[u8]) -> Signature {
-        let signature = Signature(self.0.sign(&domain.frame(message)).to_bytes());
+        let signature = self.make(domain, message);
         #[cfg(feature = "memo")]
         memo::note(&self.peer_id(), domain, message, &signature);
         signature
+    }
+
+    fn make(&self, domain: Domain, message: &[u8]) -> Signature {
+        Signature(self.0.sign(&domain.frame(message)).to_bytes())
     }
 }
 

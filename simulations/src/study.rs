@@ -14,12 +14,13 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::parallel;
 
 /// How large a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,6 @@ pub struct Study {
     pub seed: u64,
     /// How large.
     pub size: Size,
-    threads: usize,
     /// No world is begun after this.
     deadline: Option<Instant>,
     quiet: bool,
@@ -63,7 +63,6 @@ impl Study {
         Self {
             seed,
             size,
-            threads: thread::available_parallelism().map_or(1, usize::from),
             deadline: None,
             quiet: true,
             kept: None,
@@ -159,27 +158,10 @@ impl Study {
         run: impl Fn(u64) -> Vec<f64> + Sync,
     ) -> Vec<Vec<f64>> {
         let bar = self.bar(label, count);
-        let next = AtomicUsize::new(0);
-        let results: Mutex<BTreeMap<usize, Vec<f64>>> = Mutex::default();
-        let work = || {
-            loop {
-                let world = next.fetch_add(1, Ordering::Relaxed);
-                if world >= count {
-                    return;
-                }
-                if let Some(values) = self.world(label, world, &run) {
-                    lock(&results).insert(world, values);
-                }
-                bar.inc(1);
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 0..self.threads.min(count) {
-                scope.spawn(work);
-            }
-        });
+        let worlds: Vec<usize> = (0..count).collect();
+        let found = parallel::map(&worlds, |at| self.world(label, *at, &run), |_| bar.inc(1));
         bar.finish_and_clear();
-        results.into_inner().unwrap_or_default().into_values().collect()
+        found.into_iter().flatten().collect()
     }
 
     fn world(

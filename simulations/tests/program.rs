@@ -37,6 +37,45 @@ fn seeds_that_found_something_go_well() {
 }
 
 #[test]
+fn a_scale_that_makes_no_sense_is_refused_with_nothing_printed() {
+    for (args, why) in [
+        (["scale", "--peers", "0"], "--peers is from 1"),
+        (["scale", "--peers", "9000000"], "--peers is from 1"),
+        (["scale", "--fan", "1"], "--fan is from 2"),
+        (["scale", "--tasks", "0"], "--tasks is from 1"),
+    ] {
+        let done = sim(&args);
+        assert_eq!(done.status.code(), Some(2), "{args:?}");
+        assert!(done.stdout.is_empty() && text(&done.stderr).contains(why), "{args:?}");
+    }
+}
+
+#[test]
+fn a_scale_that_was_broken_off_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().display().to_string();
+    let args = ["scale", "--peers", "20,40,60", "--tasks", "3", "--fan", "4", "--out", &out];
+    let done = sim(&args);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let page = folder.path().join("scale");
+    let kept = page.join("unfinished.csv");
+    assert!(!kept.exists() && page.join("frames.svg").exists());
+    let table = fs::read(page.join("table.csv")).expect("a table");
+    // A row that says something else than a run would: it is taken from there, not played again.
+    let row = format!("40;2;1;7;7;7;7;0{}", ";7".repeat(62));
+    let kept_row = format!("seed 1 Full\n40 peers fan 4 tasks 3 of 10000 ms;0;{row};.\n");
+    fs::write(&kept, kept_row).expect("written");
+    let done = sim(&args);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let again = fs::read_to_string(page.join("table.csv")).expect("a table");
+    assert!(again.contains("40 peers: ended; the tree,7.0"), "{again}");
+    let lines = |table: &str| -> Vec<String> {
+        table.lines().filter(|line| line.starts_with("60 ")).map(str::to_owned).collect()
+    };
+    assert_eq!(lines(&again), lines(&text(&table)), "what is played is played alike");
+}
+
+#[test]
 fn one_seed_is_one_log_in_any_process() {
     let folder = tempfile::tempdir().expect("a folder");
     let [one, other] = ["one", "other"].map(|name| folder.path().join(name));

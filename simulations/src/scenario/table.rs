@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 
 use super::{Point, Row, Scenario};
+use crate::statistics::{Estimate, ratio};
 
 /// What a row is about: the values that differ, and the seed.
 type Key = (Vec<String>, u64);
@@ -91,7 +92,8 @@ fn read_row(line: &str) -> Option<(Key, Vec<f64>)> {
     Some(((labels, cells[at].parse().ok()?), numbers?))
 }
 
-/// Each combination in one line: the median over its seeds, and between what it lies.
+/// Each combination in one line a number: its mean over the seeds with the 95% interval, by bootstrap over
+/// seeds, and between what the seeds lie.
 pub fn summary(scenario: &Scenario, table: &Table) -> String {
     let mut text = String::new();
     for point in &scenario.points {
@@ -101,11 +103,16 @@ pub fn summary(scenario: &Scenario, table: &Table) -> String {
             point.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         text.push_str(&format!("{} ({} seeds)\n", labels.join(" "), rows.len()));
         for (at, column) in Row::COLUMNS.iter().enumerate() {
-            let mut values: Vec<f64> = rows.iter().map(|row| row[at]).collect();
-            values.sort_by(f64::total_cmp);
-            let (Some(least), Some(most)) = (values.first(), values.last()) else { continue };
-            let median = values[values.len() / 2];
-            text.push_str(&format!("  {column:<9} {median:>12.3}  from {least:.3} to {most:.3}\n"));
+            let values: Vec<(f64, f64)> = rows.iter().map(|row| (row[at], 1.0)).collect();
+            if values.is_empty() {
+                continue;
+            }
+            let least = values.iter().map(|one| one.0).fold(f64::INFINITY, f64::min);
+            let most = values.iter().map(|one| one.0).fold(f64::NEG_INFINITY, f64::max);
+            let Estimate { value, low, high } = ratio(&values, at as u64);
+            text.push_str(&format!(
+                "  {column:<9} {value:>12.3}  [{low:.3}, {high:.3}]  seeds from {least:.3} to {most:.3}\n"
+            ));
         }
     }
     text
