@@ -87,6 +87,8 @@ pub(crate) struct Shared {
     pub(crate) daemon: bool,
     /// Bytes of guest memory that the own slots lend to one task.
     pub(crate) lending_memory: u64,
+    /// This peer.
+    pub(crate) peer: bayan_protocol::id::PeerId,
 }
 
 /// What every handler has at hand.

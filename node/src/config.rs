@@ -1,9 +1,12 @@
 //! How a peer is set up: defaults, the configuration file, and what the command line adds.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
-use anyhow::Context as _;
-use bayan_protocol::{link::Setting, offer::Accept};
+use anyhow::{Context as _, bail};
+use bayan_protocol::{delegate::Accept, id::PeerId, limits::DELEGATE_AFTER, link::Setting, offer};
 use serde::Deserialize;
 
 /// Whether a peer is a volunteer server: takes work in bulk and hands it on.
@@ -16,6 +19,40 @@ pub enum RelayWork {
     Never,
     /// Alone: nothing is computed here for anybody.
     Only,
+}
+
+/// Whose delegate a peer is willing to be: `trusted`, `nobody`, or a peer's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum DelegateFor {
+    /// That of every peer on the trust list.
+    Trusted,
+    /// Nobody's.
+    Nobody,
+    /// That of this peer.
+    Peer(PeerId),
+}
+
+impl FromStr for DelegateFor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "trusted" => Ok(Self::Trusted),
+            "nobody" => Ok(Self::Nobody),
+            id => id.parse().map(Self::Peer).map_err(|error| {
+                format!("'{id}' is neither 'trusted', nor 'nobody', nor a peer: {error}")
+            }),
+        }
+    }
+}
+
+impl TryFrom<String> for DelegateFor {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
 }
 
 /// A peer's settings. Every field has a default; `bayan.toml` in the data directory may set any of
@@ -36,7 +73,7 @@ pub struct Config {
     /// What the line carries: `auto`, or a rate such as `28.8kbit`.
     pub link: Setting,
     /// Whose work to compute.
-    pub accept: Accept,
+    pub accept: offer::Accept,
     /// Whether to hand others' work on to further peers.
     pub relay_work: RelayWork,
     /// Tasks computed at once. None: as many as there are cores.
@@ -47,6 +84,11 @@ pub struct Config {
     pub disk: u64,
     /// KiB a second that are given to others of blobs. None: no limit.
     pub upload_limit: Option<u64>,
+    /// Whose jobs to carry on while they are away, as the delegate that these name. Empty: those of peers on
+    /// the trust list.
+    pub delegate_for: Vec<DelegateFor>,
+    /// Seconds that a submitter is away before its delegate carries its jobs on.
+    pub delegate_after: u64,
     /// Whether every change is on disk before it is acknowledged.
     pub sync_always: bool,
     /// Port of the local API. 0: chosen by the system.
@@ -67,12 +109,14 @@ impl Default for Config {
             only_bootstrap: false,
             quic: true,
             link: Setting::Auto,
-            accept: Accept::Lan,
+            accept: offer::Accept::Lan,
             relay_work: RelayWork::Auto,
             slots: None,
             memory: 1024,
             disk: 10 * 1024,
             upload_limit: None,
+            delegate_for: Vec::new(),
+            delegate_after: DELEGATE_AFTER.as_secs(),
             sync_always: false,
             api_port: 0,
             patience: 30,
@@ -105,6 +149,28 @@ impl Config {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             u32::try_from(cores).unwrap_or(1)
         })
+    }
+
+    /// Whose delegate the peer is willing to be.
+    ///
+    /// # Errors
+    /// `nobody` beside somebody.
+    pub fn delegate_accept(&self) -> anyhow::Result<Accept> {
+        if self.delegate_for.is_empty() {
+            return Ok(Accept::default());
+        }
+        let mut accept = Accept { trusted: false, peers: Vec::new() };
+        for one in &self.delegate_for {
+            match one {
+                DelegateFor::Trusted => accept.trusted = true,
+                DelegateFor::Peer(peer) => accept.peers.push(*peer),
+                DelegateFor::Nobody if self.delegate_for.len() > 1 => {
+                    bail!("delegate-for names both 'nobody' and somebody; leave one out")
+                }
+                DelegateFor::Nobody => {}
+            }
+        }
+        Ok(accept)
     }
 
     /// Addresses to listen on, with the defaults filled in.

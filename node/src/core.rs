@@ -511,14 +511,20 @@ impl Core {
 
     /// Stores first, then acts.
     fn commit(&mut self) -> Result<(), CoreError> {
-        let storing = std::mem::take(&mut self.storing);
-        for part in parts(&storing) {
-            self.records.append(part)?;
+        // What is answered at once has consequences of its own.
+        loop {
+            let storing = std::mem::take(&mut self.storing);
+            for part in parts(&storing) {
+                self.records.append(part)?;
+            }
+            let acting = std::mem::take(&mut self.acting);
+            if acting.is_empty() {
+                return Ok(());
+            }
+            for effect in acting {
+                self.act(effect);
+            }
         }
-        for effect in std::mem::take(&mut self.acting) {
-            self.act(effect);
-        }
-        Ok(())
     }
 
     fn act(&mut self, effect: Effect) {
@@ -536,6 +542,24 @@ impl Core {
             Effect::Fetch { hash, len, from } => {
                 // Whoever is named later is one more to get it from.
                 self.blobs.fetch(hash, len, from);
+            }
+            Effect::Read(hash) => {
+                let bytes = self.blobs.store().get(&hash).ok();
+                self.step(Input::Content { hash, bytes });
+            }
+            Effect::Keep { hash, bytes } => {
+                self.make_room(bytes.len() as u64);
+                let stored = self.blobs.store().put(&bytes);
+                if let Err(error) = &stored {
+                    tracing::warn!(blob = %hash.short(), %error, "a job to carry on is not stored");
+                }
+                self.step(Input::Blob { hash, here: stored.is_ok() });
+            }
+            Effect::Recall { job, keys } => {
+                let read = |key: &record::Key| self.records.get(&key.0).ok().flatten();
+                let records = keys.iter().filter_map(read);
+                let records = records.filter_map(|bytes| Record::decode(&bytes).ok()).collect();
+                self.step(Input::Recalled { job, records });
             }
             Effect::Run { attempt, program, task, input } => {
                 self.engines.run(attempt, program, task, input)

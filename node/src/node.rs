@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use bayan_protocol::{
     crypto::Keypair,
+    delegate,
     id::PeerId,
     offer::Lending,
     peer::{self, Peer},
@@ -151,6 +152,7 @@ impl Node {
             token: directory.api_token(),
             daemon,
             lending_memory: memory(&config),
+            peer: key.peer_id(),
         };
         runtime.spawn(api::serve(listener, shared, shutdown.clone()));
         directory
@@ -285,6 +287,10 @@ fn machines(key: &Keypair, config: &Config) -> anyhow::Result<Peer> {
         lending,
         agent,
         source: source::Config { patience, ..source::Config::default() },
+        delegate: delegate::Config {
+            accept: config.delegate_accept()?,
+            after: Duration::from_secs(config.delegate_after),
+        },
     };
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)

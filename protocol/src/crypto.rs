@@ -21,6 +21,8 @@ pub enum Domain {
     Advert,
     /// The handing over of a lease.
     Lease,
+    /// A delegate's word for results of a job that it carried on.
+    Delegate,
 }
 
 impl Domain {
@@ -31,6 +33,7 @@ impl Domain {
             Self::Ack => "bayan/ack/1",
             Self::Advert => "bayan/advert/1",
             Self::Lease => "bayan/lease/1",
+            Self::Delegate => "bayan/delegate/1",
         }
     }
 

@@ -95,6 +95,9 @@ pub struct Manifest {
     pub audience: Audience,
     /// Whether its module and inputs are given to nobody but those who may compute it.
     pub confidential: bool,
+    /// Who carries it on while its submitter is away; left out of the encoding when nobody is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegate: Option<PeerId>,
 }
 
 impl Manifest {
@@ -133,6 +136,12 @@ impl Manifest {
                 return Err(WireError::Bounds("a confidential job's audience"));
             }
             _ => {}
+        }
+        // Whoever carries a confidential job on gives its inputs to others, so it must know to whom.
+        let names =
+            |one: &PeerId| matches!(&self.audience, Audience::Named(all) if all.contains(one));
+        if self.confidential && !self.delegate.as_ref().is_none_or(names) {
+            return Err(WireError::Bounds("a confidential job's delegate"));
         }
         if let Inputs::List(list) = &self.inputs {
             let fits = list.iter().all(|input| match input {

@@ -26,6 +26,7 @@
 //! | [`worker`] | what is computed for others, and how results are delivered |
 //! | [`hops`] | how well other peers pass on what they are given to |
 //! | [`relay`] | work taken in bulk and handed on to the peers below |
+//! | [`delegate`] | a job that another peer carries on while its submitter is away, on both sides |
 //! | [`source`] | one job of one's own: pool and verifier composed |
 //! | [`peer`] | the whole peer, the one doorway in front of all of them |
 //!
@@ -39,6 +40,7 @@ extern crate std;
 pub mod batch;
 pub mod cbor;
 pub mod crypto;
+pub mod delegate;
 pub mod entropy;
 pub mod evict;
 pub mod evidence;

@@ -64,6 +64,18 @@ pub const MAX_PROGRAM_BYTES: usize = 64 << 10;
 pub const MAX_TEXT: usize = 256;
 /// Engine profiles or versions that a hello may list.
 pub const MAX_HELLO_ITEMS: usize = 16;
+/// Bytes of a job's manifest that its delegate fetches.
+pub const MAX_MANIFEST: u64 = 512 << 20;
+/// Jobs that a peer keeps for one other as their delegate, and for all others together.
+pub const MAX_ENTRUSTED: usize = 16;
+/// See [`MAX_ENTRUSTED`].
+pub const MAX_ENTRUSTED_ALL: usize = 256;
+/// A delegate carries a job on when its submitter has been away for this long.
+pub const DELEGATE_AFTER: Duration = Duration::from_secs(60);
+/// A submitter that starts again waits this long for its delegate to say what became final meanwhile.
+pub const HANDBACK: Duration = Duration::from_secs(15);
+/// Results that a delegate has told and the submitter has not said to have.
+pub const MAX_UNTOLD: usize = 4 * MAX_BATCH;
 /// Hops of a lease's path.
 pub const MAX_PATH: usize = 8;
 /// Peers that a job may name as those who may compute it.
@@ -129,6 +141,7 @@ const _: () = assert!(PIECE.is_multiple_of(GROUP) && MAX_RANGE.is_multiple_of(PI
 const _: () = assert!(MAX_BLOB.div_ceil(PIECE) / 8 + 1024 < MAX_BLOB_HEADER as u64);
 const _: () =
     assert!(MAX_TOLD * (64 + MAX_TOLD_ADDRESSES * (MAX_ADDRESS + 4)) + 64 < MAX_BLOB_HEADER);
+const _: () = assert!(MAX_MANIFEST <= MAX_BLOB && MAX_ENTRUSTED <= MAX_ENTRUSTED_ALL);
 const _: () = assert!(RENEW.as_micros() * 2 < LEASE.as_micros());
 // Whatever a task within its bounds may be, its evidence fits: each argument, variable, file and blob
 // takes at most 96 bytes beyond what it says itself, and the proof and all else a few KiB.

@@ -5,6 +5,7 @@
 //! machine's effects outwards. A frame that a peer sends to itself (its own slots working for its
 //! own jobs) takes the same road as any other, only without a wire.
 
+mod delegating;
 mod forecast;
 mod hello;
 mod relaying;
@@ -30,6 +31,7 @@ pub use view::{NeighbourView, PassedView, PeerView};
 use crate::{
     batch::Batch,
     crypto::Keypair,
+    delegate::{self, Keeper},
     entropy::Entropy,
     hops::Hops,
     id::{Hash, JobId, PeerId, TaskId},
@@ -98,6 +100,20 @@ pub enum Input {
         /// Whether it is here.
         here: bool,
     },
+    /// The bytes that [`Effect::Read`] asked for.
+    Content {
+        /// Of which blob.
+        hash: Hash,
+        /// What is in it; none if it cannot be read.
+        bytes: Option<Vec<u8>>,
+    },
+    /// The records that [`Effect::Recall`] asked for, as far as they are there.
+    Recalled {
+        /// Of which job.
+        job: JobId,
+        /// The records.
+        records: Vec<Record>,
+    },
     /// An attempt ended.
     Executed(Ended),
     /// The operator vouches for this peer, or no longer does.
@@ -139,6 +155,22 @@ pub enum Effect {
         len: u64,
         /// From whom.
         from: PeerId,
+    },
+    /// Read a blob that is here; answered by [`Input::Content`].
+    Read(Hash),
+    /// Store these bytes as a blob; answered by [`Input::Blob`].
+    Keep {
+        /// Their digest.
+        hash: Hash,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// Read these records of a job; answered by [`Input::Recalled`].
+    Recall {
+        /// Which job.
+        job: JobId,
+        /// Where they are.
+        keys: Vec<Key>,
     },
     /// Execute; answered by [`Input::Executed`].
     Run {
@@ -185,6 +217,8 @@ pub struct Config {
     pub agent: String,
     /// How its jobs are run.
     pub source: source::Config,
+    /// Whose delegate it is, and when it carries their jobs on.
+    pub delegate: delegate::Config,
 }
 
 #[derive(Debug)]
@@ -214,6 +248,10 @@ pub struct Peer {
     quarantines: BTreeMap<(Hash, String), Timestamp>,
     worker: Worker,
     relay: Relay,
+    /// Jobs kept for others.
+    keeper: Keeper,
+    /// Up to which change the keeper knows of own jobs that carry on others'.
+    carried: BTreeMap<JobId, u64>,
     /// How well others pass on what they are given to.
     hops: Hops,
     /// Which own jobs need which blobs.
@@ -237,9 +275,12 @@ impl Peer {
             Worker::new(key.clone(), config.lending.clone(), Entropy::new(&entropy.draw()));
         let relays = config.lending.relays;
         let relay = Relay::new(key.clone(), relays, Entropy::new(&entropy.draw()));
+        let keeper = Keeper::new(key.clone(), config.delegate.clone());
         let mut peer = Self {
             me: key.peer_id(),
             key,
+            keeper,
+            carried: BTreeMap::new(),
             config,
             entropy,
             neighbours: BTreeMap::new(),
@@ -270,16 +311,19 @@ impl Peer {
         manifest: impl Fn(&Hash) -> Option<Manifest>,
     ) -> Batch<Effect> {
         let mut jobs: BTreeMap<JobId, Vec<Record>> = BTreeMap::new();
-        let (mut worker, mut handed) = (Vec::new(), Vec::new());
+        let (mut worker, mut handed, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         for record in records {
             match record {
                 Record::Job { job, .. }
                 | Record::Leased { job, .. }
                 | Record::Vote { job, .. }
                 | Record::Decided { job, .. }
+                | Record::Handover { job, .. }
+                | Record::Vouched { job, .. }
                 | Record::Heard { job, .. } => jobs.entry(job).or_default().push(record),
                 Record::Held { .. } | Record::Batch { .. } => worker.push(record),
                 Record::Handed { .. } | Record::Parcel { .. } => handed.push(record),
+                Record::Entrusted { .. } | Record::SettledThere { .. } => kept.push(record),
                 Record::Hops { peer, record } => self.hops.restore(peer, record),
                 // Of whoever fetches blobs.
                 Record::Poisoner { .. } => {}
@@ -318,6 +362,7 @@ impl Peer {
             self.shelf.add(job, source.manifest());
             self.sources.insert(job, source);
         }
+        self.keeper.restore(now, kept, manifest);
         let worker = self.restore_relay(now, worker, handed);
         let batch = self.worker.restore(now, worker);
         self.worker_batch(now, batch);
@@ -329,6 +374,7 @@ impl Peer {
             self.introduce(now, job);
         }
         self.settle_loopback(now);
+        self.follow_carried(now);
         core::mem::take(&mut self.out)
     }
 
@@ -352,6 +398,10 @@ impl Peer {
             }
             Input::Forget(job) => self.forget(job),
             Input::Blob { hash, here } => self.blob(now, hash, here),
+            Input::Content { hash, bytes } => {
+                self.keeper(now, delegate::Input::Content { hash, bytes });
+            }
+            Input::Recalled { job, records } => self.recalled(now, job, records),
             Input::Executed(ended) => self.worker(now, worker::Input::Executed(ended)),
             Input::Trust { peer, trusted } => self.trust(now, peer, trusted),
             Input::Link { peer, micros, rate } => {
@@ -362,6 +412,7 @@ impl Peer {
             Input::Tick => self.tick(now),
         }
         self.settle_loopback(now);
+        self.follow_carried(now);
         self.save_standings();
         self.save_hops();
         core::mem::take(&mut self.out)
@@ -371,12 +422,14 @@ impl Peer {
     pub fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
         let advert = (self.checked + overlay::MIN_PERIOD, "capacity advert");
         let jobs = self.sources.values().filter_map(Source::next_wake);
-        jobs.chain(self.worker.next_wake()).chain(self.relay.next_wake()).chain([advert]).min()
+        let machines = self.worker.next_wake().into_iter().chain(self.relay.next_wake());
+        jobs.chain(machines).chain(self.keeper.next_wake()).chain([advert]).min()
     }
 
     fn tick(&mut self, now: Timestamp) {
         self.worker(now, worker::Input::Tick);
         self.relay(now, relay::Input::Tick);
+        self.keeper(now, delegate::Input::Tick);
         let running: Vec<JobId> =
             self.sources.values().filter(|s| s.is_running()).map(Source::id).collect();
         for job in running {
@@ -439,6 +492,7 @@ impl Peer {
             }
             self.worker(now, worker::Input::Down { peer });
             self.relay(now, relay::Input::Down { peer });
+            self.delegate_gone(now, peer);
         }
     }
 
@@ -447,6 +501,13 @@ impl Peer {
     }
 
     fn submit(&mut self, now: Timestamp, manifest_hash: Hash, manifest: Manifest) {
+        let job = self.begin(now, manifest_hash, manifest);
+        self.out.effects.push(Effect::Submitted(job));
+        self.introduce(now, job);
+    }
+
+    /// Begins a job of this peer's own.
+    fn begin(&mut self, now: Timestamp, manifest_hash: Hash, manifest: Manifest) -> JobId {
         let job = JobId(self.entropy.draw());
         let entropy = Entropy::new(&self.entropy.draw());
         let config = self.source_config(now, &manifest);
@@ -455,8 +516,7 @@ impl Peer {
         self.shelf.add(job, source.manifest());
         self.sources.insert(job, source);
         self.source_batch(now, job, batch);
-        self.out.effects.push(Effect::Submitted(job));
-        self.introduce(now, job);
+        job
     }
 
     /// Tells a job which connected peers can compute it.
@@ -465,6 +525,7 @@ impl Peer {
         for peer in peers {
             self.join(now, job, peer);
         }
+        self.introduce_delegate(now, job);
         self.share_credit(now);
     }
 
@@ -507,6 +568,7 @@ impl Peer {
         }
         self.worker(now, worker::Input::Blob { hash, here });
         self.relay(now, relay::Input::Blob { hash, here });
+        self.keeper(now, delegate::Input::Blob { hash, here });
     }
 
     fn frame(&mut self, now: Timestamp, peer: PeerId, frame: Result<Frame, WireError>) {
@@ -542,6 +604,12 @@ impl Peer {
                 self.worker(now, worker::Input::Route { peer, route });
                 self.relay(now, relay::Input::Route { peer, route });
             }
+            Frame::Entrust(entrust) => self.entrust(now, peer, entrust),
+            Frame::Entrusted(said) => self.entrusted(now, peer, &said),
+            Frame::Settled(settled) => {
+                self.keeper(now, delegate::Input::Settled { peer, settled });
+            }
+            Frame::Vouch(vouch) => self.vouched(now, peer, vouch),
             Frame::Exclude(exclude) => self.relay(now, relay::Input::Exclude { peer, exclude }),
             Frame::Ask => self.asked(now, peer),
             Frame::Credit(credit) => {
@@ -716,6 +784,7 @@ impl Peer {
                 source::Effect::Excluded(worker) => self.caught(now, worker),
                 source::Effect::Quarantined => self.quarantine(now, job),
                 source::Effect::Hop { peer, outcome } => self.hop(now, peer, outcome),
+                source::Effect::Reach(peer) => self.out.effects.push(Effect::Reach(peer)),
                 source::Effect::Changed => {
                     let changed = Effect::Changed(job);
                     if !self.out.effects.contains(&changed) {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cbor::{self, DecodeError},
+    delegate::{Answer, Voucher},
     hops::HopRecord,
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
     path::{Hop, Trail},
@@ -177,6 +178,56 @@ pub enum Record {
         /// The ways of its leases, from the submitter on.
         trails: Vec<Trail>,
     },
+    /// How a job of one's own stands with its delegate.
+    Handover {
+        /// The job.
+        job: JobId,
+        /// What the delegate said.
+        answer: Answer,
+        /// Results for which it vouched differently from what was final here.
+        differs: u64,
+    },
+    /// A result that stands on the delegate's word.
+    Vouched {
+        /// The job.
+        job: JobId,
+        /// The task.
+        task: TaskIndex,
+        /// The delegate's word.
+        voucher: Voucher,
+        /// The output.
+        output: Output,
+    },
+    /// A job that this peer keeps for another, as its delegate.
+    Entrusted {
+        /// Whose it is.
+        submitter: PeerId,
+        /// The job.
+        job: JobId,
+        /// The blob that holds its manifest.
+        manifest: Hash,
+        /// Length of the manifest.
+        len: u64,
+        /// When its submitter was last here.
+        seen: Timestamp,
+        /// This peer's own jobs that carry it on, with results that are still to be told.
+        carried: Vec<JobId>,
+        /// Whether its operator has ended one of these, so that it is not carried on any more.
+        ended: bool,
+    },
+    /// Tasks of a kept job that are settled at its submitter.
+    SettledThere {
+        /// Whose it is.
+        submitter: PeerId,
+        /// The job.
+        job: JobId,
+        /// Its number among those of the job.
+        part: u64,
+        /// All that was settled in places before this one has been told.
+        upto: u64,
+        /// Which.
+        tasks: Vec<TaskIndex>,
+    },
     /// How well another peer passes on what it is given to.
     Hops {
         /// Whom.
@@ -203,7 +254,7 @@ impl Key {
     /// Prefixes of the keys of what nobody can be asked for again, and is small: jobs, standings, what
     /// was caught, quarantines; and of what makes an honest worker's results look like those of a
     /// stranger if it is lost: leases given, and what was heard. A store does well to keep these twice.
-    pub const PRECIOUS: &[&[u8]] = &[b"j", b"k", b"c", b"q", b"l", b"h"];
+    pub const PRECIOUS: &[&[u8]] = &[b"j", b"k", b"c", b"q", b"l", b"h", b"d", b"e"];
 
     /// What the records are called whose keys begin with `kind`.
     pub fn kind_in_words(kind: u8) -> &'static str {
@@ -222,6 +273,10 @@ impl Key {
             b'n' => "leases handed on",
             b'u' => "results of others to deliver",
             b'r' => "records of relays",
+            b'd' => "answers of delegates",
+            b't' => "results that delegates vouch for",
+            b'e' => "jobs kept for others",
+            b'x' => "notes of what is settled elsewhere",
             _ => "others",
         }
     }
@@ -299,6 +354,26 @@ impl Key {
         Self::new(b'r', &[&peer.0])
     }
 
+    /// Of [`Record::Handover`].
+    pub fn handover(job: &JobId) -> Self {
+        Self::new(b'd', &[&job.0])
+    }
+
+    /// Of [`Record::Vouched`].
+    pub fn vouched(job: &JobId, task: TaskIndex) -> Self {
+        Self::new(b't', &[&job.0, &task.to_be_bytes()])
+    }
+
+    /// Of [`Record::Entrusted`].
+    pub fn entrusted(submitter: &PeerId, job: &JobId) -> Self {
+        Self::new(b'e', &[&submitter.0, &job.0])
+    }
+
+    /// Of [`Record::SettledThere`].
+    pub fn settled_there(submitter: &PeerId, job: &JobId, part: u64) -> Self {
+        Self::new(b'x', &[&submitter.0, &job.0, &part.to_be_bytes()])
+    }
+
     /// Of [`Record::Batch`].
     pub fn batch(source: &PeerId, job: &JobId, sequence: u64) -> Self {
         Self::new(b'b', &[&source.0, &job.0, &sequence.to_be_bytes()])
@@ -322,6 +397,12 @@ impl Record {
             Self::Handed { job, lease, .. } => Key::handed(job, lease),
             Self::Parcel { bundle, .. } => Key::parcel(&bundle.commit.job, &bundle.commit.root),
             Self::Hops { peer, .. } => Key::hops(peer),
+            Self::Handover { job, .. } => Key::handover(job),
+            Self::Vouched { job, task, .. } => Key::vouched(job, *task),
+            Self::Entrusted { submitter, job, .. } => Key::entrusted(submitter, job),
+            Self::SettledThere { submitter, job, part, .. } => {
+                Key::settled_there(submitter, job, *part)
+            }
             Self::Batch { source, commit, .. } => Key::batch(source, &commit.job, commit.sequence),
         }
     }
@@ -334,8 +415,10 @@ impl Record {
             Output::Inline(_) => None,
         };
         match self {
-            Self::Job { manifest, .. } => Vec::from([*manifest]),
-            Self::Vote { output, .. } => of(output).into_iter().collect(),
+            Self::Job { manifest, .. } | Self::Entrusted { manifest, .. } => Vec::from([*manifest]),
+            Self::Vote { output, .. } | Self::Vouched { output, .. } => {
+                of(output).into_iter().collect()
+            }
             Self::Held { lease, .. } => {
                 let inputs = lease.tasks.iter().filter_map(|task| task.input.blob());
                 lease.program.blobs().chain(inputs).collect()
@@ -346,6 +429,8 @@ impl Record {
             }
             Self::Leased { .. }
             | Self::Handed { .. }
+            | Self::Handover { .. }
+            | Self::SettledThere { .. }
             | Self::Hops { .. }
             | Self::Decided { .. }
             | Self::Heard { .. }

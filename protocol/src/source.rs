@@ -4,6 +4,7 @@
 //! two for one job and speaks their decisions as frames and records. What the verifier learns of
 //! workers goes into standings that all jobs of the peer share, and that are lent to each step.
 
+mod handover;
 mod leases;
 mod members;
 mod restore;
@@ -21,6 +22,7 @@ use alloc::{
 };
 use core::time::Duration;
 
+use handover::Promised;
 use results::{Deferred, Fetching};
 pub use routes::HopView;
 use routes::Tree;
@@ -28,7 +30,9 @@ pub use view::{JobView, WorkerView};
 
 use crate::{
     batch::Batch,
+    cbor,
     crypto::Keypair,
+    delegate::{Handover, Statement},
     entropy::Entropy,
     id::{Hash, JobId, PeerId, TaskId},
     job::Manifest,
@@ -42,7 +46,7 @@ use crate::{
     standing::{Ban, Standings},
     time::Timestamp,
     verify::{self, Acceptance, State, Verifier},
-    wire::Frame,
+    wire::{Entrusted, Frame},
 };
 
 /// Own slots in reserve look this often whether they are needed.
@@ -116,6 +120,22 @@ pub enum Input {
     },
     /// The job's app was found to differ by machine, by another job.
     Quarantine,
+    /// The job's delegate is connected now, or no longer.
+    Delegate {
+        /// Whether it is.
+        here: bool,
+    },
+    /// The delegate says how it stands with the job.
+    Entrusted(Entrusted),
+    /// The delegate vouches for results, and its signature is checked.
+    Vouched {
+        /// For which.
+        statement: Statement,
+        /// Results that are still to come.
+        left: u64,
+    },
+    /// Nothing new is to be begun: the job is over once what it has begun is settled.
+    WindDown,
     /// Time passed.
     Tick,
 }
@@ -160,6 +180,8 @@ pub enum Effect {
         /// How.
         outcome: HopOutcome,
     },
+    /// Connect to this peer, wherever it is.
+    Reach(PeerId),
 }
 
 /// A job's settings that are not its submitter's to choose.
@@ -213,6 +235,8 @@ pub struct Source {
     key: Keypair,
     job: JobId,
     manifest_hash: Hash,
+    /// Bytes of the manifest, if it is to be handed over.
+    manifest_len: u64,
     manifest: Manifest,
     config: Config,
     submitted: Timestamp,
@@ -251,6 +275,12 @@ pub struct Source {
     tree: Tree,
     /// Batches that were brought round a relay.
     bypassed: BTreeSet<Hash>,
+    /// Who carries the job on while this peer is away, if anyone.
+    handover: Option<Handover>,
+    /// Results that the delegate vouches for, by their outputs, which are on their way.
+    promised: BTreeMap<Hash, Vec<Promised>>,
+    /// Tasks that stand on the delegate's word and whose record is stored.
+    vouched: BTreeSet<TaskIndex>,
     out: Batch<Effect>,
 }
 
@@ -319,6 +349,8 @@ impl Source {
         let count = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
         let need = manifest.policy.quorum();
         let me = key.peer_id();
+        let handover = manifest.delegate.filter(|one| *one != me).map(Handover::new);
+        let manifest_len = handover.as_ref().map_or(0, |_| cbor::encode(&manifest).len() as u64);
         let verifying = verify::Config {
             policy: manifest.policy,
             tasks: count,
@@ -330,6 +362,7 @@ impl Source {
             key,
             job,
             manifest_hash,
+            manifest_len,
             config,
             submitted: now,
             ended: None,
@@ -357,6 +390,9 @@ impl Source {
             restored: false,
             tree: Tree::default(),
             bypassed: BTreeSet::new(),
+            handover,
+            promised: BTreeMap::new(),
+            vouched: BTreeSet::new(),
             out: Batch::default(),
         }
     }
@@ -391,11 +427,16 @@ impl Source {
                 self.verifier.quarantine();
                 self.verified(now, standings);
             }
+            Input::Delegate { here } => self.delegate_here(here),
+            Input::Entrusted(said) => self.entrusted(&said),
+            Input::Vouched { statement, left } => self.vouched(now, &statement, left, standings),
+            Input::WindDown => self.wind_down(now),
             Input::Tick => self.tick(now, standings),
         }
+        self.resume_leasing(now, standings);
         if self.may_supply() {
             self.supply(now, standings);
-        } else if self.state == JobState::Running {
+        } else if self.state == JobState::Running && !self.is_held() {
             self.take_single_paths(now, standings);
         }
         if self.state == JobState::Running {
@@ -405,6 +446,7 @@ impl Source {
                 self.end(now, JobState::Done);
             }
         }
+        self.tell_delegate(now);
         core::mem::take(&mut self.out)
     }
 
@@ -420,7 +462,9 @@ impl Source {
         let single = self.starved_since.filter(|_| !self.may_supply());
         let single = single.map(|_| (self.looked + LOOK, "votes with a single path"));
         let patience = self.verifier.next_wake(self.ticked);
-        self.pool.next_wake().into_iter().chain(supply).chain(single).chain(patience).min()
+        let delegate = self.handover.as_ref().and_then(|one| one.next_wake(self.settled));
+        let pool = self.pool.next_wake();
+        pool.into_iter().chain(delegate).chain(supply).chain(single).chain(patience).min()
     }
 
     /// Where the job stands.
@@ -465,6 +509,8 @@ impl Source {
         keys.extend(self.workers.keys().map(|worker| Key::heard(&self.job, worker)));
         let votes = self.verifier.votes();
         keys.extend(votes.map(|(task, worker)| Key::vote(&self.job, task, &worker)));
+        keys.push(Key::handover(&self.job));
+        keys.extend(self.vouched.iter().map(|task| Key::vouched(&self.job, *task)));
         let decided = self.verifier.feed(0);
         keys.extend(decided.map(|(_, task)| Key::decided(&self.job, task)));
         keys
@@ -492,10 +538,12 @@ impl Source {
         self.fetching.clear();
         self.awaited.clear();
         self.deferred.clear();
+        self.promised.clear();
         // Those as well that have refused it meanwhile: they may have offered it to others.
         let over = self.over();
         let tell = |peer: &PeerId| Effect::Send(*peer, over.clone());
         self.out.effects.extend(self.workers.keys().map(tell));
+        self.release_delegate();
         self.out.effects.push(Effect::Changed);
     }
 
@@ -531,6 +579,11 @@ impl Source {
             return Vec::from([u64::from(task)]);
         }
         self.places.get(&task).cloned().unwrap_or_default()
+    }
+
+    /// A task by its id.
+    pub fn index_of(&self, task: &TaskId) -> Option<TaskIndex> {
+        self.by_id.get(task).copied()
     }
 
     /// A task's id.

@@ -92,6 +92,20 @@ pub enum Taken {
     Ignored,
 }
 
+/// What became of a delegate's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adopted {
+    /// The outcome stands on it.
+    Taken,
+    /// The task was settled before, and stays so.
+    Known {
+        /// Whether the delegate says the same.
+        agrees: bool,
+    },
+    /// The observer's own execution says something else, and that is being looked into.
+    Disputed,
+}
+
 /// What the verifier wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
@@ -269,6 +283,32 @@ impl Verifier {
         self.effects.push(Effect::Settled(index));
     }
 
+    /// Takes an outcome on the word of the job's delegate, which is named because its word is taken.
+    /// What is settled stays as it is; so does what the observer is about to prove.
+    pub fn adopt(&mut self, index: TaskIndex, outcome: Outcome) -> Adopted {
+        let task = self.tasks.entry(index).or_default();
+        match task.state {
+            State::GivenUp => return Adopted::Known { agrees: true },
+            State::Final => {
+                let known = task.acceptance.as_ref().map(|one| one.outcome);
+                return Adopted::Known { agrees: known == Some(outcome) };
+            }
+            _ if task.probe.is_some() => return Adopted::Disputed,
+            _ => {}
+        }
+        task.believe(outcome, Basis::Delegate);
+        self.finish(index);
+        Adopted::Taken
+    }
+
+    /// Takes up nothing new: the job is over once every task with a vote is settled. The others.
+    pub fn wind_down(&mut self) -> Vec<TaskIndex> {
+        let untouched: Vec<TaskIndex> =
+            (0..self.config.tasks).filter(|index| !self.tasks.contains_key(index)).collect();
+        self.config.tasks = u32::try_from(self.tasks.len()).unwrap_or(u32::MAX);
+        untouched
+    }
+
     /// Whether a task has an outcome that stands for good, or none for good.
     pub fn is_settled(&self, index: TaskIndex) -> bool {
         self.tasks
@@ -300,6 +340,11 @@ impl Verifier {
     /// another of the same task no longer has a place.
     pub fn feed(&self, after: u64) -> impl Iterator<Item = (u64, TaskIndex)> + '_ {
         self.feed.range(after..).map(|(place, task)| (*place, *task))
+    }
+
+    /// The place that the next change gets.
+    pub fn next_place(&self) -> u64 {
+        self.next_place
     }
 
     /// Tasks in each state, in the order of [`State::ALL`]. Untouched ones are open.

@@ -10,13 +10,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cbor,
+    crypto::Signature,
+    delegate::Vouched,
     id::{Hash, JobId, LeaseId, PeerId, TaskId},
     limits::{
         MAX_BATCH, MAX_BLOB, MAX_EXCLUDED_AT_ONCE, MAX_FRAME, MAX_HELLO_ITEMS, MAX_INLINE,
-        MAX_LEASE_TASKS, MAX_MODULE, MAX_PATH, MAX_PROGRAM_BYTES, MAX_PROGRAM_ITEMS, MAX_TEXT,
+        MAX_LEASE_TASKS, MAX_MANIFEST, MAX_MODULE, MAX_PATH, MAX_PROGRAM_BYTES, MAX_PROGRAM_ITEMS,
+        MAX_TEXT,
     },
     path::{Errand, Hop, Trail},
-    result::{Ack, Commit, Opened, Reveal},
+    result::{Ack, Commit, Opened, Output, Reveal},
     task::{Input, Program},
 };
 
@@ -222,6 +225,58 @@ pub struct Exclude {
     pub workers: Vec<PeerId>,
 }
 
+/// A submitter hands a job over to the delegate that its manifest names, for keeping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entrust {
+    /// The job.
+    pub job: JobId,
+    /// Digest of its manifest, which is fetched as a blob.
+    pub manifest: Hash,
+    /// Its length.
+    pub len: u64,
+}
+
+/// A delegate's standing with a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entrusted {
+    /// The job.
+    pub job: JobId,
+    /// Why it is not kept; null if it is.
+    pub reason: Option<Reason>,
+    /// What the submitter has told to be settled is known up to this place.
+    pub upto: u64,
+    /// Results that became final here and are to be told.
+    pub left: u64,
+}
+
+/// Tasks that are settled at the submitter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// The job.
+    pub job: JobId,
+    /// Which: at most [`MAX_LEASE_TASKS`].
+    pub tasks: Vec<TaskId>,
+    /// All that was settled in places before this one has been told.
+    pub upto: u64,
+}
+
+/// A delegate's signed word for results.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vouch {
+    /// The job.
+    #[serde(rename = "j")]
+    pub job: JobId,
+    /// By the delegate, over the root of the results.
+    #[serde(rename = "s")]
+    pub signature: Signature,
+    /// The results: 1 to [`MAX_BATCH`].
+    #[serde(rename = "o")]
+    pub results: Vec<Vouched>,
+    /// Results that are still to be told after these.
+    #[serde(rename = "n")]
+    pub left: u64,
+}
+
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -254,12 +309,36 @@ pub enum Frame {
     Route(Route),
     /// Source to relay: these get no more of a job.
     Exclude(Exclude),
+    /// Submitter to delegate: keep this job.
+    Entrust(Entrust),
+    /// Delegate to submitter: how it stands with a job.
+    Entrusted(Entrusted),
+    /// Submitter to delegate: these are settled.
+    Settled(Settled),
+    /// Delegate to submitter: these became final meanwhile.
+    Vouch(Vouch),
 }
 
 /// The kinds of version 1, as they stand on the wire.
-const KINDS: [&str; 14] = [
-    "hello", "offer", "ask", "credit", "lease", "refuse", "renew", "commit", "reveal", "ack",
-    "cancel", "relayed", "route", "exclude",
+const KINDS: [&str; 18] = [
+    "hello",
+    "offer",
+    "ask",
+    "credit",
+    "lease",
+    "refuse",
+    "renew",
+    "commit",
+    "reveal",
+    "ack",
+    "cancel",
+    "relayed",
+    "route",
+    "exclude",
+    "entrust",
+    "entrusted",
+    "settled",
+    "vouch",
 ];
 
 /// Bytes that are not a frame of this version.
@@ -323,7 +402,14 @@ impl Frame {
                 let count = exclude.workers.len();
                 bound((1..=MAX_EXCLUDED_AT_ONCE).contains(&count), "workers")
             }
-            Self::Ask | Self::Credit(_) | Self::Ack(_) | Self::Route(_) => Ok(()),
+            Self::Entrust(entrust) => {
+                bound((1..=MAX_MANIFEST).contains(&entrust.len), "the manifest's length")
+            }
+            Self::Settled(settled) => bound(settled.tasks.len() <= MAX_LEASE_TASKS, "tasks"),
+            Self::Vouch(vouch) => vouch.check_bounds(),
+            Self::Ask | Self::Credit(_) | Self::Ack(_) | Self::Route(_) | Self::Entrusted(_) => {
+                Ok(())
+            }
         }
     }
 }
@@ -341,6 +427,17 @@ impl Relayed {
         bound(self.trails.iter().all(fits), "trails")?;
         bound(self.tasks.len() <= self.trails.len(), "tasks")?;
         bound(self.tasks.iter().all(|tasks| tasks.len() <= MAX_LEASE_TASKS), "tasks")
+    }
+}
+
+impl Vouch {
+    fn check_bounds(&self) -> Result<(), WireError> {
+        bound((1..=MAX_BATCH).contains(&self.results.len()), "results")?;
+        let fits = |one: &Vouched| match &one.output {
+            Output::Inline(bytes) => bytes.len() <= MAX_INLINE,
+            Output::Blob { len, .. } => *len <= MAX_BLOB,
+        };
+        bound(self.results.iter().all(fits), "an output")
     }
 }
 

@@ -8,6 +8,8 @@
 mod blobs;
 #[path = "conformance/citations.rs"]
 mod citations;
+#[path = "conformance/delegate.rs"]
+mod delegate;
 #[path = "conformance/evidence.rs"]
 mod evidence;
 #[path = "conformance/frames.rs"]
@@ -37,7 +39,10 @@ use vector::{Case, specs};
 type Check = fn(&Case) -> Option<String>;
 
 /// Who reads what.
-const READERS: [(&str, Check); 26] = [
+const READERS: [(&str, Check); 29] = [
+    ("delegate/manifests.json", delegate::manifest),
+    ("delegate/statements.json", delegate::statement),
+    ("delegate/vouchers.json", delegate::voucher),
     ("evidence/files.json", evidence::file),
     ("evidence/verdicts.json", evidence::verdict),
     ("identity/ids.json", identity::id),

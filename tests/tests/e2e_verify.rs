@@ -212,6 +212,7 @@ fn sleepers(seed: u64) -> anyhow::Result<(usize, f64)> {
         provisional: false,
         audience: Audience::Anyone,
         local: Local::Always,
+        delegate: None,
     })?;
     let (view, results) = network.run(&network.job(LONG, steps, "adaptive")?, LONG)?;
     let members = cast.end()?;

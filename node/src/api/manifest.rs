@@ -40,7 +40,12 @@ pub(super) fn build(
     request: JobRequest,
 ) -> Result<Manifest, Failure> {
     let JobRequest { name, module, args, env, data, inputs, limits, .. } = request;
-    let JobRequest { provisional, audience, confidential, local, .. } = request;
+    let JobRequest { provisional, audience, confidential, local, delegate, .. } = request;
+    if delegate == Some(shared.peer) {
+        return Err(Failure::refused(
+            "the job's delegate is this peer itself (--delegate); name another, which goes on while this one is away",
+        ));
+    }
     if name.len() > MAX_TEXT {
         return Err(Failure::refused(format!("a job's name has at most {MAX_TEXT} bytes")));
     }
@@ -58,8 +63,17 @@ pub(super) fn build(
         salt: salt()?,
     };
     let inputs = cut(&shared.blobs, inputs)?;
-    let manifest =
-        Manifest { name, program, inputs, policy, local, provisional, audience, confidential };
+    let manifest = Manifest {
+        name,
+        program,
+        inputs,
+        policy,
+        local,
+        provisional,
+        audience,
+        confidential,
+        delegate,
+    };
     manifest.check_bounds().map_err(|error| Failure::refused(in_words(&error, &manifest)))?;
     Ok(manifest)
 }
@@ -222,6 +236,9 @@ fn in_words(error: &WireError, manifest: &Manifest) -> String {
         "a confidential job's audience" => {
             "a confidential job says who may compute it: the trust list, or peers by name"
                 .to_owned()
+        }
+        "a confidential job's delegate" => {
+            "a confidential job names its delegate among the peers that may compute it".to_owned()
         }
         "an input" => format!("an input has more than {MAX_BLOB} bytes"),
         other => format!("{other} is outside its bounds"),

@@ -34,8 +34,8 @@ pub(super) async fn show(
     request: Result<Json<PlanRequest>, JsonRejection>,
 ) -> Result<Json<PlanView>, Failure> {
     let Json(request) = request?;
-    let PlanRequest { tasks, trust, tolerance, assume_faulty, provisional, audience, local } =
-        request;
+    let PlanRequest { tasks, trust, tolerance, assume_faulty, provisional, .. } = request;
+    let PlanRequest { audience, local, delegate, .. } = request;
     let rules = manifest::rules(&trust, tolerance.as_deref(), assume_faulty.as_deref())?;
     if tasks == 0 || tasks > MAX_JOB_TASKS {
         return Err(Failure::refused(format!("a job has 1 to {MAX_JOB_TASKS} tasks, not {tasks}")));
@@ -45,7 +45,7 @@ pub(super) async fn show(
     {
         return Err(Failure::refused(format!("a job names 1 to {MAX_NAMED} peers")));
     }
-    let intent = Box::new(Intent { tasks, rules, audience, local, provisional });
+    let intent = Box::new(Intent { tasks, rules, audience, local, provisional, delegate });
     app.ask(|reply| Command::Plan(intent, reply)).await.map(|forecast| Json(view(&forecast)))
 }
 

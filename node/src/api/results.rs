@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use super::{
     App, Failure, jobs,
-    types::{ApiError, Results, TaskResult, Voucher},
+    types::{ApiError, DelegateWord, Results, TaskResult, Voucher},
 };
 use crate::core::{Command, Known};
 
@@ -114,6 +114,7 @@ fn result(records: &Records, job: JobId, known: Known) -> Result<TaskResult, Fai
             }
             .to_owned(),
             by: Vec::new(),
+            delegate: None,
         });
     };
     let (mut by, mut output) = (Vec::new(), None);
@@ -127,6 +128,14 @@ fn result(records: &Records, job: JobId, known: Known) -> Result<TaskResult, Fai
             output = Some(claimed);
         }
     }
+    let delegate = match acceptance.basis {
+        Basis::Delegate => delegate_word(records, job, index)?,
+        _ => None,
+    };
+    let delegate = delegate.map(|(word, told)| {
+        output.get_or_insert(told);
+        word
+    });
     Ok(TaskResult {
         places,
         task,
@@ -142,7 +151,30 @@ fn result(records: &Records, job: JobId, known: Known) -> Result<TaskResult, Fai
         }),
         verified: in_words(&acceptance),
         by,
+        delegate,
     })
+}
+
+/// The delegate's stored word and the output that it told.
+fn delegate_word(
+    records: &Records,
+    job: JobId,
+    index: u32,
+) -> Result<Option<(DelegateWord, Output)>, Failure> {
+    let stored = records
+        .get(&Key::vouched(&job, index).0)
+        .map_err(|error| Failure::internal("the results cannot be read", error))?;
+    let record = stored.map(|bytes| Record::decode(&bytes));
+    let Some(Ok(Record::Vouched { voucher, output, .. })) = record else {
+        tracing::warn!(job = %job.short(), index, "a delegate's word is not stored as it should be");
+        return Ok(None);
+    };
+    let word = DelegateWord {
+        peer: voucher.terms.delegate,
+        signature: hex::encode(voucher.signature.0),
+        proof: hex::encode(cbor::encode(&voucher)),
+    };
+    Ok(Some((word, output)))
 }
 
 /// The stored vote of a peer and the output it claimed.
@@ -190,6 +222,7 @@ fn in_words(acceptance: &Acceptance) -> String {
         (Basis::SinglePath, _) => {
             "single path: one relay stands before all who could check it".to_owned()
         }
+        (Basis::Delegate, _) => "taken from the job's delegate, on its word".to_owned(),
         (Basis::Anyone, _) => "another identity agrees; it may be the same person's".to_owned(),
     };
     if outvoted > 0 {

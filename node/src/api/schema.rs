@@ -171,6 +171,8 @@ pub(super) enum Basis {
     LaterCheck,
     /// The worker's word alone.
     Word,
+    /// The word of the job's delegate.
+    Delegate,
 }
 
 /// What checking came to.
@@ -249,6 +251,27 @@ pub(super) struct JobView {
     workers: Vec<WorkerView>,
     /// The hops behind relays that results came over.
     tree: Vec<HopView>,
+    /// Who carries it on while this peer is away.
+    delegate: Option<DelegateView>,
+}
+
+/// A job's delegate.
+#[derive(ToSchema)]
+pub(super) struct DelegateView {
+    /// Who.
+    peer: String,
+    /// Whether it is connected now.
+    connected: bool,
+    /// Whether it keeps the job.
+    accepted: bool,
+    /// Why it does not, in words.
+    refused: Option<String>,
+    /// Results that stand on its word.
+    results: u64,
+    /// Results for which it vouched differently from what was final here, which stands.
+    differs: u64,
+    /// Whether nothing is leased until it has said what became final while this peer was away.
+    awaited: bool,
 }
 
 /// One hop of the tree that a job runs on.
@@ -330,6 +353,31 @@ pub(super) struct PeerView {
     adverts: Vec<Advert>,
     /// How well others pass on what they are given to, of late.
     hops: Vec<PassedView>,
+    /// Jobs that are kept for others, as their delegate.
+    kept: Vec<KeptView>,
+}
+
+/// A job that is kept for another peer.
+#[derive(ToSchema)]
+pub(super) struct KeptView {
+    /// Whose it is.
+    submitter: String,
+    /// The job.
+    job: String,
+    /// Its name; none before its manifest is here.
+    name: Option<String>,
+    /// Its tasks.
+    tasks: u64,
+    /// Of these, settled at the submitter as far as it has told.
+    settled: u64,
+    /// Of these, final here and not settled there as far as it has told.
+    done: u64,
+    /// Whether all that it takes is here.
+    whole: bool,
+    /// Since when the submitter is away, microseconds since the epoch.
+    away: Option<u64>,
+    /// This peer's own jobs that carry it on.
+    carried: Vec<String>,
 }
 
 /// How well another peer passes on what it is given to.

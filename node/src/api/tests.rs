@@ -97,6 +97,7 @@ impl Fixture {
             token: token.clone(),
             daemon,
             lending_memory: 512 << 20,
+            peer: PeerId([1; 32]),
         };
         let shutdown = CancellationToken::new();
         runtime.spawn(super::serve(listener, shared, shutdown.clone()));
@@ -201,6 +202,7 @@ fn machines() -> Peer {
         },
         agent: "test".to_owned(),
         source: source::Config::default(),
+        delegate: bayan_protocol::delegate::Config::default(),
     };
     Peer::new(Keypair::from_seed(&[1; 32]), config, &[0; 32], Timestamp(1))
 }
@@ -219,6 +221,7 @@ fn peer_view() -> PeerView {
         neighbours: Vec::new(),
         adverts: Vec::new(),
         hops: Vec::new(),
+        kept: Vec::new(),
     }
 }
 
@@ -243,6 +246,7 @@ fn view(state: JobState, settled: u64) -> JobView {
         failed: 0,
         in_flight: 0,
         waiting: None,
+        delegate: None,
         submitted: Timestamp(1),
         ended: None,
         workers: Vec::new(),
@@ -692,6 +696,27 @@ fn the_description_has_every_path_and_the_fields_that_are_sent() {
         delivered: 1,
         dropped: 1,
     });
+    let delegate = bayan_protocol::delegate::DelegateView {
+        peer: PeerId([1; 32]),
+        connected: true,
+        accepted: true,
+        refused: None,
+        results: 1,
+        differs: 0,
+        awaited: false,
+    };
+    working.delegate = Some(delegate);
+    peer.kept.push(bayan_protocol::delegate::KeptView {
+        submitter: PeerId([1; 32]),
+        job: JOB,
+        name: None,
+        tasks: 1,
+        settled: 1,
+        done: 0,
+        whole: true,
+        away: None,
+        carried: Vec::new(),
+    });
     working.tree.push(bayan_protocol::source::HopView {
         from: PeerId([1; 32]),
         to: PeerId([2; 32]),
@@ -704,7 +729,9 @@ fn the_description_has_every_path_and_the_fields_that_are_sent() {
         ("JobView", &job),
         ("WorkerView", &job["workers"][0]),
         ("HopView", &job["tree"][0]),
+        ("DelegateView", &job["delegate"]),
         ("PeerView", &peer),
+        ("KeptView", &peer["kept"][0]),
         ("PassedView", &peer["hops"][0]),
         ("NeighbourView", &peer["neighbours"][0]),
         ("Advert", &peer["adverts"][0]),

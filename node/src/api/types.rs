@@ -62,6 +62,10 @@ pub struct JobRequest {
     /// Give module and inputs to nobody but those who may compute it.
     #[serde(default)]
     pub confidential: bool,
+    /// Who carries it on while this peer is away; what it says is final is taken on its word.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub delegate: Option<PeerId>,
     /// What this peer's own slots do.
     #[schema(value_type = schema::Local)]
     pub local: Local,
@@ -85,6 +89,7 @@ impl JobRequest {
             provisional: false,
             audience: Audience::Anyone,
             confidential: false,
+            delegate: None,
             local: Local::Always,
         }
     }
@@ -123,6 +128,10 @@ pub struct PlanRequest {
     /// What this peer's own slots do.
     #[schema(value_type = schema::Local)]
     pub local: Local,
+    /// Who carries it on while this peer is away.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub delegate: Option<PeerId>,
 }
 
 /// What a job would cost and what could be promised of it, with those who are connected now.
@@ -347,6 +356,20 @@ pub struct TaskResult {
     pub verified: String,
     /// Who computed it.
     pub by: Vec<Voucher>,
+    /// The delegate's word, if the result stands on it.
+    pub delegate: Option<DelegateWord>,
+}
+
+/// A delegate's signed word for a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DelegateWord {
+    /// Who.
+    #[schema(value_type = String)]
+    pub peer: PeerId,
+    /// Its Ed25519 signature of its statement's root, hexadecimal.
+    pub signature: String,
+    /// Everything needed to check the signature: the voucher, CBOR in hexadecimal (specs/delegate.md).
+    pub proof: String,
 }
 
 /// A part of a job's results, in the order of their latest changes.

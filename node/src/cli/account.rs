@@ -102,6 +102,7 @@ fn grounds(view: &JobView) -> Option<String> {
         (Basis::SinglePath, "single path: one relay stands before all who could check them"),
         (Basis::LaterCheck, "confirmed by later checks of their peers"),
         (Basis::Word, "on their peer's word alone"),
+        (Basis::Delegate, "final at the job's delegate while this peer was away, on its word"),
     ];
     let parts: Vec<String> = all
         .iter()
@@ -136,6 +137,9 @@ fn limits(view: &JobView) -> Vec<String> {
     }
     if count(Basis::Word) > 0 && view.policy != Policy::None {
         lines.push("nothing rules out that a result on its peer's word alone is wrong");
+    }
+    if count(Basis::Delegate) > 0 {
+        lines.push("nothing rules out that the delegate lies, or was deceived: that is what naming it means");
     }
     lines.into_iter().map(str::to_owned).collect()
 }
@@ -236,6 +240,7 @@ mod tests {
             failed: 0,
             in_flight: 0,
             waiting: None,
+            delegate: None,
             submitted: Timestamp(1),
             ended: Some(Timestamp(2)),
             workers: Vec::new(),

@@ -421,6 +421,7 @@ mod tests {
             inline: None,
             verified: "taken back: two peers differ".to_owned(),
             by: Vec::new(),
+            delegate: None,
         }
     }
 

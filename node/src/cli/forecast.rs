@@ -30,6 +30,7 @@ pub(super) fn request(tasks: u64, trust: &Trust, local: Local) -> PlanRequest {
         provisional: trust.provisional,
         audience: trust.audience.clone(),
         local,
+        delegate: trust.delegate,
     }
 }
 

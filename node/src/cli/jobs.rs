@@ -1,6 +1,8 @@
 //! `bayan jobs`, `status`, `cancel`: the jobs of a peer.
 
-use bayan_protocol::{job::Audience, record::JobState, source::JobView, verify::Policy};
+use bayan_protocol::{
+    delegate::DelegateView, job::Audience, record::JobState, source::JobView, verify::Policy,
+};
 use clap::Args;
 
 use super::{Context, account, exit::Code, notes::Note, screen, session::Session, text};
@@ -182,6 +184,7 @@ fn describe(view: &JobView, session: &Session) -> String {
         lines.insert(4, format!("inputs     {}; equal ones are computed once", view.inputs));
     }
     lines.extend(audience(view));
+    lines.extend(view.delegate.as_ref().map(delegate));
     if let Some(waiting) = &view.waiting {
         lines.push(format!("waits      {waiting}"));
     }
@@ -197,6 +200,30 @@ fn describe(view: &JobView, session: &Session) -> String {
         lines.push(format!("{head:<10} {words}"));
     }
     format!("{}\n{}", lines.join("\n"), workers(view))
+}
+
+/// Who carries the job on while this peer is away, and what has come of that.
+fn delegate(view: &DelegateView) -> String {
+    let standing = match (&view.refused, view.accepted) {
+        (Some(reason), _) => format!("refuses: {reason}"),
+        (None, true) => "has accepted".to_owned(),
+        (None, false) => "has not answered yet".to_owned(),
+    };
+    let mut words = format!("delegate   {} {standing}", view.peer.short());
+    if !view.connected {
+        words.push_str(", not connected");
+    }
+    if view.results > 0 {
+        let results = text::count(view.results, "result", "results");
+        words.push_str(&format!("; {results} on its word"));
+    }
+    if view.differs > 0 {
+        let results = text::count(view.differs, "result", "results");
+        words.push_str(&format!(
+            "; it says otherwise of {results} that were final here, which stand as they are"
+        ));
+    }
+    words
 }
 
 /// Who may compute, where that is not everyone.

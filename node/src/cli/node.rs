@@ -10,11 +10,16 @@ use bayan_store::OpenError;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::{Context, exit::Code, peer_args::PeerArgs, signals, text};
+use super::{
+    Context,
+    exit::{Code, Misuse},
+    peer_args::PeerArgs,
+    signals, text,
+};
 use crate::{
     api::types::PeerInfo,
     client::Client,
-    config::{Config, RelayWork},
+    config::{Config, DelegateFor, RelayWork},
     node::Node,
 };
 
@@ -45,6 +50,14 @@ pub(super) struct NodeArgs {
     /// KiB a second that others are given of modules, inputs and outputs [default: no limit]
     #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u64).range(1..))]
     upload_limit: Option<u64>,
+    /// Whose jobs to carry on while their submitters are away, for those that name this peer with
+    /// `bayan run --delegate`: `trusted`, `nobody`, or a peer's id; may be given several times
+    /// [default: trusted, those on the trust list]
+    #[arg(long, value_name = "PEER|trusted|nobody")]
+    delegate_for: Vec<DelegateFor>,
+    /// Seconds that such a submitter is away before its jobs are carried on [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    delegate_after: Option<u64>,
     /// Port of the local API [default: chosen by the system]
     #[arg(long, value_name = "PORT")]
     api_port: Option<u16>,
@@ -105,6 +118,13 @@ impl NodeArgs {
         config.memory = self.memory.unwrap_or(config.memory);
         config.disk = self.disk.unwrap_or(config.disk);
         config.upload_limit = self.upload_limit.or(config.upload_limit);
+        if !self.delegate_for.is_empty() {
+            config.delegate_for.clone_from(&self.delegate_for);
+        }
+        if let Err(error) = config.delegate_accept() {
+            return Err(Misuse(error.to_string()).into());
+        }
+        config.delegate_after = self.delegate_after.unwrap_or(config.delegate_after);
         config.api_port = self.api_port.unwrap_or(config.api_port);
         config.sync_always =
             self.sync.map_or(config.sync_always, |sync| matches!(sync, SyncArg::Always));

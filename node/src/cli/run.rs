@@ -32,7 +32,7 @@ use super::{
 use crate::{
     api::types::JobRequest,
     client::{Client, ClientError},
-    config::Config,
+    config::{Config, DelegateFor},
 };
 
 /// Times that a submission is begun anew because the peer went away.
@@ -207,7 +207,7 @@ pub(super) fn map(
 
 /// A peer inside a run is there for the run: it computes for nobody else.
 fn embedded(config: Config) -> Config {
-    Config { accept: Accept::Own, ..config }
+    Config { accept: Accept::Own, delegate_for: vec![DelegateFor::Nobody], ..config }
 }
 
 fn carry_out(
@@ -295,6 +295,7 @@ fn submit_to(client: &Client, order: &Order<'_>, screen: &Screen) -> anyhow::Res
         provisional: trust.provisional,
         audience: trust.audience,
         confidential: trust.confidential,
+        delegate: trust.delegate,
         local: order.rules.local(),
     };
     if screen.speaks() {

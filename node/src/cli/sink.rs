@@ -476,6 +476,7 @@ mod tests {
             inline: Some(hex::encode(output)),
             verified: "2 peers agree".to_owned(),
             by: Vec::new(),
+            delegate: None,
         }
     }
 

@@ -40,6 +40,11 @@ pub(super) struct TrustArgs {
     /// Module and inputs are given to nobody but those who may compute; takes --peers or --only-trusted
     #[arg(long, requires = "audience")]
     confidential: bool,
+    /// This peer carries the job on while the own one is away, and hands the results back. They are taken on
+    /// its word: if it lies or is deceived, results are wrong and nothing here notices. It must have agreed
+    /// (see bayan node --delegate-for)
+    #[arg(long, value_name = "PEER")]
+    delegate: Option<String>,
     /// The run ends when results are this well founded
     #[arg(long, value_enum, value_name = "STATE", default_value_t = AcceptArg::Final)]
     accept: AcceptArg,
@@ -62,6 +67,7 @@ pub(super) struct Trust {
     pub(super) audience: Audience,
     pub(super) confidential: bool,
     pub(super) provisional: bool,
+    pub(super) delegate: Option<PeerId>,
 }
 
 impl TrustArgs {
@@ -76,6 +82,11 @@ impl TrustArgs {
             None if self.only_trusted => Audience::Trusted,
             None => Audience::Anyone,
         };
+        let delegate =
+            self.delegate.as_deref().map(|id| peer(id.trim(), "--delegate")).transpose()?;
+        if let (Some(delegate), true) = (&delegate, self.confidential) {
+            may_know(delegate, &audience)?;
+        }
         Ok(Trust {
             policy,
             tolerance,
@@ -83,7 +94,24 @@ impl TrustArgs {
             audience,
             confidential: self.confidential,
             provisional: self.accept == AcceptArg::Provisional,
+            delegate,
         })
+    }
+}
+
+/// Whoever carries a confidential job on has its content and gives it to others.
+fn may_know(delegate: &PeerId, audience: &Audience) -> Result<(), Misuse> {
+    match audience {
+        Audience::Named(peers) if peers.contains(delegate) => Ok(()),
+        Audience::Named(_) => Err(Misuse(format!(
+            "--delegate: the job is confidential and --peers does not name {}; name it there, too",
+            delegate.short()
+        ))),
+        Audience::Trusted | Audience::Anyone => Err(Misuse(
+            "--delegate: a confidential job with a delegate says with --peers who may compute it, and \
+             names the delegate there; the delegate's trust list is another than the one here"
+                .to_owned(),
+        )),
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Intent {
     pub local: Local,
     /// Whether it is over once every task has a result, however little it was checked.
     pub provisional: bool,
+    /// Who carries it on while its submitter is away.
+    pub delegate: Option<PeerId>,
 }
 
 /// An intent against those who are there for it.
@@ -59,6 +61,7 @@ impl Intent {
             audience: manifest.audience.clone(),
             local: manifest.local,
             provisional: manifest.provisional,
+            delegate: manifest.delegate,
         }
     }
 }
@@ -90,6 +93,15 @@ impl Peer {
         let own = intent.local != Local::Never && self.config.lending.slots > 0;
         Forecast::of(intent, workers, own)
     }
+}
+
+/// What it means to name a delegate.
+fn delegated(delegate: &PeerId) -> String {
+    format!(
+        "while this peer is away, {} carries the job on; what it then says is final is taken on its \
+         word alone, so if it lies or is deceived, results are wrong and nothing here notices",
+        delegate.short()
+    )
 }
 
 /// The policy that bears out the tolerance, and whether it does.
@@ -134,6 +146,7 @@ impl Forecast {
                     .to_string(),
             );
         }
+        lines.extend(self.intent.delegate.as_ref().map(delegated));
         lines.extend(self.who());
         lines
     }
@@ -215,6 +228,7 @@ mod tests {
             audience: Audience::Anyone,
             local: Local::Never,
             provisional: false,
+            delegate: None,
         }
     }
 

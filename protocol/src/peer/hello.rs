@@ -67,5 +67,6 @@ impl Peer {
         for job in self.job_ids() {
             self.join(now, job, peer);
         }
+        self.delegate_met(now, peer);
     }
 }

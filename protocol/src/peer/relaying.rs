@@ -5,6 +5,7 @@ use alloc::{string::String, vec::Vec};
 use super::{Effect, Peer};
 use crate::{
     batch::Batch,
+    delegate,
     id::{JobId, PeerId},
     limits::MAX_PATH,
     path::root_of,
@@ -61,6 +62,9 @@ impl Peer {
 
     pub(super) fn cancelled(&mut self, now: Timestamp, peer: PeerId, cancel: Cancel) {
         if peer != self.me {
+            if cancel.tasks.is_empty() {
+                self.keeper(now, delegate::Input::Released { peer, job: cancel.job });
+            }
             self.relay(now, relay::Input::Cancel { peer, cancel: cancel.clone() });
         }
         self.worker(now, worker::Input::Cancel { peer, cancel });

@@ -3,7 +3,8 @@
 //! A store holds more than a peer has to give: what was uploaded for jobs to come, what other
 //! submitters' tasks are made of, what is left of forgotten jobs. So a blob is given away only for a
 //! reason: it is part of an own job that the asking peer may compute, part of work held whose source
-//! lets it be shared, or an output that is owed to the asker.
+//! lets it be shared, an output that is owed to the asker, or the manifest of a job that the asker is
+//! the delegate of.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -55,6 +56,8 @@ impl Peer {
             manifest.is_some_and(|one| !one.confidential || self.may_compute(now, one, peer))
         };
         self.shelf.jobs(hash).iter().any(free)
+            || self.sources.values().any(|source| source.entrusts(peer, hash))
+            || self.keeper.owes(peer, hash)
             || self.worker.shares(hash)
             || self.worker.owes(peer, hash)
             || self.relay.owes(hash)
@@ -85,6 +88,7 @@ impl Peer {
             .chain(fetching)
             .chain(self.worker.needed())
             .chain(self.relay.needed())
+            .chain(self.keeper.needed())
             .collect()
     }
 }

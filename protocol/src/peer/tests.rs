@@ -62,6 +62,7 @@ fn manifest(tasks: i64, policy: Policy, local: Local, salt: u8) -> Manifest {
         provisional: false,
         audience: crate::job::Audience::Anyone,
         confidential: false,
+        delegate: None,
     }
 }
 
@@ -106,7 +107,8 @@ impl Bench {
             accept: Accept::All,
             profiles: vec![PROFILE_V1.into()],
         };
-        let config = Config { lending, agent: "me".into(), source: source::Config::default() };
+        let (source, delegate) = (source::Config::default(), delegate::Config::default());
+        let config = Config { lending, agent: "me".into(), source, delegate };
         Peer::new(key(ME), config, &[seed; 32], now)
     }
 
@@ -138,6 +140,7 @@ impl Bench {
                 Effect::Kill(attempt) => self.running.retain(|(running, _)| *running != attempt),
                 Effect::Fetch { hash, .. } => self.fetches.push(hash),
                 Effect::Submitted(job) => self.jobs.push(job),
+                Effect::Read(_) | Effect::Keep { .. } | Effect::Recall { .. } => {}
                 Effect::Advertise(_)
                 | Effect::Changed(_)
                 | Effect::Caught { .. }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Peer;
 use crate::{
+    delegate::KeptView,
     hops::HopRecord,
     id::PeerId,
     offer::{Accept, Proximity},
@@ -60,6 +61,8 @@ pub struct PeerView {
     pub adverts: Vec<Advert>,
     /// How well others pass on what they are given to, of late.
     pub hops: Vec<PassedView>,
+    /// Jobs that are kept for others, as their delegate.
+    pub kept: Vec<KeptView>,
 }
 
 /// How well another peer passes on what it is given to.
@@ -115,6 +118,7 @@ impl Peer {
             neighbours: neighbours.collect(),
             adverts: self.overlay.adverts().map(|(_, advert)| advert.clone()).collect(),
             hops: self.hops.iter().map(PassedView::of).collect(),
+            kept: self.keeper.view(),
         }
     }
 }

@@ -34,7 +34,7 @@ impl Source {
             let frame = self.cancel_frame(tasks);
             self.out.effects.push(Effect::Send(worker, frame));
         }
-        if !waits && !self.verifier.is_excluded(&worker) {
+        if !waits && !self.is_held() && !self.verifier.is_excluded(&worker) {
             let reserved = own && self.manifest.local == Local::Reserve;
             self.enter(now, worker, reserved, standings);
         }
@@ -82,6 +82,7 @@ impl Source {
     pub(super) fn may_supply(&self) -> bool {
         let own = self.workers.get(&self.me);
         self.manifest.local == Local::Reserve
+            && !self.is_held()
             && self.state == JobState::Running
             && own
                 .is_some_and(|own| own.connected && (!own.joined || own.reserved) && own.slots > 0)

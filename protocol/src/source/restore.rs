@@ -9,6 +9,7 @@ use super::{Config, Source, blob_of};
 use crate::{
     batch::Batch,
     crypto::Keypair,
+    delegate::Answer,
     entropy::Entropy,
     id::{Hash, JobId, PeerId},
     job::Manifest,
@@ -16,7 +17,7 @@ use crate::{
     record::{JobState, Key, Record},
     standing::Standings,
     time::Timestamp,
-    verify::{self, Decision, Vote},
+    verify::{self, Acceptance, Basis, Decision, Vote},
 };
 
 impl Source {
@@ -42,6 +43,7 @@ impl Source {
         let mut decisions: BTreeMap<TaskIndex, Decision> = BTreeMap::new();
         let mut votes: BTreeMap<TaskIndex, Vec<Vote>> = BTreeMap::new();
         let mut caught = BTreeSet::new();
+        let mut answered = (Answer::Asked, 0);
         for record in records {
             match record {
                 Record::Job { submitted, ended, state, quarantined, .. } => {
@@ -72,8 +74,16 @@ impl Source {
                     let vote = Vote { worker, via, outcome, root: Hash([0; 32]), id };
                     votes.entry(task).or_default().push(vote);
                 }
+                Record::Handover { answer, differs, .. } => answered = (answer, differs),
+                Record::Vouched { task, output, .. } => {
+                    source.outputs.extend(blob_of(&output));
+                    source.vouched.insert(task);
+                }
                 _ => {}
             }
+        }
+        if let Some(handover) = &mut source.handover {
+            handover.restore(now, answered.0, answered.1);
         }
         source.restored = true;
         source.restore_tasks(now, votes, decisions, &caught, standings);
@@ -100,7 +110,11 @@ impl Source {
                 // Without any of the votes for it, which damage of the store may have taken, the output
                 // is gone: the task is done again.
                 let accepted = decision.acceptance.as_ref().filter(|_| self.is_running());
-                accepted.is_none_or(|one| one.agreed.is_empty() || one.agreed.iter().any(is_there))
+                let told = |one: &Acceptance| match one.basis {
+                    Basis::Delegate => self.vouched.contains(&task),
+                    _ => one.agreed.is_empty(),
+                };
+                accepted.is_none_or(|one| told(one) || one.agreed.iter().any(is_there))
             });
             self.verifier.restore(task, decision, &cast);
             for vote in &cast {

@@ -343,6 +343,7 @@ impl Source {
         here: bool,
         standings: &mut Standings,
     ) {
+        self.promised_blob(now, hash, here, standings);
         let Some(Fetching { asked, waiting }) = self.fetching.remove(hash) else { return };
         let mut others = Vec::new();
         for one in waiting {

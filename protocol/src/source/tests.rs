@@ -46,6 +46,7 @@ fn manifest(tasks: i64, policy: Policy, local: Local) -> Manifest {
         provisional: false,
         audience: crate::job::Audience::Anyone,
         confidential: false,
+        delegate: None,
     }
 }
 
@@ -143,7 +144,7 @@ impl Bench {
                 Effect::Fetch { hash, from, .. } => self.fetches.push((hash, from)),
                 Effect::Violation(peer, what) => self.violations.push((peer, what)),
                 Effect::Caught { .. } | Effect::Excluded(_) | Effect::Quarantined => {}
-                Effect::Hop { .. } => {}
+                Effect::Hop { .. } | Effect::Reach(_) => {}
             }
         }
     }

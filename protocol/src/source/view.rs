@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{HopView, Source};
 use crate::{
+    delegate::DelegateView,
     id::{JobId, PeerId},
     job::Audience,
     record::JobState,
@@ -97,6 +98,8 @@ pub struct JobView {
     pub workers: Vec<WorkerView>,
     /// The hops behind relays that results came over.
     pub tree: Vec<HopView>,
+    /// Who carries it on while this peer is away.
+    pub delegate: Option<DelegateView>,
 }
 
 impl Source {
@@ -147,11 +150,15 @@ impl Source {
                 })
                 .collect(),
             tree: self.tree.view(),
+            delegate: self.delegate_view(),
         }
     }
 
     /// What the job waits for, if it waits.
     pub fn waiting(&self) -> Option<String> {
+        if self.is_held() && self.is_running() {
+            return Some("the delegate is asked what became final while this peer was away".into());
+        }
         let task = self.pool.first_starved().filter(|_| self.state == JobState::Running)?;
         let own = self.workers.get(&self.me).is_some_and(|own| own.joined && !own.reserved);
         if own {

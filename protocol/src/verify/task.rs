@@ -75,6 +75,8 @@ pub enum Basis {
     LaterCheck,
     /// The worker's word alone.
     Word,
+    /// The word of the delegate that the job names.
+    Delegate,
 }
 
 /// Why an outcome is believed.

@@ -42,6 +42,20 @@ impl fmt::Display for Frame {
             Self::Exclude(exclude) => {
                 write!(f, "exclude {}, job {}", exclude.workers.len(), exclude.job.short())
             }
+            Self::Entrust(entrust) => write!(f, "entrust job {}", entrust.job.short()),
+            Self::Entrusted(one) => {
+                write!(f, "entrusted up to {}, {} left, ", one.upto, one.left)?;
+                one.reason.map_or(Ok(()), |reason| write!(f, "not kept: {reason}, "))?;
+                write!(f, "job {}", one.job.short())
+            }
+            Self::Settled(settled) => {
+                write!(f, "settled {} up to {}, ", settled.tasks.len(), settled.upto)?;
+                write!(f, "job {}", settled.job.short())
+            }
+            Self::Vouch(vouch) => {
+                write!(f, "vouch {}, {} left, ", vouch.results.len(), vouch.left)?;
+                write!(f, "job {}", vouch.job.short())
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use bayan_cast::Need;
 use bayan_protocol::{
     batch::Batch,
     id::PeerId,
-    peer::Effect,
+    peer::{Effect, Input},
     record::{Change, Record},
     verify::State,
     wire::{Frame, Lease},
@@ -101,6 +101,19 @@ impl World {
                     None => self.after(delay),
                 };
                 self.queue.at(at, Event::Blob { at: number, life, hash, from });
+            }
+            Effect::Read(hash) => {
+                let bytes = self.hosts[number].blobs.get(&hash).cloned();
+                self.step(number, Input::Content { hash, bytes });
+            }
+            Effect::Keep { hash, bytes } => {
+                self.hosts[number].blobs.insert(hash, bytes);
+                self.step(number, Input::Blob { hash, here: true });
+            }
+            Effect::Recall { job, keys } => {
+                let records = keys.iter().filter_map(|key| self.hosts[number].disk.get(key));
+                let records = records.cloned().collect();
+                self.step(number, Input::Recalled { job, records });
             }
             Effect::Run { attempt, task, program, .. } => {
                 let now = self.now();

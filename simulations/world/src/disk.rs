@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bayan_protocol::{
-    record::{Change, Record},
+    record::{Change, Key, Record},
     time::Timestamp,
 };
 
@@ -85,6 +85,10 @@ impl Disk {
     /// What is there.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.live.values()
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<&Record> {
+        self.live.get(&key.0)
     }
 
     pub(crate) fn wipe(&mut self) {

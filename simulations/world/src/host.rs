@@ -8,6 +8,7 @@ use std::{
 use bayan_cast::{Claim, Conduct, Forger, Passing, Role};
 use bayan_protocol::{
     crypto::Keypair,
+    delegate::Accept,
     id::{Hash, PeerId},
     peer::Peer,
     record::Record,
@@ -41,6 +42,8 @@ pub struct Plan {
     pub fails: u64,
     /// What it sends is counted under this.
     pub group: u32,
+    /// Whose delegate it is.
+    pub delegate_for: Accept,
 }
 
 impl Default for Plan {
@@ -54,6 +57,7 @@ impl Default for Plan {
             line: Line::default(),
             fails: 0,
             group: 0,
+            delegate_for: Accept::default(),
         }
     }
 }

@@ -102,6 +102,7 @@ fn one_task(world: &World, at: Number, source: &Source, task: u32, sure: bool) -
     let output = accepted.outcome.output;
     let is_stored = |record: &Record| {
         matches!(record, Record::Vote { job: of, task: voted, output: one, .. }
+            | Record::Vouched { job: of, task: voted, output: one, .. }
             if *of == job && *voted == task && one.hash() == output
                 && (one.blob().is_none() || world.has_blob(at, &output)))
     };
@@ -182,6 +183,8 @@ pub fn left(world: &World) -> Vec<Fault> {
                     | Record::Batch { .. }
                     | Record::Leased { .. }
                     | Record::Handed { .. }
+                    | Record::Entrusted { .. }
+                    | Record::SettledThere { .. }
                     | Record::Parcel { .. }
             )
         };

@@ -101,6 +101,12 @@ impl World {
             Input::Forget(job) => format!("forgets {}", job.short()),
             Input::Blob { hash, here: true } => format!("has {}", hash.short()),
             Input::Blob { hash, here: false } => format!("lacks {}", hash.short()),
+            Input::Content { hash, bytes } => {
+                format!("reads {} {}", hash.short(), bytes.as_ref().map_or(0, Vec::len))
+            }
+            Input::Recalled { job, records } => {
+                format!("recalls {} of {}", records.len(), job.short())
+            }
             Input::Executed(Ended { attempt, status, output, .. }) => {
                 format!("executed {attempt} {status:?} {}", output.hash().short())
             }
@@ -159,6 +165,10 @@ pub(crate) fn name_of(record: &Record) -> &'static str {
         Record::Handed { .. } => "handed",
         Record::Parcel { .. } => "parcel",
         Record::Hops { .. } => "hops",
+        Record::Handover { .. } => "handover",
+        Record::Vouched { .. } => "vouched",
+        Record::Entrusted { .. } => "entrusted",
+        Record::SettledThere { .. } => "settled",
     }
 }
 
@@ -177,6 +187,7 @@ fn unsigned(frame: &Frame) -> Frame {
         Frame::Lease(lease) => lease.path.iter_mut().for_each(|hop| hop.signature = NONE),
         Frame::Commit(commit) => commit.signature = NONE,
         Frame::Ack(ack) => ack.signature = NONE,
+        Frame::Vouch(vouch) => vouch.signature = NONE,
         Frame::Relayed(relayed) => {
             relayed.bundles.iter_mut().for_each(bare);
             let hops = relayed.trails.iter_mut().flat_map(|trail| &mut trail.hops);

@@ -272,6 +272,7 @@ impl Model {
 /// Peers that must have claimed an outcome before it may stand on this basis.
 fn needed(policy: Policy, basis: Basis) -> usize {
     match (policy, basis) {
+        (_, Basis::Delegate) => 0,
         (_, Basis::Own | Basis::SinglePath) => 1,
         (Policy::Vote(votes), _) => votes as usize,
         (_, Basis::Established | Basis::Referees | Basis::Elsewhere | Basis::Anyone) => 2,

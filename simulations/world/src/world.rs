@@ -7,6 +7,7 @@ use std::{
 
 use bayan_cast::{Board, Passing, Rate, Role};
 use bayan_protocol::{
+    delegate,
     entropy::Entropy,
     id::{Hash, JobId, PeerId},
     job::{Audience, Inputs, Local, Manifest},
@@ -247,8 +248,15 @@ impl World {
             accept: Accept::Lan,
             profiles: vec![PROFILE_V1.to_owned()],
         };
-        let config =
-            Config { lending, agent: "world".to_owned(), source: source::Config::default() };
+        let config = Config {
+            lending,
+            agent: "world".to_owned(),
+            source: source::Config::default(),
+            delegate: delegate::Config {
+                accept: host.plan.delegate_for.clone(),
+                ..delegate::Config::default()
+            },
+        };
         let mut machine = Peer::new(host.key.clone(), config, &seed, now);
         let blobs = &host.blobs;
         let manifest =
@@ -402,6 +410,18 @@ impl World {
         policy: Policy,
         local: Local,
     ) -> Option<JobId> {
+        self.submit_with(at, tasks, policy, local, None)
+    }
+
+    /// Submits a job that names a delegate, if one is given.
+    pub fn submit_with(
+        &mut self,
+        at: Number,
+        tasks: i64,
+        policy: Policy,
+        local: Local,
+        delegate: Option<PeerId>,
+    ) -> Option<JobId> {
         let salt = Hash(self.draw_bytes());
         let program = Program {
             module: Hash::of(MODULE),
@@ -423,6 +443,7 @@ impl World {
             provisional: false,
             audience: Audience::Anyone,
             confidential: false,
+            delegate,
         };
         let bytes = bayan_protocol::cbor::encode(&manifest);
         let manifest_hash = Hash::of(&bytes);

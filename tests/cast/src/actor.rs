@@ -13,6 +13,7 @@ use bayan::{blobs::BlobService, core};
 use bayan_net::{Event, Handle};
 use bayan_protocol::{
     crypto::Keypair,
+    delegate,
     id::{Hash, PeerId, TaskId},
     limits::MAX_INLINE,
     offer::{Accept, Lending, Prefix, Proximity},
@@ -356,6 +357,8 @@ impl Life {
             Effect::Reach(peer) => {
                 let _ = self.net.reach(peer);
             }
+            // It is nobody's delegate.
+            Effect::Read(_) | Effect::Keep { .. } | Effect::Recall { .. } => {}
             Effect::Submitted(_) | Effect::Changed(_) | Effect::Caught { .. } => {}
         }
     }
@@ -507,5 +510,10 @@ fn machines(settings: &Settings, agent: String) -> Config {
         accept: Accept::All,
         profiles: vec![PROFILE_V1.to_owned()],
     };
-    Config { lending, agent, source: source::Config::default() }
+    Config {
+        lending,
+        agent,
+        source: source::Config::default(),
+        delegate: delegate::Config::default(),
+    }
 }

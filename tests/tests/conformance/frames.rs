@@ -13,9 +13,25 @@ use serde_bytes::ByteBuf;
 use crate::{notation, vector::Case};
 
 /// Every kind of frame of version 1 (spec WIRE-5).
-pub(crate) const KINDS: [&str; 14] = [
-    "ack", "ask", "cancel", "commit", "credit", "exclude", "hello", "lease", "offer", "refuse",
-    "relayed", "renew", "reveal", "route",
+pub(crate) const KINDS: [&str; 18] = [
+    "ack",
+    "ask",
+    "cancel",
+    "commit",
+    "credit",
+    "entrust",
+    "entrusted",
+    "exclude",
+    "hello",
+    "lease",
+    "offer",
+    "refuse",
+    "relayed",
+    "renew",
+    "reveal",
+    "route",
+    "settled",
+    "vouch",
 ];
 
 /// Whole frames up to this length are tried with every single byte cut off.

@@ -14,6 +14,7 @@ fn plan(tasks: u64) -> PlanRequest {
         provisional: false,
         audience: Audience::Anyone,
         local: Local::Always,
+        delegate: None,
     }
 }
 

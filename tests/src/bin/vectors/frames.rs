@@ -33,7 +33,7 @@ pub(crate) fn files() -> Vec<File> {
             &[
                 "WIRE-5", "WIRE-7", "WIRE-10", "WIRE-11", "WIRE-12", "WIRE-13", "WIRE-14",
                 "WIRE-15", "WIRE-16", "WIRE-17", "WIRE-18", "WIRE-19", "WIRE-20", "WIRE-21",
-                "WIRE-22",
+                "WIRE-22", "WIRE-23", "WIRE-24", "WIRE-25", "WIRE-26", "WIRE-27",
             ],
             frames(),
         ),
@@ -172,7 +172,7 @@ fn maps() -> Vec<Case> {
     ]
 }
 
-fn frame(name: &str, frame: &Frame) -> Case {
+pub(crate) fn frame(name: &str, frame: &Frame) -> Case {
     Case::valid(name).with("kind", kind(frame)).with("canonical", true).encoded(&frame.encode())
 }
 
@@ -192,6 +192,10 @@ fn kind(frame: &Frame) -> &'static str {
         Frame::Relayed(_) => "relayed",
         Frame::Route(_) => "route",
         Frame::Exclude(_) => "exclude",
+        Frame::Entrust(_) => "entrust",
+        Frame::Entrusted(_) => "entrusted",
+        Frame::Settled(_) => "settled",
+        Frame::Vouch(_) => "vouch",
     }
 }
 
@@ -247,6 +251,7 @@ fn frames() -> Vec<Case> {
     let some = Cancel { job: cast::JOB, tasks: vec![task, task] };
     cases.push(frame("cancel of a job", &Frame::Cancel(over)));
     cases.push(frame("cancel of tasks", &Frame::Cancel(some)));
+    cases.extend(crate::delegate::frames());
     cases.extend(lenient());
     cases
 }

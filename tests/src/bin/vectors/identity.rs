@@ -142,7 +142,8 @@ fn signatures() -> Vec<Case> {
     let (key, other) = (cast::worker(), cast::stranger());
     let me = key.peer_id();
     let mut cases = Vec::new();
-    let domains = [Domain::ResultBatch, Domain::Ack, Domain::Advert, Domain::Lease];
+    let domains =
+        [Domain::ResultBatch, Domain::Ack, Domain::Advert, Domain::Lease, Domain::Delegate];
     for domain in domains {
         for (what, message) in
             [("an empty message", &b""[..]), ("a message", b"m"), ("a long message", &[7; 300])]

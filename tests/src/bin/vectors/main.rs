@@ -6,6 +6,7 @@
 
 mod blobs;
 mod cast;
+mod delegate;
 mod evidence;
 mod file;
 mod frames;
@@ -28,6 +29,7 @@ fn main() -> anyhow::Result<()> {
         results::files(),
         evidence::files(),
         paths::files(),
+        delegate::files(),
         verify::files(),
     ];
     let writing = std::env::var_os("BAYAN_WRITE_VECTORS").is_some_and(|value| value == "1");

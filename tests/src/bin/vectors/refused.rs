@@ -26,6 +26,7 @@ pub(crate) fn files() -> Vec<File> {
     cases.extend(bounds());
     cases.extend(lease_bounds());
     cases.extend(relayed_bounds());
+    cases.extend(crate::delegate::bounds());
     vec![File::new(
         "wire/refused-frames.json",
         "Bytes that are no frame of version 1, and why.",

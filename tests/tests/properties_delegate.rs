@@ -1,0 +1,174 @@
+//! A submitter that goes away, and the delegate that carries its job on: whoever crashes when, and
+//! whatever is lost, the submitter ends with the results that it would have had undisturbed, and
+//! nothing that was final ever changes.
+
+use bayan_protocol::{
+    id::JobId,
+    job::Local,
+    peer::Input,
+    record::Record,
+    verify::{Basis, Policy},
+};
+use bayan_world::{MS, Number, World, judge, judge::assert_done, seeds};
+
+/// Seeds of the fixed set; `BAYAN_TEST_SEEDS` runs more.
+const SEEDS: u64 = 60;
+/// Virtual time that mended peers may take.
+const LIMIT: u64 = 3600 * 1000 * MS;
+const SECOND: u64 = 1000 * MS;
+/// The submitter, and its delegate.
+const ME: Number = 0;
+const DELEGATE: Number = 1;
+
+/// A submitter with `own` slots, a delegate with `slots` that has agreed, and `workers` others.
+fn world(seed: u64, own: u32, slots: u32, workers: usize) -> World {
+    let mut world = World::new(seed);
+    world.add(own, 20 * MS, false);
+    world.add(slots, 20 * MS, false);
+    for _ in 0..workers {
+        let (slots, pace) = (1 + world.draw(2) as u32, 20 * MS + world.draw(200 * MS));
+        world.add(slots, pace, false);
+    }
+    let peer = world.id(ME);
+    world.step(DELEGATE, Input::Trust { peer, trusted: true });
+    world.mesh();
+    world
+}
+
+fn submit(world: &mut World, tasks: i64, policy: Policy) -> JobId {
+    let delegate = Some(world.id(DELEGATE));
+    world.submit_with(ME, tasks, policy, Local::Always, delegate).expect("the submitter is up")
+}
+
+/// Results of the job that stand on the delegate's word.
+fn delegated(world: &World, job: &JobId) -> u64 {
+    let view = world.job(ME, job).map(|job| job.view());
+    view.and_then(|view| view.bases.get(&Basis::Delegate).copied()).unwrap_or(0)
+}
+
+fn settled(world: &World, job: &JobId) -> u64 {
+    world.job(ME, job).map_or(0, |job| job.view().settled)
+}
+
+/// Whether the delegate has accepted, as the submitter knows.
+fn is_accepted(world: &World, job: &JobId) -> bool {
+    let view = world.job(ME, job).map(|job| job.view());
+    view.and_then(|view| view.delegate).is_some_and(|delegate| delegate.accepted)
+}
+
+/// What the delegate keeps is as its submitter's: nothing once the job is over and it was told.
+fn is_left(world: &World) -> bool {
+    let kept = |record: &Record| {
+        matches!(record, Record::Entrusted { .. } | Record::SettledThere { .. })
+            || matches!(record, Record::Job { .. })
+    };
+    world.records(DELEGATE).any(kept)
+}
+
+fn run(world: &mut World, seconds: u64, over: impl FnMut(&World) -> bool) -> bool {
+    let until = world.after(seconds * SECOND);
+    world.run_until(until, over)
+}
+
+/// The submitter is killed midway and comes back when the delegate has done the rest.
+fn away_and_back(seed: u64, policy: Policy) {
+    let mut world = world(seed, 0, 1, 3);
+    let tasks = 200;
+    let job = submit(&mut world, tasks, policy);
+    assert!(run(&mut world, 60, |world| settled(world, &job) > 20 && is_accepted(world, &job)));
+    world.crash(ME);
+    let done = |world: &World| {
+        world.machine(DELEGATE).is_some_and(|peer| {
+            let mut jobs = peer.jobs().peekable();
+            jobs.peek().is_some() && jobs.all(|job| !job.is_running())
+        })
+    };
+    assert!(run(&mut world, 600, done), "seed {seed}: the delegate does not finish");
+    // What was under way when the last result came is over soon.
+    world.pass(5 * SECOND);
+    let attempts = world.counts.attempts;
+    world.start(ME);
+    for other in 1..world.len() {
+        world.connect(ME, other);
+    }
+    assert!(
+        run(&mut world, 600, |world| world.is_over(ME, &job)),
+        "seed {seed}: {:?}",
+        world.job(ME, &job).map(|job| job.view())
+    );
+    assert_done(&world, ME, &job, seed);
+    assert!(delegated(&world, &job) > 0, "seed {seed}");
+    assert_eq!(world.counts.attempts, attempts, "seed {seed}: something was computed again");
+    assert!(run(&mut world, 60, |world| !is_left(world)), "seed {seed}: the delegate keeps it");
+    for host in 0..world.len() {
+        assert_eq!(world.host(host).reasons, [""; 0], "seed {seed}: host {host}");
+    }
+}
+
+#[test]
+fn what_the_delegate_finished_is_not_computed_again() {
+    for seed in 0..seeds(5) {
+        away_and_back(seed, Policy::Vote(2));
+        away_and_back(seed, Policy::default());
+        away_and_back(seed, Policy::None);
+    }
+}
+
+fn chaos(seed: u64) {
+    let (own, slots) = (seed as u32 % 3, seed as u32 / 3 % 2);
+    let mut world = world(seed, own, slots, 3);
+    let policy = match world.draw(3) {
+        0 => Policy::None,
+        1 => Policy::Vote(2),
+        _ => Policy::default(),
+    };
+    let tasks = 40 + world.draw(200) as i64;
+    let job = submit(&mut world, tasks, policy);
+    let hosts = world.len();
+    world.crash_per_mille = world.draw(3);
+    world.torn_per_mille = world.draw(2);
+    let faults = 4 + world.draw(10);
+    for _ in 0..faults {
+        let pause = match world.draw(3) {
+            0 => world.draw(90 * SECOND),
+            _ => world.draw(2 * SECOND),
+        };
+        world.pass(pause);
+        let (one, other) = (world.draw(hosts as u64) as usize, world.draw(hosts as u64) as usize);
+        match world.draw(8) {
+            0 | 1 => world.crash(ME),
+            2 => world.crash(DELEGATE),
+            3 => world.crash(one),
+            4 => world.disconnect(one, other),
+            5 => world.disconnect(ME, DELEGATE),
+            _ => {
+                world.start(ME);
+                world.start(one);
+                world.mesh();
+            }
+        }
+    }
+    (world.crash_per_mille, world.torn_per_mille) = (0, 0);
+    for host in 0..hosts {
+        world.start(host);
+    }
+    world.mesh();
+    let until = world.after(LIMIT);
+    let ended = world.run_until(until, |world| world.is_over(ME, &job));
+    let view = world.job(ME, &job).map(|job| job.view());
+    assert!(ended, "seed {seed}: the job did not end: {view:?}");
+    assert_done(&world, ME, &job, seed);
+    world.mesh();
+    let gone = run(&mut world, 120, |world| !is_left(world));
+    let kept = world.machine(DELEGATE).map(|peer| peer.view().kept);
+    assert!(gone, "seed {seed}: the delegate keeps {kept:?}");
+    let faults = judge::honour(&world);
+    assert!(faults.is_empty(), "seed {seed}: {}", judge::in_lines(&faults));
+}
+
+#[test]
+fn whoever_crashes_when_the_results_are_those_of_an_undisturbed_run() {
+    for seed in 0..seeds(SEEDS) {
+        chaos(seed);
+    }
+}
