@@ -73,7 +73,7 @@ fn run(world: &mut World, seconds: u64, over: impl FnMut(&World) -> bool) -> boo
 /// The submitter is killed midway and comes back when the delegate has done the rest.
 fn away_and_back(seed: u64, policy: Policy) {
     let mut world = world(seed, 0, 1, 3);
-    let tasks = 200;
+    let tasks = 1500;
     let job = submit(&mut world, tasks, policy);
     assert!(run(&mut world, 60, |world| settled(world, &job) > 20 && is_accepted(world, &job)));
     world.crash(ME);
