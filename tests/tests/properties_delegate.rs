@@ -71,9 +71,10 @@ fn run(world: &mut World, seconds: u64, over: impl FnMut(&World) -> bool) -> boo
 }
 
 /// The submitter is killed midway and comes back when the delegate has done the rest.
-fn away_and_back(seed: u64, policy: Policy) {
+/// How many results stand on the delegate's word then: fewer, the more workers had been handed before.
+fn away_and_back(seed: u64, policy: Policy) -> u64 {
     let mut world = world(seed, 0, 1, 3);
-    let tasks = 1500;
+    let tasks = 800;
     let job = submit(&mut world, tasks, policy);
     assert!(run(&mut world, 60, |world| settled(world, &job) > 20 && is_accepted(world, &job)));
     world.crash(ME);
@@ -97,20 +98,19 @@ fn away_and_back(seed: u64, policy: Policy) {
         world.job(ME, &job).map(|job| job.view())
     );
     assert_done(&world, ME, &job, seed);
-    assert!(delegated(&world, &job) > 0, "seed {seed}");
     assert_eq!(world.counts.attempts, attempts, "seed {seed}: something was computed again");
     assert!(run(&mut world, 60, |world| !is_left(world)), "seed {seed}: the delegate keeps it");
     for host in 0..world.len() {
         assert_eq!(world.host(host).reasons, [""; 0], "seed {seed}: host {host}");
     }
+    delegated(&world, &job)
 }
 
 #[test]
 fn what_the_delegate_finished_is_not_computed_again() {
-    for seed in 0..seeds(5) {
-        away_and_back(seed, Policy::Vote(2));
-        away_and_back(seed, Policy::default());
-        away_and_back(seed, Policy::None);
+    for policy in [Policy::Vote(2), Policy::default(), Policy::None] {
+        let told: u64 = (0..seeds(4)).map(|seed| away_and_back(seed, policy)).sum();
+        assert!(told > 0, "{policy}: nothing came by the delegate");
     }
 }
 

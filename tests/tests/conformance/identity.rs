@@ -35,7 +35,7 @@ pub(crate) fn id(case: &Case) -> Option<String> {
 }
 
 pub(crate) fn signature(case: &Case) -> Option<String> {
-    let domain = [Domain::ResultBatch, Domain::Ack, Domain::Advert, Domain::Lease]
+    let domain = [Domain::ResultBatch, Domain::Ack, Domain::Advert, Domain::Lease, Domain::Delegate]
         .into_iter()
         .find(|domain| domain.text() == case.text("domain"))
         .unwrap_or_else(|| panic!("{}: no such domain", case.name()));
