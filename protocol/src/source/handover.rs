@@ -50,12 +50,13 @@ impl Source {
 
     /// Whether nothing is leased until the delegate has said what became final.
     pub(super) fn is_held(&self) -> bool {
-        self.handover.as_ref().is_some_and(|one| one.is_awaited())
+        self.is_running() && self.handover.as_ref().is_some_and(|one| one.is_awaited())
     }
 
     pub(super) fn delegate_view(&self) -> Option<DelegateView> {
         let results = || self.verifier.bases().get(&Basis::Delegate).copied().unwrap_or(0);
-        self.handover.as_ref().map(|one| one.view(results()))
+        let view = self.handover.as_ref().map(|one| one.view(results()));
+        view.map(|view| DelegateView { awaited: view.awaited && self.is_running(), ..view })
     }
 
     pub(super) fn delegate_here(&mut self, here: bool) {

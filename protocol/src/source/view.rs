@@ -156,7 +156,7 @@ impl Source {
 
     /// What the job waits for, if it waits.
     pub fn waiting(&self) -> Option<String> {
-        if self.is_held() && self.is_running() {
+        if self.is_held() {
             return Some("the delegate is asked what became final while this peer was away".into());
         }
         let task = self.pool.first_starved().filter(|_| self.state == JobState::Running)?;

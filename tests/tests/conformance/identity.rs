@@ -35,10 +35,11 @@ pub(crate) fn id(case: &Case) -> Option<String> {
 }
 
 pub(crate) fn signature(case: &Case) -> Option<String> {
-    let domain = [Domain::ResultBatch, Domain::Ack, Domain::Advert, Domain::Lease, Domain::Delegate]
-        .into_iter()
-        .find(|domain| domain.text() == case.text("domain"))
-        .unwrap_or_else(|| panic!("{}: no such domain", case.name()));
+    let domain =
+        [Domain::ResultBatch, Domain::Ack, Domain::Advert, Domain::Lease, Domain::Delegate]
+            .into_iter()
+            .find(|domain| domain.text() == case.text("domain"))
+            .unwrap_or_else(|| panic!("{}: no such domain", case.name()));
     let signer = PeerId(case.hash("signer").0);
     crypto::verify(&signer, domain, &case.bytes("message"), &case.signature("signature"))
         .err()
