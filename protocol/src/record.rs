@@ -210,6 +210,8 @@ pub enum Record {
         len: u64,
         /// When its submitter was last here.
         seen: Timestamp,
+        /// All that was settled there in places before this one has been told.
+        upto: u64,
         /// This peer's own jobs that carry it on, with results that are still to be told.
         carried: Vec<JobId>,
         /// Whether its operator has ended one of these, so that it is not carried on any more.
@@ -223,8 +225,6 @@ pub enum Record {
         job: JobId,
         /// Its number among those of the job.
         part: u64,
-        /// All that was settled in places before this one has been told.
-        upto: u64,
         /// Which.
         tasks: Vec<TaskIndex>,
     },

@@ -37,10 +37,16 @@ pub(super) fn list(context: &Context) -> anyhow::Result<Code> {
     } else if jobs.is_empty() {
         text::line("no jobs; submit one with `bayan run`")?;
     } else {
-        let heading = ["job", "name", "state", "settled", "tasks", "failed", "submitted"];
-        let mut rows = vec![heading.map(str::to_owned).to_vec()];
+        let mut heading = vec!["job", "name", "state", "settled", "tasks", "failed", "submitted"];
+        let delegated = jobs.iter().any(|job| job.delegate.is_some());
+        heading.extend(delegated.then_some("delegate"));
+        let mut rows = vec![heading.into_iter().map(str::to_owned).collect()];
         rows.extend(jobs.iter().map(|job| {
-            vec![
+            let delegate = job
+                .delegate
+                .as_ref()
+                .map_or_else(String::new, |one| format!("{} {}", one.peer.short(), answer(one)));
+            let mut row = vec![
                 job.job.short(),
                 text::printable(&job.name, 40),
                 state(job).to_owned(),
@@ -48,7 +54,9 @@ pub(super) fn list(context: &Context) -> anyhow::Result<Code> {
                 job.tasks.to_string(),
                 job.failed.to_string(),
                 text::ago(job.submitted),
-            ]
+            ];
+            row.extend(delegated.then_some(delegate));
+            row
         }));
         text::put(text::table(&rows).as_bytes())?;
     }
@@ -202,14 +210,21 @@ fn describe(view: &JobView, session: &Session) -> String {
     format!("{}\n{}", lines.join("\n"), workers(view))
 }
 
+/// What a delegate said.
+fn answer(view: &DelegateView) -> &'static str {
+    match (&view.refused, view.accepted) {
+        (Some(_), _) => "refuses",
+        (None, true) => "has accepted",
+        (None, false) => "has not answered",
+    }
+}
+
 /// Who carries the job on while this peer is away, and what has come of that.
 fn delegate(view: &DelegateView) -> String {
-    let standing = match (&view.refused, view.accepted) {
-        (Some(reason), _) => format!("refuses: {reason}"),
-        (None, true) => "has accepted".to_owned(),
-        (None, false) => "has not answered yet".to_owned(),
-    };
-    let mut words = format!("delegate   {} {standing}", view.peer.short());
+    let mut words = format!("delegate   {} {}", view.peer.short(), answer(view));
+    if let Some(reason) = &view.refused {
+        words.push_str(&format!(": {reason}"));
+    }
     if !view.connected {
         words.push_str(", not connected");
     }

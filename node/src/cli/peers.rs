@@ -8,6 +8,7 @@ use std::{
 };
 
 use bayan_protocol::{
+    delegate::KeptView,
     id::PeerId,
     link::{Profile, Rate},
     peer::PeerView,
@@ -129,6 +130,7 @@ fn describe(info: &PeerInfo) -> String {
     ];
     lines.push(format!("line       {}", line(&info.line)));
     lines.extend(info.listening.iter().map(|address| format!("listening  {address}")));
+    lines.extend(view.kept.iter().map(kept));
     let connections: HashMap<_, &Connection> =
         info.connections.iter().map(|connection| (connection.peer, connection)).collect();
     if view.neighbours.is_empty() {
@@ -169,6 +171,27 @@ fn describe(info: &PeerInfo) -> String {
         ]
     }));
     format!("{}\n\n{}", lines.join("\n"), text::table(&rows))
+}
+
+/// A job that is kept for another peer.
+fn kept(one: &KeptView) -> String {
+    let name = one.name.as_deref().map_or_else(String::new, |name| text::printable(name, 40));
+    let standing = match (one.whole, one.away, one.carried.is_empty()) {
+        (false, ..) => "on its way here".to_owned(),
+        (true, None, _) => "its submitter is here".to_owned(),
+        (true, Some(since), true) => format!("its submitter left {}", text::ago(since)),
+        (true, Some(since), false) => {
+            format!("its submitter left {}, and it is carried on", text::ago(since))
+        }
+    };
+    format!(
+        "keeps      job {} {name} for {}: {} of {} settled there, {} to be told; {standing}",
+        one.job.short(),
+        one.submitter.short(),
+        one.settled,
+        text::count(one.tasks, "task", "tasks"),
+        one.done,
+    )
 }
 
 /// What is known of how a peer passes on what it is given to, if something had to be brought round it.

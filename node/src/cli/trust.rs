@@ -13,7 +13,8 @@ use crate::{
 /// Vouch for peers, or see what is known of them
 ///
 /// A peer of the trust list starts with a record, may compute what is for trusted peers (bayan run
-/// --only-trusted), and counts as nobody else's alias. The list is this peer's own; nobody else sees it.
+/// --only-trusted), counts as nobody else's alias, and has this peer carry its jobs on while it is away if they
+/// name this peer (bayan run --delegate). The list is this peer's own; nobody else sees it.
 #[derive(Debug, Subcommand)]
 pub(super) enum TrustCommand {
     /// Vouch for peers

@@ -257,9 +257,18 @@ impl Keeper {
         let mut settled = Vec::new();
         for record in records {
             match record {
-                Record::Entrusted { submitter, job, manifest: hash, len, seen, carried, ended } => {
+                Record::Entrusted {
+                    submitter,
+                    job,
+                    manifest: hash,
+                    len,
+                    seen,
+                    upto,
+                    carried,
+                    ended,
+                } => {
                     let mut kept = Kept::new(now, hash, len);
-                    (kept.seen, kept.ended) = (seen, ended);
+                    (kept.seen, kept.upto, kept.ended) = (seen, upto, ended);
                     let carry = |own| Carry { own, over: false, wound: false };
                     kept.carries = carried.into_iter().map(carry).collect();
                     // Without its manifest it is fetched again when the submitter is back.
@@ -269,16 +278,15 @@ impl Keeper {
                     }
                     self.jobs.insert((submitter, job), kept);
                 }
-                Record::SettledThere { submitter, job, part, upto, tasks } => {
-                    settled.push((submitter, job, part, upto, tasks));
+                Record::SettledThere { submitter, job, part, tasks } => {
+                    settled.push((submitter, job, part, tasks));
                 }
                 _ => {}
             }
         }
-        settled.sort_unstable_by_key(|(.., part, _, _)| *part);
-        for (submitter, job, part, upto, tasks) in settled {
+        for (submitter, job, part, tasks) in settled {
             let Some(kept) = self.jobs.get_mut(&(submitter, job)) else { continue };
-            (kept.parts, kept.upto) = (part + 1, upto);
+            kept.parts = kept.parts.max(part + 1);
             tasks.into_iter().for_each(|task| kept.settle(task));
         }
     }
@@ -483,13 +491,16 @@ impl Keeper {
         };
         let news: Vec<TaskIndex> =
             tasks.into_iter().filter(|task| !kept.settled.contains(task)).collect();
-        if !news.is_empty() || kept.upto != settled.upto {
-            let (part, upto) = (kept.parts, settled.upto);
+        let moved = core::mem::replace(&mut kept.upto, settled.upto) != settled.upto;
+        if !news.is_empty() {
+            let part = kept.parts;
             kept.parts += 1;
-            kept.upto = upto;
             news.iter().for_each(|task| kept.settle(*task));
-            let record = Record::SettledThere { submitter, job, part, upto, tasks: news };
+            let record = Record::SettledThere { submitter, job, part, tasks: news };
             self.out.records.push(Change::Put(record));
+        }
+        if moved {
+            self.save(name);
         }
         self.answer(name, None);
     }
@@ -658,9 +669,9 @@ impl Keeper {
         if !kept.carries.iter().any(|one| one.over) {
             return;
         }
-        let owed: BTreeSet<JobId> = kept.done.values().copied().collect();
+        let owed = |own: &JobId| kept.done.values().any(|of| of == own);
         let (gone, left): (Vec<Carry>, Vec<Carry>) =
-            kept.carries.drain(..).partition(|one| one.over && !owed.contains(&one.own));
+            kept.carries.iter().partition(|one| one.over && !owed(&one.own));
         kept.carries = left;
         if gone.is_empty() {
             return;
@@ -705,6 +716,7 @@ impl Keeper {
             manifest: kept.manifest_hash,
             len: kept.len,
             seen: kept.seen,
+            upto: kept.upto,
             carried: kept.carries.iter().map(|one| one.own).collect(),
             ended: kept.ended,
         }));

@@ -18,6 +18,7 @@ use crate::{
     wire::{Credit, Lease, Renew},
 };
 
+mod delegated;
 mod holes;
 mod trust;
 

@@ -7,7 +7,7 @@ use super::{Effect, Source, blob_of};
 use crate::{
     delegate::{Answer, DelegateView, Statement, Terms, Voucher},
     id::{Hash, PeerId, TaskId},
-    limits::MAX_LEASE_TASKS,
+    limits::{MAX_LEASE_TASKS, MAX_UNTOLD},
     pool::{self, TaskIndex, Want},
     record::{Change, JobState, Record},
     result::Output,
@@ -137,10 +137,12 @@ impl Source {
 
     /// Fetches an output that the delegate vouches for.
     fn promise(&mut self, hash: Hash, len: u64, from: PeerId, promised: Promised) {
-        let waiting = self.promised.entry(hash).or_default();
-        if waiting.iter().all(|one| one.task != promised.task) {
-            waiting.push(promised);
+        // A task is promised once, and no more of them than are told at once; the rest is told again.
+        let tasks = || self.promised.values().flatten().map(|one| one.task);
+        if tasks().count() >= MAX_UNTOLD || tasks().any(|task| task == promised.task) {
+            return;
         }
+        self.promised.entry(hash).or_default().push(promised);
         self.out.effects.push(Effect::Fetch { hash, len, from });
     }
 
