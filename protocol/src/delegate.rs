@@ -5,6 +5,7 @@
 //! job runs as a job of the delegate's own. What became final there is told in signed statements, each
 //! result of which is provable alone (spec DELEG).
 
+mod handback;
 mod handover;
 mod keeper;
 mod kept;

@@ -218,6 +218,36 @@ fn a_refusal_is_told_and_shown_and_the_job_goes_on_without_a_delegate() -> anyho
 }
 
 #[test]
+fn a_long_manifest_comes_to_the_delegate_and_is_forgotten_when_the_job_is_cancelled()
+-> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let at = |name: &str| dir.path().join(name);
+    let delegate = Node::start(&at("delegate"), &["--slots", "0"])?;
+    let submitter =
+        Node::start(&at("submitter"), &["--slots", "0", "--bootstrap", &delegate.dial])?;
+    run(&delegate.dir, &["trust", "add", &submitter.peer], LIMIT)?.code(0)?;
+    let client = submitter.client()?;
+    let module = client.upload(&wat::parse_str(guests::echo())?)?.hash;
+    let lines: String = (0..60_000).map(|line| format!("{line:0>60}\n")).collect();
+    let inputs = InputsRequest::Lines(client.upload(lines.as_bytes())?.hash);
+    let request = JobRequest {
+        local: Local::Never,
+        delegate: Some(delegate.id()?),
+        ..JobRequest::new("echo", module, inputs)
+    };
+    let job = client.submit(&request)?;
+    until("the delegate to accept", LIMIT, || {
+        Ok(client.job(job)?.delegate.filter(|one| one.accepted))
+    })?;
+    let one = kept(&delegate)?.pop().context("it is kept")?;
+    ensure!(one.whole && one.tasks == 60_000 && one.submitter == submitter.id()?, "{one:?}");
+    let shown = run(&delegate.dir, &["peers"], LIMIT)?.code(0)?.stdout;
+    ensure!(shown.contains("its submitter is here"), "{shown}");
+    run(&submitter.dir, &["cancel", &job.to_string()], LIMIT)?.code(0)?;
+    until("the delegate to forget it", LIMIT, || Ok(kept(&delegate)?.is_empty().then_some(())))
+}
+
+#[test]
 fn delegates_that_cannot_be_are_refused_in_words() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let node = Node::start(&dir.path().join("peer"), &["--slots", "1"])?;

@@ -11,7 +11,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Terms, Vouched,
+    Vouched,
     kept::{Carry, Kept, Stage},
 };
 use crate::{
@@ -20,11 +20,11 @@ use crate::{
     crypto::Keypair,
     id::{Hash, JobId, PeerId, TaskId},
     job::Manifest,
-    limits::{DELEGATE_AFTER, MAX_BATCH, MAX_ENTRUSTED, MAX_ENTRUSTED_ALL, MAX_UNTOLD, RETENTION},
+    limits::{DELEGATE_AFTER, MAX_ENTRUSTED, MAX_ENTRUSTED_ALL, RETENTION},
     pool::TaskIndex,
     record::{Change, Key, Record},
     time::Timestamp,
-    wire::{Entrust, Entrusted, Frame, Reason, Settled, Vouch},
+    wire::{Entrust, Entrusted, Frame, Reason, Settled},
 };
 
 /// Results that were told and not answered for this long are not waited for.
@@ -224,15 +224,16 @@ pub struct KeptView {
     pub carried: Vec<JobId>,
 }
 
-type Name = (PeerId, JobId);
+/// A kept job: whose, and which.
+pub(super) type Name = (PeerId, JobId);
 
 /// The machine. See the module's head for what it decides.
 pub struct Keeper {
-    key: Keypair,
-    me: PeerId,
+    pub(super) key: Keypair,
+    pub(super) me: PeerId,
     config: Config,
-    jobs: BTreeMap<Name, Kept>,
-    out: Batch<Effect>,
+    pub(super) jobs: BTreeMap<Name, Kept>,
+    pub(super) out: Batch<Effect>,
 }
 
 impl Keeper {
@@ -382,7 +383,7 @@ impl Keeper {
         self.jobs.range(all).map(|(name, _)| *name).collect()
     }
 
-    fn name_of(&self, own: &JobId) -> Option<Name> {
+    pub(super) fn name_of(&self, own: &JobId) -> Option<Name> {
         let carries = |kept: &Kept| kept.carries.iter().any(|one| one.own == *own);
         self.jobs.iter().find(|(_, kept)| carries(kept)).map(|(name, _)| *name)
     }
@@ -391,7 +392,7 @@ impl Keeper {
         self.jobs.get_mut(&name).map(how)
     }
 
-    fn send(&mut self, to: PeerId, frame: Frame) {
+    pub(super) fn send(&mut self, to: PeerId, frame: Frame) {
         self.out.effects.push(Effect::Send(to, frame));
     }
 
@@ -603,83 +604,6 @@ impl Keeper {
         }
     }
 
-    fn finals(&mut self, own: JobId, tasks: &[TaskId], over: bool, ended: bool) {
-        let Some(name) = self.name_of(&own) else { return };
-        let Some(kept) = self.jobs.get_mut(&name) else { return };
-        for index in tasks.iter().filter_map(|task| kept.index(task)).collect::<Vec<_>>() {
-            kept.finish(index, own);
-        }
-        if let Some(carry) = kept.carries.iter_mut().find(|one| one.own == own) {
-            carry.over |= over;
-        }
-        if ended && !kept.ended {
-            kept.ended = true;
-            self.save(name);
-        }
-    }
-
-    fn recalled(&mut self, now: Timestamp, own: JobId, results: Vec<Vouched>) {
-        let Some(name) = self.name_of(&own) else { return };
-        let (submitter, job) = name;
-        let Some(kept) = self.jobs.get_mut(&name) else { return };
-        let known = |one: &Vouched| {
-            let index = kept.index(&one.task)?;
-            kept.recalling.contains(&index).then_some(index)
-        };
-        let (found, results): (Vec<TaskIndex>, Vec<Vouched>) =
-            results.into_iter().filter_map(|one| Some((known(&one)?, one))).unzip();
-        let missing: Vec<TaskIndex> =
-            kept.recalling.iter().filter(|task| !found.contains(task)).copied().collect();
-        missing.into_iter().for_each(|task| kept.drop_result(task));
-        for task in found {
-            kept.recalling.remove(&task);
-            kept.told.insert(task, now);
-        }
-        let terms = Terms { job, submitter, delegate: self.me };
-        let left = kept.left();
-        kept.offered.extend(results.iter().filter_map(|one| one.output.blob()));
-        if let Some(signature) = terms.sign(&self.key, &results) {
-            self.send(submitter, Frame::Vouch(Vouch { job, signature, results, left }));
-        }
-    }
-
-    /// Has further results read, to be told, if the submitter is there and keeps up.
-    fn tell(&mut self, name: Name) {
-        let Some(kept) = self.jobs.get_mut(&name).filter(|kept| kept.present) else { return };
-        if !kept.recalling.is_empty() || kept.told.len() + MAX_BATCH > MAX_UNTOLD {
-            return;
-        }
-        let Some(own) = kept.ready.first().and_then(|task| kept.done.get(task)).copied() else {
-            return;
-        };
-        let of_own = |task: &&TaskIndex| kept.done.get(task) == Some(&own);
-        let next: Vec<TaskIndex> =
-            kept.ready.iter().filter(of_own).take(MAX_BATCH).copied().collect();
-        let tasks = next.iter().filter_map(|task| kept.id(*task)).collect();
-        for task in next {
-            kept.ready.remove(&task);
-            kept.recalling.insert(task);
-        }
-        self.out.effects.push(Effect::Recall { own, tasks });
-    }
-
-    /// Forgets own jobs that are over and whose results are all settled at the submitter.
-    fn tidy(&mut self, name: Name) {
-        let Some(kept) = self.jobs.get_mut(&name) else { return };
-        if !kept.carries.iter().any(|one| one.over) {
-            return;
-        }
-        let owed = |own: &JobId| kept.done.values().any(|of| of == own);
-        let (gone, left): (Vec<Carry>, Vec<Carry>) =
-            kept.carries.iter().partition(|one| one.over && !owed(&one.own));
-        kept.carries = left;
-        if gone.is_empty() {
-            return;
-        }
-        self.out.effects.extend(gone.into_iter().map(|one| Effect::Forget(one.own)));
-        self.save(name);
-    }
-
     fn tick(&mut self, now: Timestamp) {
         for name in self.names() {
             let after = self.config.after;
@@ -705,7 +629,7 @@ impl Keeper {
         }
     }
 
-    fn save(&mut self, (submitter, job): Name) {
+    pub(super) fn save(&mut self, (submitter, job): Name) {
         let Some(kept) = self.jobs.get(&(submitter, job)) else { return };
         if kept.stage != Stage::Whole {
             return;
