@@ -124,11 +124,18 @@ fn world_end(number: Number) -> Number {
 fn chaos(seed: u64) -> u64 {
     let (own, slots) = (seed as u32 % 3, seed as u32 / 3 % 2);
     let mut world = world(seed, own, slots, 3);
-    let policy = match world.draw(3) {
-        0 => Policy::None,
-        1 => Policy::Vote(2),
+    let policy = match world.draw(8) {
+        0 | 1 => Policy::None,
+        2 | 3 => Policy::Vote(2),
+        4 => Policy::Boinc,
+        5 => Policy::Spot { checked: 200_000 },
         _ => Policy::default(),
     };
+    // Where results are compared, one who lies makes disputes, and nothing wrong.
+    if matches!(policy, Policy::Vote(_) | Policy::Adaptive(_)) && world.draw(2) == 0 {
+        world.add(1, 20 * MS, true);
+        world.mesh();
+    }
     let tasks = 40 + world.draw(200) as i64;
     let job = submit(&mut world, tasks, policy);
     let hosts = world.len();
