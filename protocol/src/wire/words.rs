@@ -78,6 +78,10 @@ impl Frame {
             Self::Relayed(_) => "relayed",
             Self::Route(_) => "route",
             Self::Exclude(_) => "exclude",
+            Self::Entrust(_) => "entrust",
+            Self::Entrusted(_) => "entrusted",
+            Self::Settled(_) => "settled",
+            Self::Vouch(_) => "vouch",
         }
     }
 }

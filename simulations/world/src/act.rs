@@ -104,10 +104,13 @@ impl World {
             }
             Effect::Read(hash) => {
                 let bytes = self.hosts[number].blobs.get(&hash).cloned();
-                self.step(number, Input::Content { hash, bytes });
+                self.step(
+                    number,
+                    Input::Content { hash, bytes: bytes.map(|bytes| bytes.to_vec()) },
+                );
             }
             Effect::Keep { hash, bytes } => {
-                self.hosts[number].blobs.insert(hash, bytes);
+                self.hosts[number].blobs.insert(hash, bytes.into());
                 self.step(number, Input::Blob { hash, here: true });
             }
             Effect::Recall { job, keys } => {
