@@ -462,7 +462,8 @@ impl Source {
         let single = self.starved_since.filter(|_| !self.may_supply());
         let single = single.map(|_| (self.looked + LOOK, "votes with a single path"));
         let patience = self.verifier.next_wake(self.ticked);
-        let delegate = self.handover.as_ref().and_then(|one| one.next_wake(self.settled));
+        let delegate =
+            self.handover.as_ref().and_then(|one| one.next_wake(self.verifier.next_place()));
         let pool = self.pool.next_wake();
         pool.into_iter().chain(delegate).chain(supply).chain(single).chain(patience).min()
     }

@@ -97,7 +97,7 @@ pub enum Taken {
 pub enum Adopted {
     /// The outcome stands on it.
     Taken,
-    /// The task was settled before, and stays so.
+    /// The task was settled or confirmed before, and stays so.
     Known {
         /// Whether the delegate says the same.
         agrees: bool,
@@ -284,7 +284,8 @@ impl Verifier {
     }
 
     /// Takes an outcome on the word of the job's delegate, which is named because its word is taken.
-    /// What is settled stays as it is; so does what the observer is about to prove.
+    /// What is settled stays as it is; so does what a check here has confirmed otherwise, and what the
+    /// observer is about to prove.
     pub fn adopt(&mut self, index: TaskIndex, outcome: Outcome) -> Adopted {
         let task = self.tasks.entry(index).or_default();
         match task.state {
@@ -294,6 +295,11 @@ impl Verifier {
                 return Adopted::Known { agrees: known == Some(outcome) };
             }
             _ if task.probe.is_some() => return Adopted::Disputed,
+            State::Confirmed
+                if task.acceptance.as_ref().is_some_and(|one| one.outcome != outcome) =>
+            {
+                return Adopted::Known { agrees: false };
+            }
             _ => {}
         }
         task.believe(outcome, Basis::Delegate);

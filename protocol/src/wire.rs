@@ -249,14 +249,14 @@ pub struct Entrusted {
     pub left: u64,
 }
 
-/// Tasks that are settled at the submitter.
+/// Tasks that are settled at the submitter, or whose results a check has confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settled {
     /// The job.
     pub job: JobId,
     /// Which: at most [`MAX_LEASE_TASKS`].
     pub tasks: Vec<TaskId>,
-    /// All that was settled in places before this one has been told.
+    /// All that there was to tell of places before this one has been told.
     pub upto: u64,
 }
 
@@ -313,7 +313,7 @@ pub enum Frame {
     Entrust(Entrust),
     /// Delegate to submitter: how it stands with a job.
     Entrusted(Entrusted),
-    /// Submitter to delegate: these are settled.
+    /// Submitter to delegate: these need not be computed.
     Settled(Settled),
     /// Delegate to submitter: these became final meanwhile.
     Vouch(Vouch),

@@ -368,7 +368,7 @@ pub(super) struct KeptView {
     name: Option<String>,
     /// Its tasks.
     tasks: u64,
-    /// Of these, settled at the submitter as far as it has told.
+    /// Of these, settled or confirmed at the submitter as far as it has told.
     settled: u64,
     /// Of these, final here and not settled there as far as it has told.
     done: u64,

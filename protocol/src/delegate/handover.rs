@@ -15,7 +15,7 @@ use crate::{
     wire::{Entrusted, Reason},
 };
 
-/// Settled tasks are told this often, or when so many wait.
+/// What need not be computed is told this often, or when so many changes wait.
 const TELL: Duration = Duration::from_secs(1);
 /// See [`TELL`].
 const TELL_MANY: u64 = 64;
@@ -64,7 +64,7 @@ pub struct Handover {
     in_touch: bool,
     /// Places before this one have been told, or had nothing to tell.
     told: u64,
-    /// How many tasks were settled when all of them had been told.
+    /// The place of the next change when all before it had been told.
     counted: u64,
     /// What was sent and not yet said to be known.
     telling: Option<u64>,
@@ -176,16 +176,16 @@ impl Handover {
         over
     }
 
-    /// From which place on there is something to tell now, if there is, of `settled` settled tasks.
-    pub fn tells_from(&self, now: Timestamp, settled: u64) -> Option<u64> {
+    /// From which place on there may be something to tell now; `next` is the place of the next change.
+    pub fn tells_from(&self, now: Timestamp, next: u64) -> Option<u64> {
         let ready = self.here && self.in_touch && self.telling.is_none();
-        let fresh = settled.saturating_sub(self.counted);
+        let fresh = next.saturating_sub(self.counted);
         let due = fresh >= TELL_MANY || now >= self.spoke + TELL;
         (ready && fresh > 0 && due).then_some(self.told)
     }
 
-    /// What was settled in places before `upto` is told; `all` if that is everything, of `settled`
-    /// tasks; `said` if there was anything to say.
+    /// What there was to tell of places before `upto` is told; `all` is the place of the next change if
+    /// that is everything; `said` if there was anything to say.
     pub fn tells(&mut self, now: Timestamp, upto: u64, all: Option<u64>, said: bool) {
         self.told = upto;
         self.counted = all.unwrap_or(self.counted);
@@ -194,7 +194,7 @@ impl Handover {
         }
     }
 
-    /// All that was settled in places before this one has been told.
+    /// All that there was to tell of places before this one has been told.
     pub fn told(&self) -> u64 {
         self.told
     }
@@ -208,11 +208,11 @@ impl Handover {
         due
     }
 
-    /// When it next wants to be looked at, with `settled` settled tasks.
-    pub fn next_wake(&self, settled: u64) -> Option<(Timestamp, &'static str)> {
+    /// When it next wants to be looked at; `next` is the place of the next change.
+    pub fn next_wake(&self, next: u64) -> Option<(Timestamp, &'static str)> {
         let awaited = self.awaited.map(|until| (until, "the delegate's word"));
         let ready = self.here && self.in_touch && self.telling.is_none();
-        let telling = (ready && settled > self.counted)
+        let telling = (ready && next > self.counted)
             .then(|| (self.spoke + TELL, "what the delegate is told"));
         let seek = self.sought.filter(|_| !self.here);
         let seek = seek.map(|sought| (sought + SEEK, "looking for the delegate"));

@@ -212,7 +212,7 @@ pub struct KeptView {
     pub name: Option<String>,
     /// Its tasks.
     pub tasks: u64,
-    /// Of these, settled at the submitter as far as it has told.
+    /// Of these, settled or confirmed at the submitter as far as it has told.
     pub settled: u64,
     /// Of these, final here and not settled there as far as it has told.
     pub done: u64,

@@ -13,7 +13,7 @@ use crate::{
     result::Output,
     standing::Standings,
     time::Timestamp,
-    verify::{Adopted, Basis},
+    verify::{Adopted, Basis, State},
     wire::{Entrust, Entrusted, Frame, Settled},
 };
 
@@ -196,7 +196,8 @@ impl Source {
         }
     }
 
-    /// Tells the delegate, now and then, what has come to be settled.
+    /// Tells the delegate, now and then, what it need not compute: what is settled, and what a check has
+    /// confirmed. Under most policies that is final at the end alone.
     pub(super) fn tell_delegate(&mut self, now: Timestamp) {
         if self.state != JobState::Running {
             return;
@@ -204,7 +205,8 @@ impl Source {
         let sought = self.seek_delegate(now);
         self.out.effects.extend(sought.map(Effect::Reach));
         let Some(handover) = &self.handover else { return };
-        let Some(from) = handover.tells_from(now, self.settled) else { return };
+        let next = self.verifier.next_place();
+        let Some(from) = handover.tells_from(now, next) else { return };
         let (mut tasks, mut upto, mut all) = (Vec::new(), from, true);
         for (place, task) in self.verifier.feed(from) {
             if tasks.len() == MAX_LEASE_TASKS {
@@ -212,18 +214,19 @@ impl Source {
                 break;
             }
             upto = place + 1;
-            if self.verifier.is_settled(task) {
+            let state = self.verifier.state(task);
+            if matches!(state, State::Confirmed | State::Final | State::GivenUp) {
                 tasks.extend(self.tasks.get(task as usize).map(|(id, _)| *id));
             }
         }
-        let (job, settled, delegate) = (self.job, self.settled, handover.delegate());
+        let (job, delegate) = (self.job, handover.delegate());
         let said = !tasks.is_empty();
         if said {
             let frame = Frame::Settled(Settled { job, tasks, upto });
             self.out.effects.push(Effect::Send(delegate, frame));
         }
         if let Some(handover) = &mut self.handover {
-            handover.tells(now, upto, all.then_some(settled), said);
+            handover.tells(now, upto, all.then_some(next), said);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The verifier beside a small world: workers of many kinds, tasks handed to whoever is wanted.
 
+mod adopted;
 mod attacks;
 mod faults;
 mod flaky;
