@@ -13,8 +13,8 @@ fn a_delegates_word_settles_what_is_open_and_changes_nothing_that_stands() {
         assert_eq!(world.verifier.adopt(0, truth(0)), Adopted::Known { agrees: true });
         let accepted = world.verifier.acceptance(0).expect("it is taken");
         assert_eq!((accepted.outcome, accepted.basis), (truth(0), Basis::Delegate));
-        assert_eq!(world.wants[&0].need, 0, "nobody is to compute it");
-        let late = world.say(id(1), 0, wrong(1, 0));
+        assert!(!world.wants.contains_key(&0), "nobody is to compute it");
+        let late = world.say(id(1), 0, wrong(8, 0));
         assert_eq!(late, Taken::Late { agrees: false, checked: false });
         world.verifier.give_up(1);
         assert_eq!(world.verifier.adopt(1, truth(1)), Adopted::Known { agrees: true });
@@ -34,7 +34,7 @@ fn what_a_check_has_confirmed_stands_against_the_delegate_and_what_nobody_checke
     assert_eq!(world.verifier.state(0), State::Confirmed);
     assert_eq!(world.verifier.adopt(0, truth(0)), Adopted::Taken);
     assert_eq!(world.verifier.state(0), State::Final);
-    world.say(a, 1, wrong(1, 1));
+    world.say(a, 1, wrong(8, 1));
     assert_eq!(world.verifier.adopt(1, truth(1)), Adopted::Taken);
     world.settle();
     let accepted = world.verifier.acceptance(1).expect("it is taken");
