@@ -74,11 +74,11 @@ const KEYED: [Plant; 2] = [
 ];
 
 const SWITCH: &str = r#"
-extern crate std;
+extern crate std as system;
 /// Whether the environment sets this bug off.
 pub(crate) fn planted(name: &str) -> bool {
-    static PLANTED: std::sync::OnceLock<alloc::string::String> = std::sync::OnceLock::new();
-    PLANTED.get_or_init(|| std::env::var("BAYAN_PLANTED").unwrap_or_default()) == name
+    static PLANTED: system::sync::OnceLock<alloc::string::String> = std::sync::OnceLock::new();
+    PLANTED.get_or_init(|| system::env::var("BAYAN_PLANTED").unwrap_or_default()) == name
 }
 "#;
 
