@@ -91,6 +91,8 @@ pub struct Curves {
     pub bytes: Spread,
     /// Frames of the peer that sent most.
     pub busiest: f64,
+    /// How much later the last of the deepest level, one in forty, began than it did on average.
+    pub late: f64,
 }
 
 impl Spread {
@@ -133,7 +135,7 @@ impl Curves {
             bytes.half,
             bytes.most,
             self.busiest,
-            0.0,
+            self.late,
         ]
     }
 
@@ -141,7 +143,7 @@ impl Curves {
     pub fn from_values(values: &[f64]) -> Option<Self> {
         let [peers, depth, done, b0, b1, b2, all_begun, never, seconds, idle, vain, rest @ ..] =
             *values.first_chunk::<{ Self::LEN }>()?;
-        let [f0, f1, attempts, m0, m1, m2, y0, y1, y2, busiest, _] = rest;
+        let [f0, f1, attempts, m0, m1, m2, y0, y1, y2, busiest, late] = rest;
         let spread = |mean, half, most| Spread { mean, half, most };
         Some(Self {
             peers,
@@ -158,6 +160,7 @@ impl Curves {
             frames: spread(m0, m1, m2),
             bytes: spread(y0, y1, y2),
             busiest,
+            late,
         })
     }
 }
@@ -213,7 +216,7 @@ pub fn play(question: &Question, mut watch: impl FnMut(f64, u64)) -> Option<(Cur
     };
     let each = |which| (1..world.len()).map(|host| of(which, host)).collect::<Vec<f64>>();
     let (frames, bytes) = (each(|sent| sent.0), each(|sent| sent.1));
-    let (counts, all) = (world.counts, peers as f64);
+    let (counts, all, began_at) = (world.counts, peers as f64, tree.begins(&begun));
     let part = |micros: u64| micros as f64 / 1e6 / (seconds * all);
     let curves = Curves {
         peers: all,
@@ -230,8 +233,8 @@ pub fn play(question: &Question, mut watch: impl FnMut(f64, u64)) -> Option<(Cur
         busiest: frames.iter().copied().fold(of(|sent| sent.0, 0), f64::max),
         frames: Spread::of(&frames, of(|sent| sent.0, 0), all),
         bytes: Spread::of(&bytes, of(|sent| sent.1, 0), all),
+        late: began_at.late,
     };
-    let began_at = tree.begins(&begun);
     let ended: Vec<f64> = (1..world.len()).map(|host| world.host(host).ended as f64).collect();
     let starts: Vec<f64> = (1..=peers).map(|host| began_at.of(tree.depth(host))).collect();
     let list = List::play(&paces, &starts, count, seed);
@@ -265,7 +268,7 @@ mod tests {
     #[test]
     fn numbers_survive_being_kept() {
         let mut values = [0.0; Curves::LEN];
-        for (at, value) in values.iter_mut().enumerate().take(Curves::LEN - 1) {
+        for (at, value) in values.iter_mut().enumerate() {
             *value = at as f64 + 0.5;
         }
         assert_eq!(Curves::from_values(&values).map(|curves| curves.values()), Some(values));

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Curves, Question, Rates, TOLERANCE, differences, play, predict};
+use super::{Curves, Question, Rates, TOLERANCE, differences, play, predict, reduced::Difference};
 use crate::{
     report::{Answer, Better, Measure, Plot, Rule, Section, Series},
     statistics::Estimate,
@@ -13,13 +13,15 @@ use crate::{
 
 /// Peers beyond which a tree is not played but reduced.
 pub const MOST_PLAYED: u64 = 100_000;
-/// Trees that a reduced model is made from, and compared with.
-const MADE_FROM: u64 = 1_000;
+/// Peers of the trees that a reduced model is made from and must agree with: two worlds.
 const COMPARED: u64 = 10_000;
 /// A curve is flat if its largest value is not larger than its smallest by more than this part.
 const FLAT: f64 = 0.15;
 /// And logarithmic if no value is further than this part from a line over the logarithm of the peers.
 const STRAIGHT: f64 = 0.2;
+
+/// A line of a curve, and which number it is of.
+type Line = (&'static str, fn(&Curves) -> f64);
 
 /// One curve.
 struct Curve {
@@ -28,7 +30,7 @@ struct Curve {
     unit: &'static str,
     /// What is to be known of it.
     text: &'static str,
-    lines: &'static [(&'static str, fn(&Curves) -> f64)],
+    lines: &'static [Line],
 }
 
 const CURVES: [Curve; 5] = [
@@ -96,13 +98,13 @@ pub fn run(study: &Study, sizes: &[u64], question: &Question) -> Result<Answer> 
         sizes.into_iter().partition(|peers| *peers <= MOST_PLAYED);
     let mut played = Vec::new();
     for peers in small {
-        played.extend(row(study, &Question { peers, ..*question })?);
+        played.extend(row(study, "", &Question { peers, ..*question })?);
     }
     let mut rows: Vec<Curves> = played.iter().map(|(curves, _)| *curves).collect();
     let mut sections = Vec::new();
     if !large.is_empty() && !study.is_cut_short() {
-        let (rates, section) = model(study, question, &played)?;
-        sections.push(section);
+        let (rates, compared) = model(study, question, &played)?;
+        sections.extend(compared);
         for peers in large {
             rows.push(predict(&Question { peers, ..*question }, &rates));
         }
@@ -135,9 +137,9 @@ pub fn run(study: &Study, sizes: &[u64], question: &Question) -> Result<Answer> 
 }
 
 /// Plays one tree, or takes what was kept of it; none if time is over.
-fn row(study: &Study, question: &Question) -> Result<Option<(Curves, Rates)>> {
+fn row(study: &Study, what: &str, question: &Question) -> Result<Option<(Curves, Rates)>> {
     let Question { peers, fan, tasks, task_ms, .. } = *question;
-    let label = format!("{peers} peers fan {fan} tasks {tasks} of {task_ms} ms");
+    let label = format!("{what}{peers} peers fan {fan} tasks {tasks} of {task_ms} ms");
     let begun = Instant::now();
     let found = study.worlds(&label, 1, |seed| {
         let mut said = Instant::now();
@@ -157,26 +159,38 @@ fn row(study: &Study, question: &Question) -> Result<Option<(Curves, Rates)>> {
     study.say(&format!("{label}: {:.0} s", begun.elapsed().as_secs_f64()));
     let curves = Curves::from_values(&values).context("a tree could not be played")?;
     let rates = values.get(Curves::LEN..).and_then(Rates::from_values);
-    Ok(Some((curves, rates.context("what was kept of a tree is not whole")?)))
+    let rates = rates.context("what was kept of a tree is not whole")?;
+    Ok(Some((curves, rates.late(curves.late))))
 }
 
-/// The model, once it has been shown to agree.
+/// The model, once it has been shown to agree, and what it differs by.
 fn model(
     study: &Study,
     question: &Question,
     played: &[(Curves, Rates)],
-) -> Result<(Rates, Section)> {
-    let known =
-        |peers: u64| played.iter().find(|(curves, _)| curves.peers == peers as f64).cloned();
-    let get = |peers: u64| match known(peers) {
-        Some(row) => Ok(Some(row)),
-        None => row(study, &Question { peers, ..*question }),
-    };
-    let (Some((_, rates)), Some((compared, _))) = (get(MADE_FROM)?, get(COMPARED)?) else {
-        bail!("there was no time to play what the reduced model is compared with");
-    };
-    let all = differences(&compared, &predict(&Question { peers: COMPARED, ..*question }, &rates));
-    let wrong = all.iter().filter(|one| !(one.part.abs() <= TOLERANCE));
+) -> Result<(Rates, Vec<Section>)> {
+    let at = |peers: u64| Question { peers, ..*question };
+    let late = "there was no time to play what the reduced model is compared with";
+    let (_, rates) = row(study, "rates of ", &at(COMPARED))?.context(late)?;
+    let known = played.iter().map(|(curves, _)| *curves);
+    let mut compared: Vec<Curves> = known.filter(|one| one.peers >= COMPARED as f64).collect();
+    if compared.first().is_none_or(|one| one.peers > COMPARED as f64) {
+        compared.insert(0, row(study, "", &at(COMPARED))?.context(late)?.0);
+    }
+    let mut sections = Vec::new();
+    for played in compared {
+        let all = differences(&played, &predict(&at(played.peers as u64), &rates));
+        if played.peers <= COMPARED as f64 {
+            agree(&all)?;
+        }
+        sections.push(comparison(played.peers, &all));
+    }
+    Ok((rates, sections))
+}
+
+/// Refuses a model that differs by too much.
+fn agree(all: &[Difference]) -> Result<()> {
+    let wrong = all.iter().filter(|one| !one.is_near());
     let wrong: Vec<String> = wrong
         .map(|one| {
             format!("{}: {:.4} by the model, {:.4} played", one.what, one.predicted, one.played)
@@ -189,23 +203,27 @@ fn model(
             wrong.join("; ")
         );
     }
-    let measure = |one: &super::reduced::Difference| {
-        Measure::new(one.what, Estimate::exact(one.predicted), Better::Same)
+    Ok(())
+}
+
+fn comparison(peers: f64, all: &[Difference]) -> Section {
+    let measure = |one: &Difference| {
+        let key = format!("{peers} peers: {}", one.what);
+        Measure::new(key, Estimate::exact(one.predicted), Better::Same)
             .beside(one.played, Rule::Within(TOLERANCE))
     };
-    let section = Section {
-        title: format!("The reduced model at {COMPARED} peers"),
+    Section {
+        title: format!("The reduced model at {peers} peers"),
         text: format!(
             "Trees of more than {MOST_PLAYED} peers are not played: what peers compute comes from one \
-             list, what they say from rates counted at {MADE_FROM} peers. Found is the model's number, \
-             beside it that of the machines; if one differed by more than {:.0} %, no larger tree \
-             would be shown.",
+             list, what they say from rates counted in a world of {COMPARED} peers of its own. Found is \
+             the model's number, beside it that of the machines; if one differed by more than {:.0} % \
+             at {COMPARED} peers, no larger tree would be shown.",
             TOLERANCE * 100.0
         ),
         measures: all.iter().map(measure).collect(),
         plot: None,
-    };
-    Ok((rates, section))
+    }
 }
 
 fn section(curve: &Curve, rows: &[Curves]) -> Section {
@@ -228,9 +246,8 @@ fn section(curve: &Curve, rows: &[Curves]) -> Section {
     let mut series: Vec<Series> =
         curve.lines.iter().map(|(name, of)| Series::line(*name, points(*of, false))).collect();
     if rows.iter().any(|row| row.peers > MOST_PLAYED as f64) {
-        let reduced = |(name, of): &(&str, fn(&Curves) -> f64)| {
-            Series::marks(format!("{name}, reduced"), points(*of, true))
-        };
+        let reduced =
+            |(name, of): &Line| Series::marks(format!("{name}, reduced"), points(*of, true));
         series.extend(curve.lines.iter().take(3).map(reduced));
     }
     Section {
@@ -296,6 +313,16 @@ mod tests {
         assert_eq!(shape(&points(f64::sqrt)), "neither");
         assert_eq!(shape(&points(|at| 1.0 / at)), "falling");
         assert_eq!(shape(&points(|_| 7.0)[..2]), "too few sizes to say");
+    }
+
+    #[test]
+    fn a_model_that_differs_is_refused() {
+        let played = Curves { seconds: 100.0, ..Curves::default() };
+        let off = |part: f64| Curves { seconds: 100.0 * (1.0 + part), ..played };
+        assert!(agree(&differences(&played, &off(0.09))).is_ok());
+        let error = agree(&differences(&played, &off(-0.11))).expect_err("it differs").to_string();
+        assert!(error.contains("the job has ended: 89.0000 by the model"), "{error}");
+        assert!(agree(&differences(&played, &off(f64::NAN))).is_err());
     }
 
     #[test]

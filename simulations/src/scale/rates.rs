@@ -46,7 +46,8 @@ pub(super) struct Rate {
 pub struct Rates {
     pub(super) kinds: [Rate; 4],
     pub(super) begins: Begins,
-    /// Seconds that the run took longer than one list with the same beginnings.
+    /// Seconds that the run took longer than one list with the same beginnings, for each hop that a task and
+    /// its result go.
     pub(super) longer: f64,
     /// Attempts that ended, for each result.
     pub(super) attempts: f64,
@@ -134,9 +135,16 @@ impl Rates {
         Self {
             kinds,
             begins,
-            longer: seconds - list.seconds,
+            longer: (seconds - list.seconds) / f64::from(tree.depth(tree.peers).max(1)),
             attempts: ended.iter().sum::<f64>() / f64::from(results.max(1)),
         }
+    }
+
+    /// The same with so much that the last of a level begin later by: that is kept with the curves.
+    #[must_use]
+    pub fn late(mut self, late: f64) -> Self {
+        self.begins.late = late;
+        self
     }
 
     /// As plain numbers.
@@ -156,7 +164,7 @@ impl Rates {
         let (kinds, rest) = values.split_at_checked(4 * 11)?;
         let [first, step, longer, attempts] = *rest.first_chunk::<4>()?;
         let mut rates =
-            Self { begins: Begins { first, step }, longer, attempts, ..Self::default() };
+            Self { begins: Begins { first, step, late: 0.0 }, longer, attempts, ..Self::default() };
         for (rate, values) in rates.kinds.iter_mut().zip(kinds.chunks(11)) {
             let [r0, r1, c0, c1, b0, b1, u0, u1, leases, depth, height] =
                 *values.first_chunk::<11>()?;

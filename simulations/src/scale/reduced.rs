@@ -1,9 +1,9 @@
 //! A tree that is too large to be played: what peers compute comes from one list, what they say from
 //! rates that were counted in a real run of a smaller tree of the same fan.
 //!
-//! Level by level: peers at depth d begin `first + (d - 1) * step` seconds after the job was submitted. From
-//! then on they take tasks from one list, which gives each its number of results; the job ends as much
-//! later than the list as the real run did. A leaf says its commit and reveal for each result. Who hands
+//! Level by level: peers at depth d begin `first + (d - 1) * step` seconds after the job was submitted, one
+//! in forty `late` seconds later. From then on they take tasks from one list, which gives each its number of
+//! results; the job ends later than the list, by as much for each level as the real run did. A leaf says its commit and reveal for each result. Who hands
 //! work on acknowledges each result of those below it, cancels copies of some, leases to each child, and
 //! brings results up in as many frames as they make by the relay's rule (`upward`). Leases are longer by a
 //! hop for each level that they have come down, results by one for each that they have come up.
@@ -13,7 +13,7 @@ use super::{
     list::List,
     paces,
     rates::{Rates, hop_bytes, upward},
-    tree::{Kind, Tree},
+    tree::{Kind, LAST, Tree},
 };
 
 /// Part by which the model may differ from the machines.
@@ -25,9 +25,11 @@ pub fn predict(question: &Question, rates: &Rates) -> Curves {
     let tree = Tree::new(peers, fan);
     let paces = paces(peers, task_ms, seed);
     let depths: Vec<u32> = (0..=peers).map(|number| tree.depth(number)).collect();
-    let starts: Vec<f64> = depths[1..].iter().map(|depth| rates.begins.of(*depth)).collect();
+    let late = |number: u64| if number.is_multiple_of(LAST) { rates.begins.late } else { 0.0 };
+    let starts: Vec<f64> =
+        (1..).zip(&depths[1..]).map(|(at, depth)| rates.begins.of(*depth) + late(at)).collect();
     let list = List::play(&paces, &starts, peers * tasks, seed);
-    let seconds = list.seconds + rates.longer;
+    let seconds = list.seconds + rates.longer * f64::from(tree.depth(peers));
     let useful = (1.0 - list.idle) * list.seconds * rates.attempts;
     let own = |number: u64| {
         let results = number.checked_sub(1).and_then(|at| list.results.get(at as usize));
@@ -56,7 +58,8 @@ pub fn predict(question: &Question, rates: &Rates) -> Curves {
         depth: f64::from(tree.depth(peers)),
         done: 1.0,
         begun: Spread::of(&starts, 0.0, count),
-        all_begun: starts.last().copied().unwrap_or(0.0),
+        all_begun: starts.iter().copied().fold(0.0, f64::max),
+        late: rates.begins.late,
         never: 0.0,
         seconds,
         idle: 1.0 - useful / seconds,
@@ -113,6 +116,13 @@ pub struct Difference {
     pub predicted: f64,
     /// The difference, as a part of what was played.
     pub part: f64,
+}
+
+impl Difference {
+    /// Whether the model may differ by so much; not if that is no number.
+    pub fn is_near(&self) -> bool {
+        self.part.abs() <= TOLERANCE
+    }
 }
 
 /// Compares the model with the machines, in each curve's half and 99 in 100 where it has them.

@@ -1,5 +1,7 @@
 //! Who stands where: a tree that is filled level by level.
 
+use crate::statistics::mean;
+
 /// A peer that hands nothing on; one with such peers below it; one with relays below it; the submitter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
@@ -16,7 +18,12 @@ pub(super) struct Begins {
     pub(super) first: f64,
     /// So much later on each level below.
     pub(super) step: f64,
+    /// And so much later the last of a level, one in [`LAST`].
+    pub(super) late: f64,
 }
+
+/// See [`Begins::late`].
+pub(super) const LAST: u64 = 40;
 
 impl Begins {
     pub(super) fn of(&self, depth: u32) -> f64 {
@@ -91,17 +98,21 @@ impl Tree {
         heights
     }
 
-    /// When each level begins, on average, as a line through the first level and the last.
+    /// When each level begins, on average, as a line through the first level and the last; and by how much
+    /// the last of that level are later.
     pub(super) fn begins(&self, begun: &[(u64, f64)]) -> Begins {
-        let level = |depth: u32| {
+        let level = |depth: u32| -> Vec<f64> {
             let at = begun.iter().filter(|(number, _)| self.depth(*number) == depth);
-            let times: Vec<f64> = at.map(|(_, at)| *at).collect();
-            crate::statistics::mean(&times)
+            at.map(|(_, at)| *at).collect()
         };
         let last = self.depth(self.peers);
-        let first = level(1);
+        let (first, mut deepest) = (mean(&level(1)), level(last));
+        let usual = mean(&deepest);
+        deepest.sort_by(f64::total_cmp);
+        let late = deepest.split_off(deepest.len() - deepest.len() / LAST as usize);
+        let late = if late.is_empty() { 0.0 } else { mean(&late) - usual };
         let steps = f64::from(last.saturating_sub(1));
-        Begins { first, step: if steps > 0.0 { (level(last) - first) / steps } else { 0.0 } }
+        Begins { first, step: if steps > 0.0 { (usual - first) / steps } else { 0.0 }, late }
     }
 }
 
@@ -129,7 +140,7 @@ mod tests {
     fn levels_begin_one_after_the_other() {
         let tree = Tree::new(6, 2);
         let begins = tree.begins(&[(1, 1.0), (2, 3.0), (3, 5.0), (6, 7.0)]);
-        assert_eq!(begins, Begins { first: 2.0, step: 4.0 });
+        assert_eq!(begins, Begins { first: 2.0, step: 4.0, late: 0.0 });
         assert_eq!((begins.of(1), begins.of(3)), (2.0, 10.0));
     }
 }
