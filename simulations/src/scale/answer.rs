@@ -230,13 +230,17 @@ fn section(curve: &Curve, rows: &[Curves]) -> Section {
     let mut measures = Vec::new();
     let mut said = Vec::new();
     for (line, of) in curve.lines {
-        for row in rows {
+        for row in rows.iter().filter(|row| of(row).is_finite()) {
             let how = if row.peers > MOST_PLAYED as f64 { ", reduced" } else { "" };
             let key = format!("{} peers{how}: {}, {line}", row.peers, curve.name);
             let found = Estimate::exact(of(row));
             measures.push(Measure::new(key, found, Better::Less).unit(curve.unit));
         }
-        let points: Vec<(f64, f64)> = rows.iter().map(|row| (row.peers, of(row))).collect();
+        let points: Vec<(f64, f64)> = rows
+            .iter()
+            .map(|row| (row.peers, of(row)))
+            .filter(|point| point.1.is_finite())
+            .collect();
         said.push(format!("{line}: {}", shape(&points)));
     }
     let points = |of: fn(&Curves) -> f64, reduced: bool| {
@@ -334,6 +338,6 @@ mod tests {
         let first = answer.measures().next().expect("a measure");
         assert!(first.key.starts_with("20 peers: begun"), "{}", first.key);
         let rows = answer.rows().expect("rows");
-        assert!(rows["80 peers: ended, the tree"].found.value > 10.0);
+        assert!(rows["80 peers: ended; the tree"].found.value > 10.0);
     }
 }

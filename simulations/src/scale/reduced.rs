@@ -19,7 +19,8 @@ use super::{
 /// Part by which the model may differ from the machines.
 pub const TOLERANCE: f64 = 0.1;
 
-/// What a tree comes to by the rates of a smaller one of the same fan.
+/// What a tree comes to by the rates of a smaller one of the same fan. What is computed in vain it does not
+/// say.
 pub fn predict(question: &Question, rates: &Rates) -> Curves {
     let Question { peers, fan, tasks, task_ms, seed } = *question;
     let tree = Tree::new(peers, fan);
@@ -29,6 +30,7 @@ pub fn predict(question: &Question, rates: &Rates) -> Curves {
     let starts: Vec<f64> =
         (1..).zip(&depths[1..]).map(|(at, depth)| rates.begins.of(*depth) + late(at)).collect();
     let list = List::play(&paces, &starts, peers * tasks, seed);
+    let floor = List::play(&paces, &vec![0.0; paces.len()], peers * tasks, seed);
     let seconds = list.seconds + rates.longer * f64::from(tree.depth(peers));
     let useful = (1.0 - list.idle) * list.seconds * rates.attempts;
     let own = |number: u64| {
@@ -63,8 +65,8 @@ pub fn predict(question: &Question, rates: &Rates) -> Curves {
         never: 0.0,
         seconds,
         idle: 1.0 - useful / seconds,
-        vain: 0.0,
-        floor: (list.seconds, list.idle),
+        vain: f64::NAN,
+        floor: (floor.seconds, floor.idle),
         attempts: rates.attempts,
         busiest: frames.iter().copied().fold(0.0, f64::max),
         frames: Spread::of(&frames[1..], frames[0], count),

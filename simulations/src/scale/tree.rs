@@ -131,9 +131,9 @@ mod tests {
         assert_eq!((tree.depth(0), tree.depth(3), tree.depth(4), tree.depth(20)), (0, 1, 2, 3));
         let kinds = [0, 1, 2, 6, 7, 20].map(|number| tree.kind(number));
         use Kind::{Bottom, Inner, Leaf, Submitter};
-        assert_eq!(kinds, [Submitter, Inner, Inner, Bottom, Leaf, Leaf]);
-        assert_eq!(tree.sums(|_| 1.0)[..3], [21.0, 13.0, 6.0]);
-        assert_eq!(tree.heights()[..3], [3, 2, 2]);
+        assert_eq!(kinds, [Submitter, Inner, Bottom, Bottom, Leaf, Leaf]);
+        assert_eq!(tree.sums(|_| 1.0)[..3], [21.0, 12.0, 4.0]);
+        assert_eq!(tree.heights()[..3], [3, 2, 1]);
     }
 
     #[test]
