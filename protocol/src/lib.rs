@@ -34,8 +34,6 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(feature = "memo")]
-extern crate std;
 
 pub mod batch;
 pub mod cbor;

@@ -5,8 +5,11 @@
 //! one that was made here holds; so what a machine is answered is the same with and without this. Nothing
 //! is remembered until a thread asks for it.
 
+extern crate std;
+
 use core::cell::RefCell;
-use std::{collections::HashSet, thread_local};
+
+use self::std::{collections::HashSet, thread_local};
 
 use super::{Domain, Signature};
 use crate::id::PeerId;
