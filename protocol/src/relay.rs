@@ -332,6 +332,11 @@ impl Relay {
         self.jobs.get(job).map(|job| job.errand)
     }
 
+    /// Whose the job is, once work of it has come: its path is signed.
+    pub fn proven_submitter(&self, job: &JobId) -> Option<PeerId> {
+        self.jobs.get(job).filter(|job| job.is_proven()).map(|job| job.errand.submitter)
+    }
+
     /// Jobs that pass through here.
     pub fn jobs(&self) -> impl Iterator<Item = &JobId> {
         self.jobs.keys()
@@ -372,7 +377,8 @@ impl Relay {
                 let demand = demands.entry(*source).or_default();
                 demand.tasks =
                     demand.tasks.saturating_add(tasks.saturating_mul(BULK).div_ceil(many));
-                demand.slots = demand.slots.saturating_add(slots);
+                // Mostly the same peers take work of all its jobs.
+                demand.slots = demand.slots.max(slots);
             }
         }
         demands
@@ -468,7 +474,10 @@ impl Relay {
     /// What nobody offers any more and nothing is held or owed of is over for those below, be it that its
     /// source ended it without a word to this peer.
     fn end_forsaken(&mut self, now: Timestamp) {
-        self.offers.expire(now);
+        let jobs = &self.jobs;
+        let is_busy =
+            |id: &JobId, peer: &PeerId| jobs.get(id).is_some_and(|job| job.is_busy_for(peer));
+        self.offers.expire(now, is_busy, |id| jobs.contains_key(id));
         let offers = &self.offers;
         let forsaken = |(id, job): (&JobId, &mut Job)| {
             job.is_forsaken(now, offers.is_offered(id), FORSAKEN).then_some(*id)

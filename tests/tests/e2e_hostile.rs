@@ -479,6 +479,8 @@ fn offers_and_orders_that_make_no_sense_are_refused() -> anyhow::Result<()> {
     assert_eq!(source.until("an answer to another profile", refused)?, Reason::Profile);
     source.send(&Frame::Offer(Offer { memory: u64::MAX, ..offer(1, PROFILE_V1) }))?;
     assert_eq!(source.until("an answer to an offer of too much", refused)?, Reason::Memory);
+    let lease = lease_of(&source, &network.honest[0].id()?);
+    source.send(&offer_of(&lease))?;
     for number in 2..2000 {
         source.send(&Frame::Offer(offer(number, PROFILE_V1)))?;
     }
@@ -488,13 +490,18 @@ fn offers_and_orders_that_make_no_sense_are_refused() -> anyhow::Result<()> {
     let stranger = Keypair::from_seed(&[201; 32]);
     let foreign = Ack::sign(&stranger, JobId([6; 32]), Hash([0; 32]), u64::MAX);
     source.send(&Frame::Ack(foreign))?;
-    let lease = lease_of(&source, &network.honest[0].id()?);
     let forged = Ack::sign(&stranger, lease.job, Hash([0; 32]), u64::MAX);
     source.send(&Frame::Lease(lease))?;
     source.send(&Frame::Ack(forged))?;
     source.is_thrown_out().context("an acknowledgement in another's name")?;
     network.is_unharmed(job, &[])?;
     Ok(())
+}
+
+/// The offer of a lease's job.
+fn offer_of(lease: &Lease) -> Frame {
+    let (profile, memory) = (lease.program.profile.clone(), lease.program.limits.memory);
+    Frame::Offer(Offer { job: lease.job, submitter: lease.submitter, profile, memory, hops: 0 })
 }
 
 /// A lease of one task whose module nobody has.
@@ -545,7 +552,9 @@ fn leases_that_make_no_sense_are_refused() -> anyhow::Result<()> {
 
     // A module that cannot be had is said to be so, and nothing waits for it.
     let mut no_module = Hostile::greeted(worker, 0)?;
-    no_module.send(&Frame::Lease(lease_of(&no_module, &id)))?;
+    let lease = lease_of(&no_module, &id);
+    no_module.send(&offer_of(&lease))?;
+    no_module.send(&Frame::Lease(lease))?;
     let status = no_module.until("a result that says so", |frame| match frame {
         Frame::Reveal(reveal) => reveal.opened.first().map(|one| one.leaf.status),
         _ => None,

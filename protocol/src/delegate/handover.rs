@@ -153,10 +153,10 @@ impl Handover {
         changed
     }
 
-    /// Results came that it vouches for, and `left` are still to come.
-    pub fn vouched(&mut self, now: Timestamp, left: u64) {
+    /// Results came that it vouches for, and `left` are still to come; `news` if any of them was not known.
+    pub fn vouched(&mut self, now: Timestamp, left: u64, news: bool) {
         self.left = Some(left);
-        if self.awaited.is_some() {
+        if self.awaited.is_some() && news {
             self.awaited = Some(now + HANDBACK);
         }
     }

@@ -269,7 +269,8 @@ impl Keeper {
                     ended,
                 } => {
                     let mut kept = Kept::new(now, hash, len);
-                    (kept.seen, kept.upto, kept.ended) = (seen, upto, ended);
+                    // While this peer was off, nobody could be seen.
+                    (kept.seen, kept.upto, kept.ended) = (seen.max(now), upto, ended);
                     let carry = |own| Carry { own, over: false, wound: false };
                     kept.carries = carried.into_iter().map(carry).collect();
                     // Without its manifest it is fetched again when the submitter is back.

@@ -22,13 +22,14 @@ impl Peer {
     pub(super) fn offered(&mut self, now: Timestamp, peer: PeerId, offer: Offer) {
         // This peer's own job, or one that is known to be somebody else's: whoever says so lies.
         let owned = peer != self.me && self.sources.contains_key(&offer.job);
-        let known = self.relay.errand(&offer.job).map(|errand| errand.submitter);
+        let known = self.relay.proven_submitter(&offer.job);
         if owned || known.is_some_and(|known| known != offer.submitter) {
             return;
         }
         // Nothing is taken through a hop that does not pass results on. What is its own, it may offer.
         if offer.submitter != peer && peer != self.me && self.hops.is_bad(now, &peer) {
-            return;
+            let (job, reason) = (Some(offer.job), Reason::Elsewhere);
+            return self.send(peer, Frame::Refuse(Refuse { job, reason, text: String::new() }));
         }
         self.worker(now, worker::Input::Offer { peer, offer: offer.clone() });
         if peer != self.me && self.worker.takes_from(&peer, &offer.job) {
@@ -44,7 +45,7 @@ impl Peer {
             return self.violation(now, peer, "a lease with an impossible path");
         }
         // The last hop of a full path ends here, and what is not for everybody goes no further.
-        let known = self.relay.errand(&lease.job).map(|errand| errand.submitter);
+        let known = self.relay.proven_submitter(&lease.job);
         let may = peer != self.me
             && self.config.lending.relays
             && lease.share == 1

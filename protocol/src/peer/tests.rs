@@ -480,7 +480,14 @@ fn commits_and_reveals_come_in_pairs() {
 fn a_worker_believes_only_its_sources_own_acknowledgement() {
     let mut bench = Bench::new(1);
     bench.worker(1, 0);
-    bench.frame(1, Frame::Lease(lease_of_one(|_| {})));
+    let lease = lease_of_one(|_| {});
+    let (profile, memory) = (lease.program.profile.clone(), lease.program.limits.memory);
+    let offer = crate::wire::Offer { job: lease.job, submitter: id(1), profile, memory, hops: 0 };
+    // A lease of a job that was not offered is worth nothing.
+    bench.frame(1, Frame::Lease(lease.clone()));
+    assert_eq!(bench.refusals(1), [Reason::Elsewhere]);
+    bench.frame(1, Frame::Offer(offer));
+    bench.frame(1, Frame::Lease(lease));
     // Of a job that is not known here it means nothing, whoever signed it.
     let foreign = Ack::sign(&key(2), JobId([8; 32]), Hash([0; 32]), u64::MAX);
     bench.frame(1, Frame::Ack(foreign));

@@ -35,7 +35,10 @@ impl Relay {
             memory: lease.program.limits.memory,
             hops: 0,
         };
-        self.jobs.entry(id).or_insert_with(|| Job::new(&offer, entropy));
+        let job = self.jobs.entry(id).or_insert_with(|| Job::new(&offer, entropy));
+        if !job.is_proven() {
+            job.errand.submitter = lease.submitter; // whatever was said before
+        }
         // Whoever turns out to stand above is not handed what came through it.
         let above: Vec<PeerId> = lease.path.iter().map(|hop| hop.giver).collect();
         for peer in above {

@@ -12,6 +12,9 @@ use crate::{
     wire::{Cancel, Exclude, Frame, Offer},
 };
 
+/// Jobs that are known of all neighbours together.
+const MANY_JOBS: usize = 16 * MAX_FOREIGN_JOBS;
+
 /// A peer that may work below this one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Below {
@@ -31,7 +34,8 @@ impl Relay {
             self.out.effects.push(Effect::Send(peer, Frame::Ask));
         }
         self.below.insert(peer, Below { slots, window: 0, below: 0, asked: None });
-        for job in self.untold.take(&peer, &mut self.out.records) {
+        let over = self.untold.take(&peer, &mut self.out.records);
+        for job in over.into_iter().filter(|job| !self.jobs.contains_key(job)) {
             let over = Frame::Cancel(Cancel { job, tasks: Vec::new() });
             self.out.effects.push(Effect::Send(peer, over));
         }
@@ -67,7 +71,8 @@ impl Relay {
     }
 
     pub(super) fn offered(&mut self, now: Timestamp, peer: PeerId, offer: Offer) {
-        if !self.allowed || (self.offers.len() >= MAX_FOREIGN_JOBS && !self.knows(&offer.job)) {
+        // How many one neighbour offers is bounded where it is decided whether they are taken.
+        if !self.allowed || (self.offers.len() >= MANY_JOBS && !self.offers.has(&offer.job)) {
             return;
         }
         let id = offer.job;
@@ -121,6 +126,9 @@ impl Relay {
         if peer != self.me {
             let entropy = Entropy::new(&self.entropy.draw());
             let job = self.jobs.entry(*id).or_insert_with(|| Job::new(&offer, entropy));
+            if !job.is_proven() {
+                job.errand.submitter = offer.submitter;
+            }
             if job.offered.insert(peer) && self.below.get(&peer).is_some_and(|one| one.window > 0) {
                 self.admit(now, id, peer);
             }

@@ -131,6 +131,12 @@ impl Bundles {
         self.parcels.values().chain(waiting).any(|parcel| parcel.source != *peer)
     }
 
+    /// Whether results are owed to `peer`.
+    pub(super) fn owes_to(&self, peer: &PeerId) -> bool {
+        let waiting = self.waiting.iter().map(|waiting| &waiting.parcel);
+        self.parcels.values().chain(waiting).any(|parcel| parcel.source == *peer)
+    }
+
     /// Forgets what nobody has asked for in a long time.
     pub(super) fn expire(&mut self, now: Timestamp, job: JobId, records: &mut Vec<Change>) {
         let old = |(_, parcel): &(&Hash, &Parcel)| parcel.since + RETENTION <= now;

@@ -36,6 +36,9 @@ const MOST_WINDOWS: usize = 8;
 /// its way, if there is more.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// Times that the tasks of the largest job may be wanted again, on average.
+const AGAIN: usize = 4;
+
 /// A task that passes through.
 #[derive(Debug)]
 struct Task {
@@ -222,7 +225,9 @@ impl Job {
         if held + lease.tasks.len() > MOST_WINDOWS * self.most as usize {
             return Err("more tasks than credit was given for");
         }
-        if self.tasks.len() + lease.tasks.len() > MAX_JOB_TASKS as usize {
+        // One that is wanted again after it was done with is counted once as a task of the job.
+        let distinct = self.by_id.len() + lease.tasks.len();
+        if distinct.max(self.tasks.len() / AGAIN) > MAX_JOB_TASKS as usize {
             return Err("more tasks than a job may have");
         }
         if self.program.as_ref().is_some_and(|program| **program != lease.program) {
@@ -407,6 +412,19 @@ impl Job {
 
     pub(super) fn is_source(&self, peer: &PeerId) -> bool {
         self.sources.contains_key(peer)
+    }
+
+    /// Whether work has come, so that it is known whose the job is.
+    pub(super) fn is_proven(&self) -> bool {
+        !self.parents.is_empty()
+            || !self.subs.is_empty()
+            || !self.arriving.is_empty()
+            || !self.bundles.is_empty()
+    }
+
+    /// Whether work is held, or results are owed, of `peer`.
+    pub(super) fn is_busy_for(&self, peer: &PeerId) -> bool {
+        self.held().any(|(source, _)| source == *peer) || self.bundles.owes_to(peer)
     }
 
     /// Whether work is held, or results are owed, of another source than `peer`.

@@ -59,8 +59,12 @@ impl Offers {
         if usize::from(hops) + 1 >= MAX_PATH {
             return self.part(&source, &job);
         }
-        let known = self.known.entry(job);
-        let known = known.or_insert_with(|| Known { offer, sources: BTreeMap::new() });
+        let fresh = || Known { offer: offer.clone(), sources: BTreeMap::new() };
+        let known = self.known.entry(job).or_insert_with(fresh);
+        if known.offer.submitter != offer.submitter {
+            // Somebody lies about whose it is. No work of it has come: that would have proven it.
+            *known = fresh();
+        }
         known.sources.insert(source, Source { hops, heard: now });
     }
 
@@ -93,11 +97,20 @@ impl Offers {
         }
     }
 
-    /// Leaves out sources that say nothing any more.
-    pub(super) fn expire(&mut self, now: Timestamp) {
-        for Known { offer, sources } in self.known.values_mut() {
-            sources.retain(|peer, one| *peer == offer.submitter || now < one.heard + STALE);
-        }
+    /// Leaves out sources that say nothing any more, unless something is still held or owed of them, and jobs
+    /// that nobody offers and that are not `known` here.
+    pub(super) fn expire(
+        &mut self,
+        now: Timestamp,
+        is_busy: impl Fn(&JobId, &PeerId) -> bool,
+        is_known: impl Fn(&JobId) -> bool,
+    ) {
+        self.known.retain(|job, Known { offer, sources }| {
+            sources.retain(|peer, one| {
+                *peer == offer.submitter || now < one.heard + STALE || is_busy(job, peer)
+            });
+            !sources.is_empty() || is_known(job)
+        });
     }
 
     pub(super) fn forget(&mut self, job: &JobId) {
@@ -176,9 +189,25 @@ mod tests {
         offers.add(NOW, peer(3), offer(1));
         let later = NOW + STALE / 2;
         offers.serves(later, &peer(3), &JOB);
-        offers.expire(NOW + STALE);
+        offers.expire(NOW + STALE, |_, _| false, |_| true);
         assert!(offers.sources(&JOB).eq([&peer(1), &peer(3)]));
-        offers.expire(later + STALE);
+        offers.expire(later + STALE, |_, source| *source == peer(3), |_| true);
+        assert!(offers.sources(&JOB).eq([&peer(1), &peer(3)]), "work of it is still held");
+        offers.expire(later + STALE, |_, _| false, |_| true);
         assert!(offers.sources(&JOB).eq([&peer(1)]));
+        offers.part(&peer(1), &JOB);
+        offers.expire(later, |_, _| false, |_| true);
+        assert!(offers.has(&JOB));
+        offers.expire(later, |_, _| false, |_| false);
+        assert!(!offers.has(&JOB), "nobody offers it and nothing of it is here");
+    }
+
+    #[test]
+    fn whose_a_job_is_may_be_said_anew_until_it_is_proven() {
+        let mut offers = Offers::default();
+        offers.add(NOW, peer(4), Offer { submitter: peer(4), ..offer(0) });
+        offers.add(NOW, peer(2), offer(1));
+        assert_eq!(offers.onward(&JOB).map(|one| one.submitter), Some(peer(1)));
+        assert!(offers.sources(&JOB).eq([&peer(2)]));
     }
 }

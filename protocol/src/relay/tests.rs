@@ -157,7 +157,7 @@ fn what_a_peer_takes_it_takes_of_a_job_that_is_offered_later_as_well() {
     bench.is_offered(other);
     assert!(bench.was_offered(2));
     let demand = bench.relay.demands()[&peer(TOP)];
-    assert_eq!(demand, Demand { tasks: 2 * 4 * BULK, slots: 2 }, "of both jobs, by one credit");
+    assert_eq!(demand, Demand { tasks: 2 * 4 * BULK, slots: 1 }, "of both jobs, by one credit");
     // Not of one that it refuses.
     bench.step(Input::Refused { peer: peer(2), job: other });
     assert_eq!(bench.relay.demands()[&peer(TOP)].tasks, 4 * BULK);

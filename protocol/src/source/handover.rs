@@ -116,8 +116,9 @@ impl Source {
             }
             tasks.push(task);
         }
+        let news = tasks.iter().any(|task| !self.verifier.is_settled(*task));
         if let Some(handover) = &mut self.handover {
-            handover.vouched(now, left);
+            handover.vouched(now, left, news);
         }
         let mut settled = Vec::new();
         for (at, task) in tasks.into_iter().enumerate() {

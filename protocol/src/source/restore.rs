@@ -86,7 +86,10 @@ impl Source {
             handover.restore(now, answered.0, answered.1);
         }
         source.restored = true;
+        let leased = source.leased.clone();
         source.restore_tasks(now, votes, decisions, &caught, standings);
+        // Nothing of what it wanted stored is: these are still to be deleted with the job.
+        source.leased = leased;
         source.out = Batch::default();
         source
     }

@@ -102,7 +102,7 @@ impl Source {
             }
             // A worker cannot know that it was given what this job does not have, nor can a relay that brings
             // results round the one that gave it.
-            Err(_) if from == batch.worker() || self.goes_round(&from, trails) => {
+            Err(_) if from == batch.worker() || self.goes_round(&from, batch, trails) => {
                 if let Some(giver) = self.altered(batch, trails, tasks) {
                     let what = "a lease of tasks that its job does not have";
                     self.out.effects.push(Effect::Violation(giver, what));
@@ -115,11 +115,16 @@ impl Source {
         }
     }
 
-    /// Whether all of these ways begin with another relay than who brought them.
-    fn goes_round(&self, from: &PeerId, trails: &[Trail]) -> bool {
-        let begins = |trail: &Trail| trail.below(&self.me).hops.first().map(|hop| hop.giver);
-        !trails.is_empty()
-            && trails.iter().all(|trail| begins(trail).is_some_and(|one| one != *from))
+    /// Whether the ways of a batch are signed and begin with another relay than who brought it.
+    fn goes_round(&self, from: &PeerId, batch: &VerifiedBatch, trails: &[Trail]) -> bool {
+        let leases: BTreeSet<LeaseId> = batch.opened().iter().map(|one| one.leaf.lease).collect();
+        let of_batch = |trail: &&Trail| trail.lease().is_some_and(|one| leases.contains(&one));
+        let mut ways = trails.iter().filter(of_batch).map(|trail| trail.below(&self.me)).peekable();
+        let elsewhere = |way: Trail| {
+            way.hops.first().is_some_and(|hop| hop.giver != *from)
+                && self.errand().check_trail(&way, &batch.worker()).is_ok()
+        };
+        ways.peek().is_some() && ways.all(elsewhere)
     }
 
     fn take_batch(

@@ -88,7 +88,9 @@ impl Source {
 
     /// Gives a worker nothing more of the job.
     fn exclude(&mut self, now: Timestamp, worker: &PeerId, standings: &mut Standings) {
-        if self.workers.get(worker).is_some_and(|stats| stats.joined) {
+        // A delegate would take that for the end of what it keeps; what it computes in vain is little.
+        let is_told = self.delegate() != Some(*worker);
+        if is_told && self.workers.get(worker).is_some_and(|stats| stats.joined) {
             self.out.effects.push(Effect::Send(*worker, self.over()));
         }
         let via = self.workers.get(worker).and_then(|stats| stats.via);

@@ -20,7 +20,7 @@ impl Worker {
         }
         if neighbour.offers.len() >= MAX_FOREIGN_JOBS && !neighbour.offers.contains_key(&offer.job)
         {
-            return;
+            return self.refuse(peer, Some(offer.job), Reason::Busy);
         }
         if self.is_expected(now, &peer, offer) {
             return self.refuse(peer, Some(offer.job), Reason::Elsewhere);
@@ -47,13 +47,13 @@ impl Worker {
         ) {
             return self.refuse(peer, Some(lease.job), reason);
         }
-        if let Some(neighbour) = self.neighbours.get_mut(&peer)
-            && let Some(served) = neighbour.offers.get_mut(&lease.job)
-        {
-            *served = now;
-        }
         if let Err(fault) = self.check(&peer, &lease) {
             return self.out.effects.push(Effect::Violation(peer, fault));
+        }
+        // What was refused may have been leased before that was heard: nobody waits for it any more.
+        match self.neighbours.get_mut(&peer).and_then(|one| one.offers.get_mut(&lease.job)) {
+            Some(served) => *served = now,
+            None => return self.refuse(peer, Some(lease.job), Reason::Elsewhere),
         }
         let is_known = self.jobs.contains_key(&(peer, lease.job));
         if !is_known && self.jobs.len() >= MAX_FOREIGN_JOBS {

@@ -131,8 +131,12 @@ impl Bench {
 
     fn up(&mut self, number: u8) {
         self.step(Input::Up { peer: source(number), proximity: offer::Proximity::Lan });
+        self.is_offered(number, job(number));
+    }
+
+    fn is_offered(&mut self, number: u8, job: JobId) {
         let offer = Offer {
-            job: job(number),
+            job,
             submitter: source(number),
             profile: PROFILE_V1.into(),
             memory: 1,
@@ -475,6 +479,7 @@ fn a_cancelled_task_is_dropped_and_a_cancelled_job_forgotten() {
 #[test]
 fn sources_take_turns_and_so_do_the_jobs_of_one() {
     let mut bench = Bench::ready(1, 2);
+    bench.is_offered(1, job(3));
     bench.lease(lease(1, 1, 1, 0..20));
     bench.lease(lease(1, 3, 2, 0..20));
     bench.lease(lease(2, 2, 3, 0..20));
@@ -526,18 +531,21 @@ fn a_source_that_does_not_deliver_a_blob_spoils_its_own_tasks_only() {
 
 #[test]
 fn jobs_that_are_over_make_room_for_new_ones() {
-    let mut bench = Bench::ready(1, 1);
+    let mut bench = Bench::ready(1, 2);
     for number in 0..u16::try_from(MAX_FOREIGN_JOBS).unwrap() + 40 {
-        let mut one = lease(1, 1, number, 0..1);
+        let from = 1 + u8::from(number % 2 == 0);
+        let mut one = lease(from, 1, number, 0..1);
         one.job.0[..2].copy_from_slice(&number.to_le_bytes());
         let of = one.job;
+        bench.is_offered(from, of);
         bench.lease(one);
         bench.execute();
-        bench.step(ack(source(1), of, u64::MAX));
+        bench.step(ack(source(from), of, u64::MAX));
     }
     assert!(!bench.sent.iter().any(|(_, frame)| matches!(frame, Frame::Refuse(_))));
     assert!(bench.worker.jobs.len() <= MAX_FOREIGN_JOBS);
     bench.step(Input::Down { peer: source(1) });
+    bench.step(Input::Down { peer: source(2) });
     assert_eq!(bench.worker.jobs.len(), 0, "nothing is owed to a source that is gone");
 }
 

@@ -95,9 +95,14 @@ fn a_submitter_that_is_back_waits_for_what_became_final_but_not_for_ever() {
     handover.set_here(true);
     handover.answered(&said(0, 100), 0);
     let soon = NOW + HANDBACK / 2;
-    handover.vouched(soon, 36);
+    handover.vouched(soon, 36, true);
     assert!(!handover.stops_waiting(NOW + HANDBACK, false), "it is telling");
-    handover.vouched(soon, 0);
+    let mut talker = restored(Answer::Accepted);
+    talker.set_here(true);
+    talker.answered(&said(0, 100), 0);
+    talker.vouched(soon, 1, false);
+    assert!(talker.stops_waiting(NOW + HANDBACK, false), "it tells nothing new");
+    handover.vouched(soon, 0, true);
     assert!(!handover.stops_waiting(soon, true), "an output is on its way");
     assert!(handover.stops_waiting(soon, false));
     assert!(!handover.stops_waiting(soon, false), "it is said once");
