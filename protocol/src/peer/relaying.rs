@@ -29,6 +29,10 @@ impl Peer {
         // Nothing is taken through a hop that does not pass results on. What is its own, it may offer.
         if offer.submitter != peer && peer != self.me && self.hops.is_bad(now, &peer) {
             let (job, reason) = (Some(offer.job), Reason::Elsewhere);
+            if !self.neighbours.contains_key(&offer.submitter) {
+                // The job may be had of nobody else around here.
+                self.out.effects.push(Effect::Reach(offer.submitter));
+            }
             return self.send(peer, Frame::Refuse(Refuse { job, reason, text: String::new() }));
         }
         self.worker(now, worker::Input::Offer { peer, offer: offer.clone() });

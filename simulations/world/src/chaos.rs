@@ -277,6 +277,9 @@ impl Play {
                 1 => self.passing(),
                 _ => Passing::Honest,
             };
+            // As in the cast, one that does not pass things on computes nothing: what it kept back of its own
+            // nobody else would be given, where it is the submitter's only neighbour.
+            let slots = if passing == Passing::Honest { slots } else { 0 };
             let plan = Plan { relays: true, passing, ..self.plan(slots) };
             self.world.join(plan);
         }
