@@ -389,8 +389,7 @@ fn relays_in_league_with_workers_get_nothing_wrong_accepted() -> anyhow::Result<
 
 /// Results that came through a relay.
 fn through(view: &JobView, relay: &PeerId) -> u64 {
-    let behind = view.workers.iter().filter(|worker| worker.via == Some(*relay));
-    behind.map(|worker| worker.returned).sum()
+    view.tree.iter().filter(|hop| hop.from == *relay).map(|hop| hop.results).sum()
 }
 
 #[test]
