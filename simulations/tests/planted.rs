@@ -77,7 +77,7 @@ const SWITCH: &str = r#"
 extern crate std as system;
 /// Whether the environment sets this bug off.
 pub(crate) fn planted(name: &str) -> bool {
-    static PLANTED: system::sync::OnceLock<alloc::string::String> = std::sync::OnceLock::new();
+    static PLANTED: system::sync::OnceLock<alloc::string::String> = system::sync::OnceLock::new();
     PLANTED.get_or_init(|| system::env::var("BAYAN_PLANTED").unwrap_or_default()) == name
 }
 "#;
