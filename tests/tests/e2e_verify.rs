@@ -1,8 +1,8 @@
 //! Twelve peers of which four cheat, under the default policy: strangers first, then with long
 //! records, sleepers among them. And the first job of somebody who knows nobody.
 //!
-//! `BAYAN_TRUST_SEEDS=N` runs N seeds of the long job, `BAYAN_TRUST_STEPS=N` makes its tasks longer:
-//! turns of an empty loop.
+//! `BAYAN_TRUST_SEEDS=N` runs N seeds of the long job, `BAYAN_TRUST_STEPS=N` makes its tasks shorter or
+//! longer: turns of an empty loop.
 
 use std::{
     collections::BTreeSet,
@@ -32,6 +32,8 @@ use bayan_tests::{
 
 /// Turns of a task: a millisecond or less.
 const STEPS: u64 = 2_000_000;
+/// Turns of a task of the long job: about ten milliseconds.
+const LONG_STEPS: u64 = 20_000_000;
 const HONEST: usize = 7;
 const STRANGERS: u64 = 2000;
 const LONG: u64 = 10_000;
@@ -195,7 +197,7 @@ fn strangers_of_whom_a_third_cheat_give_only_right_results() -> anyhow::Result<(
 
 /// Wrong results that are final, and how many the plan said there would be on average.
 fn sleepers(seed: u64) -> anyhow::Result<(usize, f64)> {
-    let steps = setting("BAYAN_TRUST_STEPS", STEPS);
+    let steps = setting("BAYAN_TRUST_STEPS", LONG_STEPS);
     let network = Network::start(HONEST)?;
     // The same identities, awake and asleep: a member's key follows from seed and number.
     let roles = ["after:100", "after:300:0.2", "ring:pair:0.1", "ring:pair:0.1"];
