@@ -1,14 +1,27 @@
 //! The whole peer: one doorway in front of all machines.
 //!
-//! Every decision of a peer passes through [`Peer::step`]. This file routes: frames to the job or the
-//! worker they concern, checked signatures in front of the machines that rely on them, and each
-//! machine's effects outwards. A frame that a peer sends to itself (its own slots working for its
-//! own jobs) takes the same road as any other, only without a wire.
+//! Every decision of a peer passes through [`Peer::step`]. This file has what goes in and out, who comes and
+//! goes, and the way to the machines of what is computed here and handed on.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `hello` | what a peer says of itself first |
+//! | `frames` | frames in, to the machine that they concern, and out |
+//! | `jobs` | own jobs: begun, offered, forgotten, and what they want done |
+//! | `relaying` | what passes through on its way elsewhere |
+//! | `delegating` | jobs kept for others, and own ones that others keep |
+//! | `trust` | who may compute what, and what follows from a proof |
+//! | `restore` | what is taken back from the store |
+//! | `shelf` | which own job needs which blob |
+//! | `forecast`, `view` | what a job will cost, and how things stand, for people |
 
 mod delegating;
 mod forecast;
+mod frames;
 mod hello;
+mod jobs;
 mod relaying;
+mod restore;
 mod shelf;
 mod trust;
 mod view;
@@ -36,25 +49,20 @@ use crate::{
     hops::Hops,
     id::{Hash, JobId, PeerId, TaskId},
     job::Manifest,
-    limits::{MAX_NEIGHBOURS, MAX_TEXT},
+    limits::MAX_NEIGHBOURS,
     offer::{Lending, Prefix, Proximity},
     overlay::{self, Overlay},
     pool::TaskIndex,
-    record::{Change, JobState, Key, Record},
+    record::{Key, Record},
     relay::{self, Relay},
-    result::{Commit, Ended, Outcome, VerifiedBatch},
+    result::{Commit, Ended, Outcome},
     source::{self, Source},
     standing::{Ban, Standings},
     task::{self, Program},
     time::Timestamp,
-    wire::{Advert, Frame, Hello, Reason, Refuse, WireError},
+    wire::{Advert, Frame, Hello, Reason, WireError},
     worker::{self, Worker},
 };
-
-/// Frames of unknown kinds that are tolerated on one stream.
-const MAX_UNKNOWN: u32 = 100;
-/// Commits that may wait for their reveal on one stream.
-const MAX_COMMITS: usize = 16;
 
 /// What happens to a peer.
 #[derive(Debug, Clone)]
@@ -303,81 +311,6 @@ impl Peer {
         peer
     }
 
-    /// Takes back what was stored before a restart. `manifest` finds a job's manifest by its digest.
-    pub fn restore(
-        &mut self,
-        now: Timestamp,
-        records: Vec<Record>,
-        manifest: impl Fn(&Hash) -> Option<Manifest>,
-    ) -> Batch<Effect> {
-        let mut jobs: BTreeMap<JobId, Vec<Record>> = BTreeMap::new();
-        let (mut worker, mut handed, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-        for record in records {
-            match record {
-                Record::Job { job, .. }
-                | Record::Leased { job, .. }
-                | Record::Vote { job, .. }
-                | Record::Decided { job, .. }
-                | Record::Handover { job, .. }
-                | Record::Vouched { job, .. }
-                | Record::Heard { job, .. } => jobs.entry(job).or_default().push(record),
-                Record::Held { .. } | Record::Batch { .. } => worker.push(record),
-                Record::Handed { .. } | Record::Parcel { .. } => handed.push(record),
-                Record::Entrusted { .. } | Record::SettledThere { .. } => kept.push(record),
-                Record::Hops { peer, record } => self.hops.restore(peer, record),
-                // Of whoever fetches blobs.
-                Record::Poisoner { .. } => {}
-                Record::Standing { peer, standing } => self.standings.restore(peer, standing),
-                Record::Quarantine { module, profile, until } => {
-                    self.quarantines.insert((module, profile), until);
-                }
-                Record::Caught { job, task, worker, right, .. } => {
-                    let ban = None;
-                    self.out.effects.push(Effect::Caught { job, task, worker, right, ban });
-                    jobs.entry(job).or_default().push(record);
-                }
-            }
-        }
-        for (job, records) in jobs {
-            let hash = records.iter().find_map(|record| match record {
-                Record::Job { manifest, .. } => Some(*manifest),
-                _ => None,
-            });
-            let Some((hash, found)) = hash.and_then(|hash| Some((hash, manifest(&hash)?))) else {
-                continue;
-            };
-            let entropy = Entropy::new(&self.entropy.draw());
-            let config = self.source_config(now, &found);
-            let source = Source::restore(
-                self.key.clone(),
-                job,
-                hash,
-                found,
-                config,
-                now,
-                entropy,
-                records,
-                &mut self.standings,
-            );
-            self.shelf.add(job, source.manifest());
-            self.sources.insert(job, source);
-        }
-        self.keeper.restore(now, kept, manifest);
-        let worker = self.restore_relay(now, worker, handed);
-        let batch = self.worker.restore(now, worker);
-        self.worker_batch(now, batch);
-        // What the own worker has not delivered is said again, as to any source that is back.
-        self.worker(now, worker::Input::Up { peer: self.me, proximity: Proximity::Own });
-        let running: Vec<JobId> =
-            self.sources.values().filter(|s| s.is_running()).map(Source::id).collect();
-        for job in running {
-            self.introduce(now, job);
-        }
-        self.settle_loopback(now);
-        self.follow_carried(now);
-        core::mem::take(&mut self.out)
-    }
-
     /// Takes one input and says what is to be stored and done.
     pub fn step(&mut self, now: Timestamp, input: Input) -> Batch<Effect> {
         match input {
@@ -496,72 +429,6 @@ impl Peer {
         }
     }
 
-    fn job_ids(&self) -> Vec<JobId> {
-        self.sources.keys().copied().collect()
-    }
-
-    fn submit(&mut self, now: Timestamp, manifest_hash: Hash, manifest: Manifest) {
-        let job = self.begin(now, manifest_hash, manifest);
-        self.out.effects.push(Effect::Submitted(job));
-        self.introduce(now, job);
-    }
-
-    /// Begins a job of this peer's own.
-    fn begin(&mut self, now: Timestamp, manifest_hash: Hash, manifest: Manifest) -> JobId {
-        let job = JobId(self.entropy.draw());
-        let entropy = Entropy::new(&self.entropy.draw());
-        let config = self.source_config(now, &manifest);
-        let (source, batch) =
-            Source::new(self.key.clone(), job, manifest_hash, manifest, config, now, entropy);
-        self.shelf.add(job, source.manifest());
-        self.sources.insert(job, source);
-        self.source_batch(now, job, batch);
-        job
-    }
-
-    /// Tells a job which connected peers can compute it.
-    fn introduce(&mut self, now: Timestamp, job: JobId) {
-        let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
-        for peer in peers {
-            self.join(now, job, peer);
-        }
-        self.introduce_delegate(now, job);
-        self.share_credit(now);
-    }
-
-    fn join(&mut self, now: Timestamp, job: JobId, peer: PeerId) {
-        let Some(source) = self.sources.get(&job) else { return };
-        if !source.is_running() && (peer == self.me || !source.knows(&peer)) {
-            return;
-        }
-        if !self.may_compute(now, source.manifest(), &peer) {
-            return;
-        }
-        let Some(neighbour) = self.neighbours.get(&peer) else { return };
-        let prefix = neighbour.prefix;
-        let Some(hello) = &neighbour.hello else { return };
-        let works = hello.slots > 0 || hello.relays > 0;
-        if hello.relays > 0 && self.hops.is_bad(now, &peer) {
-            return; // for as long as that lasts
-        }
-        if hello.profiles.contains(&source.manifest().program.profile) && works {
-            let slots = hello.slots;
-            self.source(now, job, source::Input::Join { worker: peer, slots, prefix });
-        }
-    }
-
-    fn forget(&mut self, job: JobId) {
-        let Some(source) = self.sources.get(&job).filter(|source| !source.is_running()) else {
-            return;
-        };
-        for key in source.keys() {
-            self.out.records.push(Change::Delete(key));
-        }
-        self.out.records.push(Change::Delete(Key::job(&job)));
-        self.shelf.remove(job);
-        self.sources.remove(&job);
-    }
-
     fn blob(&mut self, now: Timestamp, hash: Hash, here: bool) {
         for job in self.fetching.remove(&hash).unwrap_or_default() {
             self.source(now, job, source::Input::Blob { hash, here });
@@ -569,230 +436,6 @@ impl Peer {
         self.worker(now, worker::Input::Blob { hash, here });
         self.relay(now, relay::Input::Blob { hash, here });
         self.keeper(now, delegate::Input::Blob { hash, here });
-    }
-
-    fn frame(&mut self, now: Timestamp, peer: PeerId, frame: Result<Frame, WireError>) {
-        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
-        let frame = match frame {
-            Ok(frame) => frame,
-            Err(WireError::UnknownKind) if neighbour.unknown < MAX_UNKNOWN => {
-                neighbour.unknown += 1;
-                let refuse =
-                    Refuse { job: None, reason: Reason::UnknownFrame, text: String::new() };
-                return self.out.effects.push(Effect::Send(peer, Frame::Refuse(refuse)));
-            }
-            Err(error) => return self.violation(now, peer, &alloc::format!("{error}")),
-        };
-        match (neighbour.hello.is_some(), frame) {
-            (false, Frame::Hello(hello)) => self.greet(now, peer, hello),
-            (false, Frame::Refuse(refuse)) => neighbour.refused = Some(refuse.reason),
-            (false, _) => self.violation(now, peer, "the first frame must be a hello"),
-            (true, Frame::Hello(_)) => self.violation(now, peer, "a second hello"),
-            (true, frame) => self.work_frame(now, peer, frame),
-        }
-    }
-
-    fn work_frame(&mut self, now: Timestamp, peer: PeerId, frame: Frame) {
-        match frame {
-            Frame::Hello(_) => {}
-            Frame::Offer(offer) => self.offered(now, peer, offer),
-            Frame::Lease(lease) => self.leased(now, peer, lease),
-            Frame::Cancel(cancel) => self.cancelled(now, peer, cancel),
-            Frame::Ack(ack) => self.acked(now, peer, ack),
-            Frame::Relayed(relayed) => self.relayed(now, peer, relayed),
-            Frame::Route(route) => {
-                self.worker(now, worker::Input::Route { peer, route });
-                self.relay(now, relay::Input::Route { peer, route });
-            }
-            Frame::Entrust(entrust) => self.entrust(now, peer, entrust),
-            Frame::Entrusted(said) => self.entrusted(now, peer, &said),
-            Frame::Settled(settled) => {
-                self.keeper(now, delegate::Input::Settled { peer, settled });
-            }
-            Frame::Vouch(vouch) => self.vouched(now, peer, vouch),
-            Frame::Exclude(exclude) => self.relay(now, relay::Input::Exclude { peer, exclude }),
-            Frame::Ask => self.asked(now, peer),
-            Frame::Credit(credit) => {
-                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-                    (neighbour.window, neighbour.below) = (credit.tasks, credit.below);
-                    neighbour.refused = None;
-                }
-                self.share_credit(now);
-            }
-            Frame::Refuse(refuse) => self.refused(now, peer, &refuse),
-            Frame::Renew(renew) => {
-                for job in self.job_ids() {
-                    self.source(
-                        now,
-                        job,
-                        source::Input::Renew { worker: peer, leases: renew.leases.clone() },
-                    );
-                }
-                self.relay(now, relay::Input::Renew { peer, leases: renew.leases });
-            }
-            Frame::Commit(commit) => {
-                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-                    if neighbour.commits.len() >= MAX_COMMITS {
-                        return self.violation(now, peer, "commits that are never revealed");
-                    }
-                    neighbour.commits.push_back(commit);
-                }
-            }
-            Frame::Reveal(reveal) => self.revealed(now, peer, reveal),
-        }
-    }
-
-    fn revealed(&mut self, now: Timestamp, peer: PeerId, reveal: crate::result::Reveal) {
-        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
-        let Some(at) = neighbour.commits.iter().position(|commit| commit.root == reveal.root)
-        else {
-            return self.violation(now, peer, "a reveal without a commit");
-        };
-        let Some(commit) = neighbour.commits.remove(at) else { return };
-        let job = commit.job;
-        let Some(submitter) = self.submitter_of(&job, &reveal.opened) else {
-            return self.unknown_job(now, peer, &peer, (commit, reveal));
-        };
-        match VerifiedBatch::check(commit, reveal, &peer, &submitter) {
-            Ok(batch) if submitter != self.me => {
-                let trails = Vec::new();
-                self.relay(now, relay::Input::Results { from: peer, batch, trails });
-            }
-            Ok(batch) => {
-                self.source(now, job, source::Input::Results { worker: peer, batch });
-                self.share_credit(now);
-            }
-            Err(error) => self.violation(now, peer, &alloc::format!("{error}")),
-        }
-    }
-
-    fn asked(&mut self, now: Timestamp, peer: PeerId) {
-        // A job that the peer refused while it was busy is offered anew.
-        for job in self.job_ids() {
-            if self
-                .sources
-                .get(&job)
-                .is_some_and(|source| source.is_running() && !source.works_with(&peer))
-            {
-                self.join(now, job, peer);
-            }
-        }
-        let offers: Vec<Frame> = self
-            .sources
-            .values()
-            .filter(|s| s.works_with(&peer))
-            .map(|s| Frame::Offer(s.offer()))
-            .collect();
-        for offer in offers {
-            self.send(peer, offer);
-        }
-        // Whom this peer has found out itself it trusts with nobody's work.
-        if self.standings.is_banned(now, &peer) {
-            return;
-        }
-        self.relay(now, relay::Input::Asked { peer });
-        if peer != self.me && self.config.lending.relays && !self.relay.has_work() {
-            self.worker(now, worker::Input::AskedBelow { peer });
-        }
-    }
-
-    fn refused(&mut self, now: Timestamp, peer: PeerId, refuse: &Refuse) {
-        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-            neighbour.refused = Some(refuse.reason);
-        }
-        if let Some(job) = refuse.job {
-            self.source(now, job, source::Input::Leave { worker: peer });
-            self.relay(now, relay::Input::Refused { peer, job });
-        }
-    }
-
-    /// Divides each worker's window among the running jobs.
-    fn share_credit(&mut self, now: Timestamp) {
-        let running: Vec<JobId> =
-            self.sources.values().filter(|s| s.is_running()).map(Source::id).collect();
-        let jobs = running.len() + self.relay.jobs().count();
-        let count = u32::try_from(jobs).unwrap_or(u32::MAX).max(1);
-        let windows: Vec<(PeerId, u32, u32)> =
-            self.neighbours.iter().map(|(peer, n)| (*peer, n.window, n.below)).collect();
-        for (peer, window, below) in &windows {
-            let (worker, tasks, below) = (*peer, window.div_ceil(count), *below);
-            for job in &running {
-                let known = self.sources.get(job).and_then(|source| source.window_of(peer));
-                if known.is_some_and(|known| known != (tasks, below)) {
-                    self.source(now, *job, source::Input::Credit { worker, tasks, below });
-                }
-            }
-            if self.relay.window_of(peer).is_some_and(|known| known != (tasks, below)) {
-                self.relay(now, relay::Input::Credit { peer: worker, tasks, below });
-            }
-        }
-    }
-
-    fn violation(&mut self, now: Timestamp, peer: PeerId, what: &str) {
-        let text: String = what.chars().take(MAX_TEXT / 4).collect();
-        let refuse = Refuse { job: None, reason: Reason::Protocol, text };
-        self.send(peer, Frame::Refuse(refuse));
-        self.close(now, peer, what);
-    }
-
-    /// Has nothing to do with a peer any more: frames of it that are still under way are ignored.
-    fn close(&mut self, now: Timestamp, peer: PeerId, why: &str) {
-        if peer == self.me {
-            return;
-        }
-        self.out.effects.push(Effect::Close(peer, String::from(why)));
-        self.down(now, peer);
-    }
-
-    fn send(&mut self, peer: PeerId, frame: Frame) {
-        if peer == self.me {
-            self.loopback.push_back(frame);
-        } else if self.neighbours.contains_key(&peer) {
-            self.out.effects.push(Effect::Send(peer, frame));
-        }
-    }
-
-    /// Delivers frames to oneself until none is left; each is caused by progress, so this ends.
-    fn settle_loopback(&mut self, now: Timestamp) {
-        while let Some(frame) = self.loopback.pop_front() {
-            self.work_frame(now, self.me, frame);
-        }
-    }
-
-    fn source(&mut self, now: Timestamp, job: JobId, input: source::Input) {
-        let Some(source) = self.sources.get_mut(&job) else { return };
-        let batch = source.step(now, input, &mut self.standings);
-        self.source_batch(now, job, batch);
-    }
-
-    fn source_batch(&mut self, now: Timestamp, job: JobId, batch: Batch<source::Effect>) {
-        self.out.records.extend(batch.records);
-        for effect in batch.effects {
-            match effect {
-                source::Effect::Send(peer, frame) => self.send(peer, frame),
-                source::Effect::Fetch { hash, len, from } => {
-                    self.fetching.entry(hash).or_default().insert(job);
-                    self.out.effects.push(Effect::Fetch { hash, len, from });
-                }
-                source::Effect::Violation(peer, what) => self.violation(now, peer, what),
-                source::Effect::Caught { worker, task, right, ban } => {
-                    let caught = Record::Caught { job, task, worker, right, at: now };
-                    self.out.records.push(Change::Put(caught));
-                    self.out.effects.push(Effect::Caught { job, task, worker, right, ban });
-                    self.caught(now, worker);
-                }
-                source::Effect::Excluded(worker) => self.caught(now, worker),
-                source::Effect::Quarantined => self.quarantine(now, job),
-                source::Effect::Hop { peer, outcome } => self.hop(now, peer, outcome),
-                source::Effect::Reach(peer) => self.out.effects.push(Effect::Reach(peer)),
-                source::Effect::Changed => {
-                    let changed = Effect::Changed(job);
-                    if !self.out.effects.contains(&changed) {
-                        self.out.effects.push(changed);
-                    }
-                }
-            }
-        }
     }
 
     fn worker(&mut self, now: Timestamp, input: worker::Input) {
@@ -833,23 +476,5 @@ impl Peer {
     /// What this peer knows first-hand of others.
     pub fn standings(&self) -> &Standings {
         &self.standings
-    }
-
-    /// One of this peer's own jobs.
-    pub fn job(&self, job: &JobId) -> Option<&Source> {
-        self.sources.get(job)
-    }
-
-    /// All of this peer's own jobs.
-    pub fn jobs(&self) -> impl Iterator<Item = &Source> {
-        self.sources.values()
-    }
-
-    /// Jobs that ended and are not forgotten.
-    pub fn ended_jobs(&self) -> impl Iterator<Item = (JobId, JobState)> {
-        self.sources
-            .values()
-            .map(|source| (source.id(), source.state()))
-            .filter(|(_, s)| *s != JobState::Running)
     }
 }

@@ -6,12 +6,16 @@ use core::time::Duration;
 
 use serde_bytes::ByteBuf;
 
-use super::*;
+use super::{
+    frames::{MAX_COMMITS, MAX_UNKNOWN},
+    *,
+};
 use crate::{
     id::LeaseId,
     job::{Inputs, Local},
     limits::MAX_INLINE,
     offer::Accept,
+    record::{Change, JobState},
     result::{Ack, Ended, Leaf, Opened, Output, Reveal, output_commit},
     task::{Limits, PROFILE_V1, Status},
     verify::Policy,

@@ -86,10 +86,7 @@ impl Source {
             handover.restore(now, answered.0, answered.1);
         }
         source.restored = true;
-        let leased = source.leased.clone();
         source.restore_tasks(now, votes, decisions, &caught, standings);
-        // Nothing of what it wanted stored is: these are still to be deleted with the job.
-        source.leased = leased;
         source.out = Batch::default();
         source
     }
@@ -142,7 +139,10 @@ impl Source {
         }
         // The crash came between the last decision and the record of the job's end.
         if self.is_running() && self.verifier.is_over() {
+            // What it wants stored now is not: these records are still to be deleted with the job.
+            let leased = self.leased.clone();
             self.end(now, JobState::Done);
+            self.leased = leased;
         }
     }
 }
