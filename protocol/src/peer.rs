@@ -60,6 +60,7 @@ use crate::{
     standing::{Ban, Standings},
     task::{self, Program},
     time::Timestamp,
+    verify::Apart,
     wire::{Advert, Frame, Hello, Reason, WireError},
     worker::{self, Worker},
 };
@@ -253,7 +254,7 @@ pub struct Peer {
     /// What is known first-hand of workers, by all jobs together.
     standings: Standings,
     /// Apps that differ by machine, by module and profile, until when.
-    quarantines: BTreeMap<(Hash, String), Timestamp>,
+    quarantines: BTreeMap<(Hash, String), (Timestamp, Apart)>,
     worker: Worker,
     relay: Relay,
     /// Jobs kept for others.

@@ -48,6 +48,9 @@ pub enum Record {
         state: JobState,
         /// Whether its app was found to differ by machine.
         quarantined: bool,
+        /// If so, whether it is this peer's own machine that gives what no other gives.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        own_apart: bool,
     },
     /// Tasks handed to a worker.
     Leased {
@@ -116,6 +119,9 @@ pub enum Record {
         profile: String,
         /// Until when nobody is punished over it.
         until: Timestamp,
+        /// Whether it is this peer's own machine that gives what no other gives.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        own_apart: bool,
     },
     /// A provider that sent wrong bytes for a blob.
     Poisoner {

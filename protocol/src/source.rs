@@ -45,7 +45,7 @@ use crate::{
     result::{Outcome, Output, VerifiedBatch},
     standing::{Ban, Standings},
     time::Timestamp,
-    verify::{self, Acceptance, State, Verifier},
+    verify::{self, Acceptance, Apart, State, Verifier},
     wire::{Entrusted, Frame},
 };
 
@@ -119,7 +119,7 @@ pub enum Input {
         worker: PeerId,
     },
     /// The job's app was found to differ by machine, by another job.
-    Quarantine,
+    Quarantine(Apart),
     /// The job's delegate is connected now, or no longer.
     Delegate {
         /// Whether it is.
@@ -172,7 +172,7 @@ pub enum Effect {
     /// Nothing more is leased to this worker for this job.
     Excluded(PeerId),
     /// The job's app gives different results on different honest machines.
-    Quarantined,
+    Quarantined(Apart),
     /// A hop brought results here, or was gone round.
     Hop {
         /// Who.
@@ -191,17 +191,13 @@ pub struct Config {
     pub pool: pool::Config,
     /// How long to wait for eligible peers before the submitter's own slots supply what is missing.
     pub patience: Duration,
-    /// Whether the job's app is known to differ by machine.
-    pub quarantined: bool,
+    /// Whether the job's app is known to differ by machine, and who is set apart.
+    pub quarantined: Option<Apart>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            pool: pool::Config::default(),
-            patience: Duration::from_secs(30),
-            quarantined: false,
-        }
+        Self { pool: pool::Config::default(), patience: Duration::from_secs(30), quarantined: None }
     }
 }
 
@@ -269,7 +265,7 @@ pub struct Source {
     looked: Timestamp,
     /// The last tick.
     ticked: Timestamp,
-    quarantined: bool,
+    quarantined: Option<Apart>,
     /// Whether it was taken back from the store, which may have lost what was written last.
     restored: bool,
     tree: Tree,
@@ -423,8 +419,8 @@ impl Source {
             Input::Blob { hash, here } => self.blob(now, &hash, here, standings),
             Input::Cancel => self.end(now, JobState::Cancelled),
             Input::Banned { worker } => self.banned(now, worker, standings),
-            Input::Quarantine => {
-                self.verifier.quarantine();
+            Input::Quarantine(apart) => {
+                self.verifier.quarantine(now, apart, standings);
                 self.verified(now, standings);
             }
             Input::Delegate { here } => self.delegate_here(here),
@@ -555,7 +551,8 @@ impl Source {
             submitted: self.submitted,
             ended: self.ended,
             state: self.state,
-            quarantined: self.quarantined,
+            quarantined: self.quarantined.is_some(),
+            own_apart: self.quarantined == Some(Apart::Own),
         }));
     }
 

@@ -270,6 +270,12 @@ impl Standings {
         Some(ban)
     }
 
+    /// Whether one more failure would begin a ban.
+    pub fn is_last_failure(&self, peer: &PeerId) -> bool {
+        let llr = self.known.get(peer).map_or(0, |standing| standing.llr);
+        weigh(llr, false) >= CONVICTION
+    }
+
     /// Takes from everyone what they earned by agreeing with `peer` on little ground.
     pub fn revoke(&mut self, peer: PeerId) {
         // Everyone is looked at, not only those whom the peer's own map names: a map that was full or

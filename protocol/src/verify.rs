@@ -129,7 +129,23 @@ pub enum Effect {
     /// Nothing more is to be leased to this worker for this job.
     Exclude(PeerId),
     /// The app gives different results on different honest machines: nobody is punished over it.
-    Quarantined,
+    Quarantined(Apart),
+}
+
+/// Whose results count for nothing where an app differs by machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Apart {
+    /// Of those whom the observer's own execution contradicts.
+    Others,
+    /// Of the observer's own slots: no witness reproduced what they gave.
+    Own,
+}
+
+impl Apart {
+    /// From what is stored.
+    pub fn of(quarantined: bool, own_apart: bool) -> Option<Self> {
+        quarantined.then_some(if own_apart { Self::Own } else { Self::Others })
+    }
 }
 
 /// What happened in a job, for its summary.
@@ -158,8 +174,8 @@ pub struct Config {
     pub tasks: u32,
     /// Whether the job is over as soon as every task has a result, however little it was checked.
     pub provisional: bool,
-    /// Whether the app is known to give different results on honest machines.
-    pub quarantined: bool,
+    /// Whether the app is known to give different results on honest machines, and who is set apart.
+    pub quarantined: Option<Apart>,
 }
 
 /// The machine: the votes of one job under one policy.
@@ -187,7 +203,7 @@ pub struct Verifier {
     looked: Timestamp,
     /// When it was taken back from the store: whoever is to be asked needs time to come back.
     resumed: Timestamp,
-    quarantined: bool,
+    quarantined: Option<Apart>,
     over: bool,
     tally: Tally,
     effects: Vec<Effect>,
@@ -200,7 +216,7 @@ impl Verifier {
             secret,
             me,
             tasks: BTreeMap::new(),
-            members: Members::default(),
+            members: Members::new(config.quarantined == Some(Apart::Own)),
             feed: BTreeMap::new(),
             next_place: 0,
             next_vote: 0,

@@ -152,7 +152,7 @@ impl Field {
             policy: plan.policy,
             tasks: plan.tasks,
             provisional: false,
-            quarantined: false,
+            quarantined: None,
         };
         let mut fresh: Vec<TaskIndex> = (0..plan.tasks).collect();
         rng.shuffle(&mut fresh);
@@ -371,7 +371,7 @@ impl Field {
                 self.present.retain(|one| *one != place);
                 self.replace(place);
             }
-            Effect::Quarantined => self.outcomes.quarantined = true,
+            Effect::Quarantined(_) => self.outcomes.quarantined = true,
             Effect::Settled(_) => {}
         }
     }

@@ -237,6 +237,8 @@ pub(super) struct JobView {
     tally: Tally,
     /// Whether the app gives different results on different honest machines.
     quarantined: bool,
+    /// If so, whether it is the submitter's own machine that gives what no other gives.
+    own_apart: bool,
     /// Settled tasks that failed or were given up.
     failed: u64,
     /// Unsettled tasks with a copy out.

@@ -243,6 +243,7 @@ fn view(state: JobState, settled: u64) -> JobView {
         replicated: 0,
         tally: Tally::default(),
         quarantined: false,
+        own_apart: false,
         failed: 0,
         in_flight: 0,
         waiting: None,

@@ -63,13 +63,22 @@ pub(super) fn words(view: &JobView, facts: &Facts) -> Vec<String> {
     lines.extend(corrections(view));
     lines.extend(view.workers.iter().filter_map(|worker| caught(view, worker, facts)));
     if view.quarantined {
-        lines.push(
-            "this app gives different results on different honest machines: nobody is punished over \
-             it, and its results hold for machines like those that agreed"
-                .to_owned(),
-        );
+        lines.push(differs(view));
     }
     lines
+}
+
+/// What an app that differs by machine means for the results.
+fn differs(view: &JobView) -> String {
+    let whose = if view.own_apart {
+        "no other machine gives what this one gives, so that it checks nothing here itself any more: the \
+         results are those of the others"
+    } else {
+        "the results are those of machines like this one, and peers that gave others compute no more of it"
+    };
+    format!(
+        "this app gives different results on different honest machines: nobody is punished over it; {whose}"
+    )
 }
 
 fn with_outcome(view: &JobView) -> u64 {
@@ -237,6 +246,7 @@ mod tests {
             replicated,
             tally: Tally { results, ..Tally::default() },
             quarantined: false,
+            own_apart: false,
             failed: 0,
             in_flight: 0,
             waiting: None,
@@ -310,7 +320,16 @@ mod tests {
              at the end"
         );
         view.quarantined = true;
-        assert!(words(&view, &Facts::default())[3].contains("on different honest machines"));
+        let said = words(&view, &Facts::default());
+        assert!(
+            said[3].ends_with(
+                "machines like this one, and peers that gave others compute no more of it"
+            )
+        );
+        view.own_apart = true;
+        assert!(
+            words(&view, &Facts::default())[3].ends_with("the results are those of the others")
+        );
     }
 
     #[test]

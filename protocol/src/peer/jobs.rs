@@ -168,7 +168,7 @@ impl Peer {
                     self.caught(now, worker);
                 }
                 source::Effect::Excluded(worker) => self.caught(now, worker),
-                source::Effect::Quarantined => self.quarantine(now, job),
+                source::Effect::Quarantined(apart) => self.quarantine(now, job, apart),
                 source::Effect::Hop { peer, outcome } => self.hop(now, peer, outcome),
                 source::Effect::Reach(peer) => self.out.effects.push(Effect::Reach(peer)),
                 source::Effect::Changed => {

@@ -12,6 +12,7 @@ use crate::{
     record::Record,
     source::Source,
     time::Timestamp,
+    verify::Apart,
     worker,
 };
 
@@ -41,8 +42,9 @@ impl Peer {
                 // Of whoever fetches blobs.
                 Record::Poisoner { .. } => {}
                 Record::Standing { peer, standing } => self.standings.restore(peer, standing),
-                Record::Quarantine { module, profile, until } => {
-                    self.quarantines.insert((module, profile), until);
+                Record::Quarantine { module, profile, until, own_apart } => {
+                    let apart = if own_apart { Apart::Own } else { Apart::Others };
+                    self.quarantines.insert((module, profile), (until, apart));
                 }
                 Record::Caught { job, task, worker, right, .. } => {
                     let ban = None;

@@ -12,6 +12,7 @@ use crate::{
     relay, source,
     task::{Input, Program},
     time::Timestamp,
+    verify::Apart,
 };
 
 /// How long nobody is punished over an app that was found to differ by machine.
@@ -49,7 +50,8 @@ impl Peer {
 
     pub(super) fn source_config(&self, now: Timestamp, manifest: &Manifest) -> source::Config {
         let app = (manifest.program.module, manifest.program.profile.clone());
-        let quarantined = self.quarantines.get(&app).is_some_and(|until| now < *until);
+        let quarantine = self.quarantines.get(&app).filter(|(until, _)| now < *until);
+        let quarantined = quarantine.map(|(_, apart)| *apart);
         source::Config { quarantined, ..self.config.source }
     }
 
@@ -83,12 +85,12 @@ impl Peer {
     }
 
     /// An app was found to differ by machine.
-    pub(super) fn quarantine(&mut self, now: Timestamp, job: JobId) {
+    pub(super) fn quarantine(&mut self, now: Timestamp, job: JobId, apart: Apart) {
         let Some(program) = self.sources.get(&job).map(|source| &source.manifest().program) else {
             return;
         };
         let (module, profile, until) = (program.module, program.profile.clone(), now + QUARANTINE);
-        self.quarantines.insert((module, profile.clone()), until);
+        self.quarantines.insert((module, profile.clone()), (until, apart));
         let same = |source: &&source::Source| {
             let program = &source.manifest().program;
             source.is_running() && program.module == module && program.profile == profile
@@ -96,9 +98,11 @@ impl Peer {
         let jobs: alloc::vec::Vec<JobId> =
             self.sources.values().filter(same).map(|one| one.id()).collect();
         for other in jobs.into_iter().filter(|other| *other != job) {
-            self.source(now, other, source::Input::Quarantine);
+            self.source(now, other, source::Input::Quarantine(apart));
         }
-        self.out.records.push(Change::Put(Record::Quarantine { module, profile, until }));
+        let own_apart = apart == Apart::Own;
+        let record = Record::Quarantine { module, profile, until, own_apart };
+        self.out.records.push(Change::Put(record));
     }
 
     /// A worker was caught by one job: a ban ends its part in all of them.

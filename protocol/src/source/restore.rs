@@ -17,7 +17,7 @@ use crate::{
     record::{JobState, Key, Record},
     standing::Standings,
     time::Timestamp,
-    verify::{self, Acceptance, Basis, Decision, Vote},
+    verify::{self, Acceptance, Apart, Basis, Decision, Vote},
 };
 
 impl Source {
@@ -37,8 +37,11 @@ impl Source {
         records: Vec<Record>,
         standings: &mut Standings,
     ) -> Self {
-        config.quarantined |=
-            records.iter().any(|one| matches!(one, Record::Job { quarantined: true, .. }));
+        let found = |one: &Record| match one {
+            Record::Job { quarantined, own_apart, .. } => Apart::of(*quarantined, *own_apart),
+            _ => None,
+        };
+        config.quarantined = records.iter().find_map(found).or(config.quarantined);
         let mut source = Self::build(key, job, manifest_hash, manifest, config, now, &mut entropy);
         let mut decisions: BTreeMap<TaskIndex, Decision> = BTreeMap::new();
         let mut votes: BTreeMap<TaskIndex, Vec<Vote>> = BTreeMap::new();
@@ -46,9 +49,8 @@ impl Source {
         let mut answered = (Answer::Asked, 0);
         for record in records {
             match record {
-                Record::Job { submitted, ended, state, quarantined, .. } => {
+                Record::Job { submitted, ended, state, .. } => {
                     (source.submitted, source.ended, source.state) = (submitted, ended, state);
-                    source.quarantined |= quarantined;
                 }
                 Record::Leased { lease, worker, tasks, .. } => {
                     source.leased.push(Key::leased(&job, &lease));

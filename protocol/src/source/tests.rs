@@ -143,7 +143,7 @@ impl Bench {
                 Effect::Send(..) | Effect::Changed => {}
                 Effect::Fetch { hash, from, .. } => self.fetches.push((hash, from)),
                 Effect::Violation(peer, what) => self.violations.push((peer, what)),
-                Effect::Caught { .. } | Effect::Excluded(_) | Effect::Quarantined => {}
+                Effect::Caught { .. } | Effect::Excluded(_) | Effect::Quarantined(_) => {}
                 Effect::Hop { .. } | Effect::Reach(_) => {}
             }
         }

@@ -44,10 +44,10 @@ impl Source {
                         self.exclude(now, &worker, standings);
                         self.out.effects.push(Effect::Excluded(worker));
                     }
-                    verify::Effect::Quarantined => {
-                        self.quarantined = true;
+                    verify::Effect::Quarantined(apart) => {
+                        self.quarantined = Some(apart);
                         self.save_job();
-                        self.out.effects.push(Effect::Quarantined);
+                        self.out.effects.push(Effect::Quarantined(apart));
                     }
                 }
             }

@@ -11,7 +11,7 @@ use crate::{
     job::Audience,
     record::JobState,
     time::Timestamp,
-    verify::{Basis, Policy, State, Tally},
+    verify::{Apart, Basis, Policy, State, Tally},
 };
 
 /// One worker's part in a job.
@@ -84,6 +84,8 @@ pub struct JobView {
     pub tally: Tally,
     /// Whether the app was found to give different results on different honest machines.
     pub quarantined: bool,
+    /// If so, whether it is the submitter's own machine that gives what no other gives.
+    pub own_apart: bool,
     /// Settled tasks whose guest did not end with exit code 0, or that were given up.
     pub failed: u64,
     /// Unsettled tasks with a copy out.
@@ -120,7 +122,8 @@ impl Source {
             bases: self.verifier.bases(),
             replicated: self.verifier.replicated(),
             tally: self.verifier.tally().clone(),
-            quarantined: self.quarantined,
+            quarantined: self.quarantined.is_some(),
+            own_apart: self.quarantined == Some(Apart::Own),
             failed: self.failed,
             in_flight: self.pool.in_flight() as u64,
             waiting: self.waiting(),

@@ -314,7 +314,7 @@ impl Verifier {
         vote: &Vote,
         standings: &mut Standings,
     ) -> Taken {
-        let counts = matches!(self.policy(), Policy::Adaptive(_)) && !self.quarantined;
+        let counts = matches!(self.policy(), Policy::Adaptive(_)) && self.quarantined.is_none();
         let (me, place) = (self.me, self.next_vote);
         let Some(task) = self.tasks.get_mut(&index) else { return Taken::Ignored };
         let Some(acceptance) = &task.acceptance else {

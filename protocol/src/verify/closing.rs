@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{
-    About, Policy, State, Verifier,
+    About, Basis, Policy, State, Verifier,
     checks::draw,
     members::{self, Members},
     task::{Task, Wanted},
@@ -101,6 +101,8 @@ impl Verifier {
             let Some(wanted) = &task.wanted else { continue };
             // Where somebody was silent, whoever comes may be the one that is not.
             let open = task.state == State::Open || wanted.widened > 0;
+            // Own slots that check nothing any more may have been asked before.
+            let open = open || (wanted.from.rung == Basis::Own && self.members.own().is_none());
             if open || !self.members.can_answer(wanted, task) {
                 self.staff(now, index, standings);
             }
@@ -118,7 +120,7 @@ impl Verifier {
             return;
         }
         if let Some(outcome) = task.acceptance.as_ref().map(|one| one.outcome) {
-            task.believe(outcome, super::Basis::SinglePath);
+            task.believe(outcome, Basis::SinglePath);
             self.confirm(index);
         }
     }
@@ -136,7 +138,7 @@ impl Verifier {
         let Some((_, outcome)) = best.filter(|_| relayed && !self.config.policy.checks()) else {
             return false;
         };
-        task.believe(outcome, super::Basis::SinglePath);
+        task.believe(outcome, Basis::SinglePath);
         self.effects.push(super::Effect::Want(Want::anyone(index, 0)));
         self.set_state(index, State::Final);
         self.effects.push(super::Effect::Settled(index));
@@ -170,7 +172,7 @@ impl Verifier {
             if witnesses.is_empty() {
                 return self.conclude(now, index, standings);
             }
-            members::From { rung: super::Basis::Referees, among: witnesses.into() }
+            members::From { rung: Basis::Referees, among: witnesses.into() }
         } else {
             match task.state {
                 State::Open => self.members.everyone(),
@@ -185,8 +187,8 @@ impl Verifier {
             return;
         }
         // A dispute that passes from the submitter's own slots to referees needs two of them.
-        let own = |from: &members::From| from.rung == super::Basis::Own;
-        let need = if own(&wanted.from) && from.rung == super::Basis::Referees {
+        let own = |from: &members::From| from.rung == Basis::Own;
+        let need = if own(&wanted.from) && from.rung == Basis::Referees {
             2
         } else if own(&from) {
             1
@@ -285,7 +287,7 @@ fn disputed(members: &Members, task: &Task, widened: u8, standings: &Standings) 
                 referees.among.iter().chain(own.among.iter()).copied().collect();
             among.sort_unstable();
             among.dedup();
-            members::From { rung: super::Basis::Referees, among: among.into() }
+            members::From { rung: Basis::Referees, among: among.into() }
         }
     }
 }

@@ -11,7 +11,7 @@ use alloc::{
 };
 
 use super::{
-    Basis, Effect, Policy, State, Verifier,
+    Apart, Basis, Effect, Policy, State, Verifier,
     closing::{PATIENCE, RUNGS},
     task::{Ballot, Probe, Task, Wanted},
 };
@@ -31,10 +31,47 @@ const LOSSES: u32 = 3;
 /// Established workers in networks of their own that must reproduce an outcome which the observer
 /// finds wrong, before the app is taken to differ by machine.
 const WITNESSES: u32 = 3;
-/// Witnesses that are asked if nobody knows the accused, and if it has a record to lose.
-const ASKED: [u32; 2] = [3, 5];
-/// Witnesses that are asked at most, once one reproduces what the accused claims.
-const MAX_WITNESSES: u32 = 7;
+/// Witnesses that are asked at most, once one gives another outcome than the observer.
+const MAX_WITNESSES: u32 = 31;
+/// Witnesses that must have answered, none of them as the observer, before its own slots are set apart.
+const ALL_AGAINST: u32 = 5;
+
+/// What an accused has to lose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stake {
+    /// Nothing: nobody knows it.
+    Nothing,
+    /// Its record.
+    Record,
+    /// Its place with this observer: it would be banned.
+    Place,
+}
+
+impl Stake {
+    /// Witnesses that are asked as long as none gives another outcome than the observer.
+    const fn asked(self) -> u32 {
+        match self {
+            Self::Nothing => 3,
+            Self::Record => 5,
+            Self::Place => 15,
+        }
+    }
+
+    fn of(accused: &[(PeerId, Outcome)], standings: &Standings) -> Self {
+        let mates = |(at, one): (usize, &(PeerId, Outcome))| {
+            accused.iter().skip(at + 1).any(|other| other.1 == one.1)
+        };
+        if accused.iter().enumerate().any(mates)
+            || accused.iter().any(|(name, _)| standings.is_last_failure(name))
+        {
+            Self::Place
+        } else if accused.iter().any(|(name, _)| standings.is_established(name)) {
+            Self::Record
+        } else {
+            Self::Nothing
+        }
+    }
+}
 
 impl Verifier {
     /// Two outcomes differ: what was believed is taken back until a referee has said which is right.
@@ -232,8 +269,8 @@ impl Verifier {
     }
 
     /// Own execution contradicts these workers. Established ones of other networks are asked first, once
-    /// for each accused, if there are enough to tell a cheat from an app that differs by machine. What
-    /// else comes up meanwhile waits for their answer.
+    /// for each accused and once more before a ban, if there are enough to tell a cheat from an app that
+    /// differs by machine. What else comes up meanwhile waits for their answer.
     pub(super) fn accuse(
         &mut self,
         now: Timestamp,
@@ -241,8 +278,9 @@ impl Verifier {
         accused: Vec<(PeerId, Outcome)>,
         standings: &mut Standings,
     ) {
-        if self.quarantined {
-            return;
+        if self.quarantined.is_some() {
+            let contradicted: Vec<PeerId> = accused.into_iter().map(|(worker, _)| worker).collect();
+            return self.set_apart(now, &contradicted, standings);
         }
         if self.probing > 0 {
             accused.iter().for_each(|(worker, _)| self.members.suspect(*worker));
@@ -251,17 +289,20 @@ impl Verifier {
         let names: Vec<PeerId> = accused.iter().map(|(worker, _)| *worker).collect();
         let Some(task) = self.tasks.get(&index) else { return };
         let witnesses = self.members.witnesses(&names, task, standings);
-        let known =
-            names.iter().all(|name| self.members.get(name).is_some_and(|member| member.probed));
+        let stake = Stake::of(&accused, standings);
+        // A record is lost with the first failure that counts, and asked about once.
+        let least = if stake == Stake::Place { Some(stake) } else { Some(Stake::Nothing) };
+        let asked = |name| self.members.get(name).is_some_and(|member| member.probed >= least);
+        let known = names.iter().all(asked);
         if known || witnesses.len() < WITNESSES as usize {
             return self.punish(now, index, &accused, standings);
         }
-        let reputed = names.iter().any(|name| standings.is_established(name));
         for name in names {
-            self.members.entry(name).probed = true;
+            let member = self.members.entry(name);
+            member.probed = member.probed.max(Some(stake));
             self.members.suspect(name);
         }
-        let (since, ask) = (self.next_vote, ASKED[usize::from(reputed)]);
+        let (since, ask) = (self.next_vote, stake.asked());
         let Some(task) = self.tasks.get_mut(&index) else { return };
         task.probe = Some(Probe { accused, since, ask, left: ask });
         self.probing += 1;
@@ -269,13 +310,14 @@ impl Verifier {
     }
 
     /// Accusations from before a restart that nothing has come of: own execution contradicts a vote whose
-    /// worker was not caught with it. They are taken up as soon as witnesses have had time to come.
+    /// worker was not caught with it. They are taken up as soon as witnesses have had time to come. Where
+    /// the app differs by machine, those contradicted are set apart again.
     pub fn accuse_again(&mut self, now: Timestamp, caught: &BTreeSet<(TaskIndex, PeerId)>) {
         self.resumed = now;
         if matches!(self.policy(), Policy::Spot { .. } | Policy::Credibility { .. }) {
             caught.iter().for_each(|(_, worker)| self.members.exclude(*worker));
         }
-        if !self.policy().checks() || self.quarantined {
+        if !self.policy().checks() || self.quarantined == Some(Apart::Own) {
             return;
         }
         for (index, task) in &self.tasks {
@@ -289,7 +331,9 @@ impl Verifier {
                 .filter(|one| !caught.contains(&(*index, one.worker)))
                 .map(|one| (one.worker, one.outcome))
                 .collect();
-            if !accused.is_empty() {
+            if self.quarantined.is_some() {
+                accused.iter().for_each(|(worker, _)| self.members.exclude(*worker));
+            } else if !accused.is_empty() {
                 accused.iter().for_each(|(worker, _)| self.members.suspect(*worker));
                 self.suspended.push((*index, accused));
             }
@@ -318,45 +362,34 @@ impl Verifier {
     /// A witness has answered.
     pub(super) fn testify(&mut self, now: Timestamp, index: TaskIndex, standings: &mut Standings) {
         let Some(task) = self.tasks.get_mut(&index) else { return };
-        let right = task.acceptance.as_ref().map(|acceptance| acceptance.outcome);
         let Some(probe) = &mut task.probe else { return };
-        let answers: Vec<(PeerId, Outcome)> = task
-            .ballots
-            .iter()
-            .filter(|ballot| ballot.vote >= probe.since && ballot.referee)
-            .map(|ballot| (ballot.worker, ballot.outcome))
-            .collect();
-        // Most witnesses that agree on something else than the observer, whatever the accused says: then
-        // it is the observer's machine that is the odd one.
-        let other = |outcome: &Outcome| Some(*outcome) != right;
-        let alike = |outcome: &Outcome| answers.iter().filter(|(_, one)| one == outcome).count();
-        let against = answers.iter().map(|(_, outcome)| outcome).filter(|one| other(one));
-        let same = against.map(alike).max().unwrap_or(0);
-        let given = u32::try_from(answers.len()).unwrap_or(u32::MAX);
-        // A network has one say, however many established workers it has.
-        let heard = answers.iter().map(|(worker, _)| *worker);
-        let known: Vec<PeerId> =
-            probe.accused.iter().map(|(worker, _)| *worker).chain(heard).collect();
-        if same >= WITNESSES as usize {
-            return self.quarantine();
-        }
-        // Nobody reproduces it: that settles it. Somebody does: more are asked, as long as there are any.
-        let enough = if same == 0 { probe.ask } else { MAX_WITNESSES };
-        probe.left = enough.saturating_sub(given);
+        let right = task.acceptance.as_ref().map(|acceptance| acceptance.outcome);
+        let answers = Answers::of(&task.ballots, probe.since, right);
+        // Nobody gives another outcome than the observer: that settles it. Somebody does: more are asked,
+        // as long as there are any, until it is certain that both outcomes are honest machines'.
+        let enough = match answers.verdict() {
+            Verdict::Wrong if answers.against == 0 => probe.ask,
+            Verdict::Differs(Apart::Others) if answers.alike > 0 => answers.given(),
+            _ => MAX_WITNESSES,
+        };
+        probe.left = enough.saturating_sub(answers.given());
         let left = probe.left;
-        let task = &self.tasks[&index];
-        let more = self.members.witnesses(&known, task, standings);
+        // A network has one say, however many established workers it has.
+        let known: Vec<PeerId> =
+            probe.accused.iter().map(|(worker, _)| *worker).chain(answers.heard).collect();
+        let more = self.members.witnesses(&known, &self.tasks[&index], standings);
         if left > 0 && !more.is_empty() {
             return self.ask_witnesses(now, index, more);
         }
         self.conclude(now, index, standings);
     }
 
-    /// Nobody is left to be asked, or enough have answered: the observer's own execution counts.
+    /// Nobody is left to be asked, or enough have answered.
     pub(super) fn conclude(&mut self, now: Timestamp, index: TaskIndex, standings: &mut Standings) {
         let Some(task) = self.tasks.get_mut(&index) else { return };
         let Some(Probe { mut accused, since, .. }) = task.probe.take() else { return };
         let right = task.acceptance.as_ref().map(|acceptance| acceptance.outcome);
+        let verdict = Answers::of(&task.ballots, since, right).verdict();
         let mut passed = Vec::new();
         for ballot in task.ballots.iter().filter(|one| one.vote >= since && !one.own) {
             if Some(ballot.outcome) == right {
@@ -365,41 +398,70 @@ impl Verifier {
                 accused.push((ballot.worker, ballot.outcome));
             }
         }
+        self.close_probe(index);
+        if verdict == Verdict::Differs(Apart::Own) {
+            return self.quarantine(now, Apart::Own, standings);
+        }
         let me = self.me;
         for worker in passed {
             self.pass(now, index, worker, (Basis::Own, me), standings);
         }
-        self.unwant(index);
-        let workers = self.tasks[&index].workers();
-        self.members.drop_task(index, workers);
-        self.set_state(index, State::Final);
-        self.probing = self.probing.saturating_sub(1);
+        if verdict == Verdict::Differs(Apart::Others) {
+            self.suspended.push((index, accused));
+            return self.quarantine(now, Apart::Others, standings);
+        }
         self.punish(now, index, &accused, standings);
         for (index, accused) in core::mem::take(&mut self.suspended) {
             self.accuse(now, index, accused, standings);
         }
     }
 
-    /// The app differs by machine: from now on nobody is punished over it here.
-    pub fn quarantine(&mut self) {
-        if self.quarantined {
+    /// Nobody is asked about a task's accused any more.
+    fn close_probe(&mut self, index: TaskIndex) {
+        self.unwant(index);
+        let workers = self.tasks[&index].workers();
+        self.members.drop_task(index, workers);
+        self.set_state(index, State::Final);
+        self.probing = self.probing.saturating_sub(1);
+    }
+
+    /// The app differs by machine: from now on nobody is punished over it here. Results have to be those
+    /// of one kind of machine, so whoever is set apart gets nothing more of the job.
+    pub fn quarantine(&mut self, now: Timestamp, apart: Apart, standings: &mut Standings) {
+        if self.quarantined.is_some() {
             return;
         }
-        self.quarantined = true;
-        self.probing = 0;
-        self.suspended.clear();
-        self.members.clear_all();
+        self.quarantined = Some(apart);
+        let mut contradicted = core::mem::take(&mut self.suspended);
         let probing = self.tasks.iter().filter(|(_, task)| task.probe.is_some());
         for index in probing.map(|(index, _)| *index).collect::<Vec<TaskIndex>>() {
-            if let Some(task) = self.tasks.get_mut(&index) {
-                task.probe = None;
-                let workers = task.workers();
-                self.members.drop_task(index, workers);
-            }
-            self.unwant(index);
-            self.set_state(index, State::Final);
+            let probe = self.tasks.get_mut(&index).and_then(|task| task.probe.take());
+            contradicted.extend(probe.map(|probe| (index, probe.accused)));
+            self.close_probe(index);
         }
-        self.effects.push(Effect::Quarantined);
+        self.probing = 0;
+        self.members.clear_all();
+        self.effects.push(Effect::Quarantined(apart));
+        if apart == Apart::Own {
+            self.members.set_own_apart();
+            return self.restaff(now, standings);
+        }
+        let contradicted: BTreeSet<PeerId> =
+            contradicted.into_iter().flat_map(|(_, accused)| accused).map(|one| one.0).collect();
+        self.set_apart(now, &contradicted.into_iter().collect::<Vec<PeerId>>(), standings);
+    }
+
+    /// The observer's own execution contradicts these, and the app is known to differ by machine: they get
+    /// nothing more of the job, and nothing that rests on them alone is believed.
+    fn set_apart(&mut self, now: Timestamp, workers: &[PeerId], standings: &mut Standings) {
+        if self.quarantined != Some(Apart::Others) {
+            return;
+        }
+        for worker in workers {
+            if !self.members.is_excluded(worker) {
+                self.exclude(now, *worker, standings);
+            }
+        }
     }
 
     fn punish(
@@ -503,6 +565,55 @@ impl Verifier {
                 self.want(now, index, 1, everyone);
                 self.set_state(index, State::Open);
             }
+        }
+    }
+}
+
+/// What follows from witnesses' answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// The accused are wrong.
+    Wrong,
+    /// The app differs by machine.
+    Differs(Apart),
+}
+
+/// What the witnesses that were asked have said.
+struct Answers {
+    heard: Vec<PeerId>,
+    /// How many say the same as the observer.
+    alike: u32,
+    /// How many say something else.
+    against: u32,
+    /// The most of these that agree with each other, whatever the accused says.
+    together: u32,
+}
+
+impl Answers {
+    fn of(ballots: &[Ballot], since: u64, right: Option<Outcome>) -> Self {
+        let asked = || ballots.iter().filter(|one| one.vote >= since && one.referee);
+        let mut counts: BTreeMap<Outcome, u32> = BTreeMap::new();
+        asked().for_each(|one| *counts.entry(one.outcome).or_default() += 1);
+        let alike = right.and_then(|right| counts.remove(&right)).unwrap_or(0);
+        Self {
+            heard: asked().map(|one| one.worker).collect(),
+            alike,
+            against: counts.values().sum(),
+            together: counts.into_values().max().unwrap_or(0),
+        }
+    }
+
+    fn given(&self) -> u32 {
+        self.alike + self.against
+    }
+
+    fn verdict(&self) -> Verdict {
+        if self.together < WITNESSES {
+            Verdict::Wrong
+        } else if self.alike == 0 && self.given() >= ALL_AGAINST {
+            Verdict::Differs(Apart::Own)
+        } else {
+            Verdict::Differs(Apart::Others)
         }
     }
 }

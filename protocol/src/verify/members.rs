@@ -12,6 +12,7 @@ use alloc::{
 use super::{
     Basis, Vote,
     closing::{PATIENCE, RUNGS},
+    disputes::Stake,
     task::{State, Task, Wanted},
 };
 use crate::{
@@ -75,8 +76,8 @@ pub(super) struct Member {
     pub(super) vouched: u64,
     /// Disputes that it lost to referees.
     pub(super) lost: u32,
-    /// Whether established workers were asked about it already.
-    pub(super) probed: bool,
+    /// At what stake established workers were asked about it already.
+    pub(super) probed: Option<Stake>,
     /// Whether it is accused and nothing has come of that yet.
     suspected: bool,
     /// Consecutive valid results in this job (BOINC's policy).
@@ -92,6 +93,8 @@ pub(super) struct Members {
     own_waiting: u32,
     /// Checks that they were asked for.
     own_asked: u64,
+    /// Whether they check and referee nothing, for on this machine the app gives what no other gives.
+    own_apart: bool,
     /// Those who may check a worker's results, until membership changes.
     circles: BTreeMap<PeerId, From>,
     /// Everyone that may compute for the job, until membership changes.
@@ -109,6 +112,16 @@ impl Member {
 }
 
 impl Members {
+    pub(super) fn new(own_apart: bool) -> Self {
+        Self { own_apart, ..Self::default() }
+    }
+
+    /// The submitter's own slots check and referee nothing any more.
+    pub(super) fn set_own_apart(&mut self) {
+        self.own_apart = true;
+        self.regroup();
+    }
+
     pub(super) fn get(&self, peer: &PeerId) -> Option<&Member> {
         self.map.get(peer)
     }
@@ -206,8 +219,11 @@ impl Members {
         self.map.get(peer).is_some_and(Member::may_compute)
     }
 
-    /// The submitter's own slots, if they may compute for the job.
+    /// The submitter's own slots, if they may check and referee.
     pub(super) fn own(&self) -> Option<PeerId> {
+        if self.own_apart {
+            return None;
+        }
         let own = |(_, member): &(&PeerId, &Member)| member.is_own() && member.may_compute();
         self.map.iter().find(own).map(|(peer, _)| *peer)
     }

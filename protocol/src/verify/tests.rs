@@ -2,6 +2,7 @@
 
 mod adopted;
 mod attacks;
+mod differs;
 mod faults;
 mod flaky;
 mod reviewed;
@@ -78,7 +79,7 @@ fn agreed(task: TaskIndex) -> Outcome {
 }
 
 fn config(policy: Policy, tasks: u32) -> Config {
-    Config { policy, tasks, provisional: false, quarantined: false }
+    Config { policy, tasks, provisional: false, quarantined: None }
 }
 
 impl World {
@@ -169,7 +170,7 @@ impl World {
                         self.caught.push(worker);
                     }
                     Effect::Exclude(worker) => drop(self.excluded.insert(worker)),
-                    Effect::Settled(_) | Effect::Quarantined => {}
+                    Effect::Settled(_) | Effect::Quarantined(_) => {}
                 }
             }
         }

@@ -18,7 +18,7 @@ pub(super) fn run(study: &Study) -> Answer {
             let ring = hands(3, Conduct::Ring(share(part)), 1000, 0);
             world(ring.chain(hands(8, Conduct::Honest, 1000, 100)).collect(), seed)
         });
-        measures.extend(rows(&label, &found, 0.5, false));
+        measures.extend(rows(&label, &found, Some(0.5), false));
     }
     let label = "ring of six among forty, s=1";
     let crowds = study.worlds(label, worlds, |seed| {
@@ -28,13 +28,16 @@ pub(super) fn run(study: &Study) -> Answer {
     let sum = |at: usize| Estimate::exact(crowds.iter().map(|one| one[at]).sum());
     measures.push(Measure::new(format!("{label}: worlds with quarantine"), sum(0), Better::Less));
     measures.push(Measure::new(format!("{label}: honest workers banned"), sum(1), Better::Less));
-    for (other, same) in [(5, 4), (3, 17)] {
+    measures.push(Measure::new(format!("{label}: wrong finals"), sum(3), Better::Less));
+    for (other, same) in [(5, 4), (10, 10), (6, 14), (4, 16), (3, 17)] {
         let label = format!("module that differs on {other} of {} machines", other + same);
         let found = study.worlds(&label, worlds, |seed| {
             let odd = hands(other, Conduct::OtherMachine, 1000, 0);
             world(odd.chain(hands(same, Conduct::Honest, 1000, 100)).collect(), seed)
         });
-        measures.extend(rows(&label, &found, worlds as f64 - 0.5, true));
+        // Three say no more than a ring of three does.
+        let targets = (other > 3).then_some(worlds as f64 - 0.5);
+        measures.extend(rows(&label, &found, targets, true));
     }
     Answer {
         name: "attack breaker-ring".to_owned(),
@@ -49,10 +52,12 @@ pub(super) fn run(study: &Study) -> Answer {
             text: format!(
                 "{worlds} worlds of each kind, 600 tasks, everybody of k = 1000. The target is for a \
                  ring of three, of which two at most can be witnesses against the observer. A ring with \
-                 more established members can have three among the up to seven witnesses by luck, and \
-                 then the app is quarantined: there is no target for that, and it is not prevented. Nor is the other side of \
-                 the same coin: three honest machines on which an app differs from seventeen others look \
-                 exactly like a ring of three."
+                 more established members can have three among the up to seven witnesses by luck: then \
+                 the app is quarantined and nobody banned, but those whom the observer's own execution \
+                 contradicts get nothing more of the app, so that no lie stands. Three honest machines \
+                 on which an app differs from seventeen others say exactly what a ring of three says, \
+                 and are taken for one; the rows for such machines show how that passes with their \
+                 number. Wrong is what machines like the observer's do not give."
             ),
             measures,
             plot: None,
@@ -72,19 +77,22 @@ fn world(hands: Vec<field::Hand>, seed: u64) -> Vec<f64> {
     ]
 }
 
-fn rows(label: &str, found: &[Vec<f64>], quarantines: f64, differs: bool) -> Vec<Measure> {
+fn rows(label: &str, found: &[Vec<f64>], quarantines: Option<f64>, differs: bool) -> Vec<Measure> {
     let sum = |at: usize| Estimate::exact(found.iter().map(|one| one[at]).sum());
     let (rule, better) =
         if differs { (Rule::AtLeast, Better::More) } else { (Rule::Target, Better::Less) };
     let mut rows = vec![
-        Measure::new(format!("{label}: worlds with quarantine"), sum(0), better)
-            .beside(quarantines, rule),
-        Measure::new(format!("{label}: honest workers banned"), sum(1), Better::Less)
-            .beside(0.5, Rule::Target),
+        Measure::new(format!("{label}: worlds with quarantine"), sum(0), better),
+        Measure::new(format!("{label}: honest workers banned"), sum(1), Better::Less),
     ];
+    if let Some(quarantines) = quarantines {
+        let targets = [(quarantines, rule), (0.5, Rule::Target)];
+        rows =
+            rows.into_iter().zip(targets).map(|(row, (to, rule))| row.beside(to, rule)).collect();
+    }
     if !differs {
         rows.push(Measure::new(format!("{label}: cheats banned"), sum(2), Better::More));
-        rows.push(Measure::new(format!("{label}: wrong finals"), sum(3), Better::Less));
     }
+    rows.push(Measure::new(format!("{label}: wrong finals"), sum(3), Better::Less));
     rows
 }

@@ -17,8 +17,8 @@ pub(crate) const WAYS: [(f64, f64); 6] =
 /// What to make of an app in quarantine.
 pub(crate) const QUARANTINE: &str = "A world with the app in quarantine is one in which three \
     established members of the ring were among the up to seven witnesses of one accusation and gave \
-    the same wrong answer: then the breaker takes the app for one that differs by machine, punishes \
-    nobody any more, and lies stand.";
+    the same wrong answer: then the breaker takes the app for one that differs by machine and bans \
+    nobody any more; whoever the observer's own execution contradicts gets nothing more of the app.";
 
 /// A crowd in which some lie, half of them together.
 #[derive(Debug, Clone, Copy)]

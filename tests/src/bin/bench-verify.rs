@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<()> {
 fn footprint() -> String {
     let id = |number: u8| PeerId([number; 32]);
     let policy = Policy::default();
-    let config = Config { policy, tasks: TASKS as u32, provisional: false, quarantined: false };
+    let config = Config { policy, tasks: TASKS as u32, provisional: false, quarantined: None };
     let mut verifier = Verifier::new(config, id(0), [7; 32]);
     let (mut standings, now) = (Standings::default(), Timestamp(1));
     for number in 1..=PEERS as u8 {

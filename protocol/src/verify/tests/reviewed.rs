@@ -37,7 +37,7 @@ fn witnesses_that_agree_against_the_observer_are_believed_whatever_the_accused_s
     while world.wants.contains_key(&0) {
         assert!(world.advance());
     }
-    assert!(world.verifier.quarantined);
+    assert_eq!(world.verifier.quarantined, Some(Apart::Others));
     assert_eq!((world.banned(), world.caught.len()), (vec![], 0));
 }
 

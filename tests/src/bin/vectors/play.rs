@@ -86,7 +86,7 @@ struct Play {
 pub(crate) fn votes(script: &Value) -> Vec<Value> {
     let policy = script["policy"].as_str().and_then(|text| text.parse().ok()).expect("a policy");
     let tasks = u32::try_from(number(&script["tasks"])).expect("few tasks");
-    let config = Config { policy, tasks, provisional: false, quarantined: false };
+    let config = Config { policy, tasks, provisional: false, quarantined: None };
     let mut play = Play {
         verifier: Verifier::new(config, peer(&json!(ME)), [7; 32]),
         standings: Standings::default(),
