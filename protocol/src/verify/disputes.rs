@@ -28,6 +28,10 @@ use crate::{
 const REFEREES: u32 = 2;
 /// Disputes lost to referees after which a worker gets no more of the job.
 const LOSSES: u32 = 3;
+/// Results of a worker proven wrong in one job after which it gets no more of it: as many as begin a ban
+/// when nothing right comes between. One that errs more seldom is always checked, and what it had
+/// returned is computed yet again after each error: it costs a job more than it brings.
+const PROVEN: u32 = 4;
 /// Established workers in networks of their own that must reproduce an outcome which the observer
 /// finds wrong, before the app is taken to differ by machine.
 const WITNESSES: u32 = 3;
@@ -317,6 +321,11 @@ impl Verifier {
         if matches!(self.policy(), Policy::Spot { .. } | Policy::Credibility { .. }) {
             caught.iter().for_each(|(_, worker)| self.members.exclude(*worker));
         }
+        for (_, worker) in caught {
+            if self.count_proven(*worker) {
+                self.members.exclude(*worker);
+            }
+        }
         if !self.policy().checks() || self.quarantined == Some(Apart::Own) {
             return;
         }
@@ -499,9 +508,10 @@ impl Verifier {
         self.effects.push(Effect::Caught { worker, task: index, right, ban });
         let member = self.members.entry(worker);
         (member.valid, member.checks) = (0, 0);
+        let often = self.count_proven(worker);
         let leaves = match self.policy() {
             Policy::Spot { .. } | Policy::Credibility { .. } => true,
-            _ => standings.is_banned(now, &worker),
+            _ => often || standings.is_banned(now, &worker),
         };
         if leaves && !self.members.is_excluded(&worker) {
             self.members.exclude(worker);
@@ -509,6 +519,13 @@ impl Verifier {
         }
         self.members.regroup();
         self.roll_back(now, worker, standings);
+    }
+
+    /// One more result of `worker` was proven wrong; whether that is the last one of this job.
+    fn count_proven(&mut self, worker: PeerId) -> bool {
+        let member = self.members.entry(worker);
+        member.proven += 1;
+        member.proven >= PROVEN && matches!(self.config.policy, Policy::Adaptive(_))
     }
 
     /// One worker signed two different results for one task.

@@ -76,6 +76,8 @@ pub(super) struct Member {
     pub(super) vouched: u64,
     /// Disputes that it lost to referees.
     pub(super) lost: u32,
+    /// Results of it in this job that the observer's own execution proved wrong.
+    pub(super) proven: u32,
     /// At what stake established workers were asked about it already.
     pub(super) probed: Option<Stake>,
     /// Whether it is accused and nothing has come of that yet.

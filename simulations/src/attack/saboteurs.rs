@@ -72,6 +72,22 @@ pub(crate) struct Worst {
     /// Worlds in which the app was taken to differ by machine.
     pub(crate) quarantined: f64,
     pub(crate) results: f64,
+    /// Executions a result in each of the ways.
+    pub(crate) each: Vec<(String, Estimate)>,
+}
+
+/// Executions a result among workers of whom none lies: what the rest is to be compared with.
+fn honest(study: &Study, label: &str, crowd: Crowd) -> Estimate {
+    let label = format!("{label} honest");
+    let crowd = Crowd { faulty: 0.0, ..crowd };
+    let found = study.worlds(&label, crowd.worlds, |seed| {
+        let tasks = crowd.results * crowd.workers;
+        let hands = crowd.hands((0.0, 0.0));
+        let found = field::run(Plan { policy: standard(), tasks, own: 2, hands }, seed);
+        vec![found.executions as f64, found.finals as f64]
+    });
+    let pairs: Vec<(f64, f64)> = found.iter().map(|one| (one[0], one[1])).collect();
+    statistics::ratio(&pairs, study.seed_of(&label, 0))
 }
 
 /// Runs a crowd in all ways and takes the worst.
@@ -100,10 +116,13 @@ pub(crate) fn worst(study: &Study, label: &str, policy: Policy, crowd: Crowd) ->
         let results: f64 = found.iter().map(|one| one[1]).sum();
         let quarantined: f64 = found.iter().map(|one| one[5]).sum();
         let way = format!("s = {}, honest for the first {:.0} %", way.0, 100.0 * way.1);
-        let this = Worst { error, way, executions, once, honest_bans, quarantined, results };
+        let each = vec![(way.clone(), executions)];
+        let this = Worst { error, way, executions, once, honest_bans, quarantined, results, each };
         worst = Some(match worst {
             None => this,
-            Some(worst) => {
+            Some(mut worst) => {
+                worst.each.extend(this.each.iter().cloned());
+                let each = std::mem::take(&mut worst.each);
                 let bans = worst.honest_bans + this.honest_bans;
                 let results = worst.results + this.results;
                 let quarantined = worst.quarantined + this.quarantined;
@@ -114,7 +133,7 @@ pub(crate) fn worst(study: &Study, label: &str, policy: Policy, crowd: Crowd) ->
                 let worse =
                     (this.error.value, this.error.high) > (worst.error.value, worst.error.high);
                 let base = if worse { this } else { worst };
-                Worst { executions, once, honest_bans: bans, quarantined, results, ..base }
+                Worst { executions, once, honest_bans: bans, quarantined, results, each, ..base }
             }
         });
     }
@@ -126,6 +145,7 @@ pub(crate) fn worst(study: &Study, label: &str, policy: Policy, crowd: Crowd) ->
         honest_bans: 0.0,
         quarantined: 0.0,
         results: 0.0,
+        each: Vec::new(),
     })
 }
 
@@ -201,6 +221,12 @@ fn section(
             Measure::new(format!("{label} executions a result"), found.executions, Better::Less)
                 .beside(cost, rule),
         );
+        let nobody = honest(study, &label, crowd(results, worlds));
+        for (way, executions) in [("nobody lies".to_owned(), nobody)].into_iter().chain(found.each)
+        {
+            let label = format!("{label} executions a result: {way}");
+            measures.push(Measure::new(label, executions, Better::Less));
+        }
         let bans = Estimate::exact(found.honest_bans);
         measures.push(
             Measure::new(format!("{label} honest workers banned"), bans, Better::Less)

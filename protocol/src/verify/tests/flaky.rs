@@ -56,3 +56,22 @@ fn a_fifth_of_flaky_hosts_costs_little_and_none_is_banned() {
     assert!(most <= 0.15, "{most}");
     assert!(sum > 0.0, "errors that are found cost something");
 }
+
+#[test]
+fn who_errs_too_seldom_for_a_ban_is_out_of_the_job_after_four_errors_over_restarts_too() {
+    let mut world = World::new(adaptive(), 8, true, 6);
+    let worker = world.add(9, flaky);
+    let mut caught = BTreeSet::new();
+    for task in 0..4 {
+        assert!(!world.verifier.is_excluded(&worker), "after {task} errors");
+        (0..100).for_each(|_| world.standings.passed(world.now, worker, None));
+        world.say(worker, task, wrong(9, task));
+        world.say(ME, task, truth(task));
+        caught.insert((task, worker));
+        let mut restored = Verifier::new(config(adaptive(), 8), ME, [1; 32]);
+        restored.accuse_again(world.now, &caught);
+        assert_eq!(restored.is_excluded(&worker), task == 3, "after {} errors", task + 1);
+    }
+    assert_eq!(world.excluded, [worker].into());
+    assert_eq!((world.caught.len(), world.banned()), (4, vec![]));
+}
