@@ -1,7 +1,7 @@
 //! Keys and signatures: one Ed25519 key a peer, one domain string per use.
 
-#[cfg(feature = "memo")]
-pub mod memo;
+#[cfg(feature = "keyed")]
+pub mod scheme;
 
 use ed25519_dalek::{Signature as DalekSignature, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
@@ -74,13 +74,10 @@ impl Keypair {
 
     /// Signs `message` for one use.
     pub fn sign(&self, domain: Domain, message: &[u8]) -> Signature {
-        let signature = self.make(domain, message);
-        #[cfg(feature = "memo")]
-        memo::note(&self.peer_id(), domain, message, &signature);
-        signature
-    }
-
-    fn make(&self, domain: Domain, message: &[u8]) -> Signature {
+        #[cfg(feature = "keyed")]
+        if let Some(hash) = scheme::sign(&self.peer_id(), domain, message) {
+            return hash;
+        }
         Signature(self.0.sign(&domain.frame(message)).to_bytes())
     }
 }
@@ -92,9 +89,9 @@ pub fn verify(
     message: &[u8],
     signature: &Signature,
 ) -> Result<(), BadSignature> {
-    #[cfg(feature = "memo")]
-    if memo::has(signer, domain, message, signature) {
-        return Ok(());
+    #[cfg(feature = "keyed")]
+    if let Some(checked) = scheme::verify(signer, domain, message, signature) {
+        return checked;
     }
     VerifyingKey::from_bytes(signer.as_bytes())
         .and_then(|key| {
@@ -109,12 +106,20 @@ mod tests {
 
     #[test]
     fn a_signature_holds_for_its_key_domain_and_message_only() {
+        holds_for_its_key_domain_and_message_only();
+        let signature = Keypair::from_seed(&[1; 32]).sign(Domain::Ack, b"m");
+        assert_eq!(verify(&PeerId([0; 32]), Domain::Ack, b"m", &signature), Err(BadSignature));
+    }
+
+    pub(super) fn holds_for_its_key_domain_and_message_only() {
         let (key, other) = (Keypair::from_seed(&[1; 32]), Keypair::from_seed(&[2; 32]));
         let signature = key.sign(Domain::Ack, b"m");
         assert_eq!(verify(&key.peer_id(), Domain::Ack, b"m", &signature), Ok(()));
         assert_eq!(verify(&key.peer_id(), Domain::Advert, b"m", &signature), Err(BadSignature));
         assert_eq!(verify(&key.peer_id(), Domain::Ack, b"n", &signature), Err(BadSignature));
         assert_eq!(verify(&other.peer_id(), Domain::Ack, b"m", &signature), Err(BadSignature));
-        assert_eq!(verify(&PeerId([0; 32]), Domain::Ack, b"m", &signature), Err(BadSignature));
+        let mut other = signature;
+        other.0[63] ^= 1;
+        assert_eq!(verify(&key.peer_id(), Domain::Ack, b"m", &other), Err(BadSignature));
     }
 }

@@ -16,7 +16,7 @@ mod rates;
 mod reduced;
 mod tree;
 
-use bayan_protocol::{crypto::memo, job::Local, time::Timestamp, verify::Policy};
+use bayan_protocol::{job::Local, time::Timestamp, verify::Policy};
 use bayan_world::{MS, SECOND, World, habits::Speeds, host::Plan};
 
 pub use answer::{MOST_PLAYED, run};
@@ -31,8 +31,6 @@ use crate::statistics::quantile;
 const SPREAD: f64 = 0.5;
 /// Virtual time that a job may take.
 const LIMIT: u64 = 24 * 3600 * SECOND;
-/// Signatures that are remembered: each is checked by everyone on its way within seconds.
-const REMEMBERED: usize = 1 << 20;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -175,7 +173,6 @@ pub fn depth(peers: u64, fan: u64) -> u32 {
 pub fn play(question: &Question, mut watch: impl FnMut(f64, u64)) -> Option<(Curves, Rates)> {
     let Question { peers, fan, tasks, task_ms, seed } = *question;
     let tree = Tree::new(peers, fan);
-    memo::remember(REMEMBERED);
     let mut world = World::new(seed);
     world.lean = true;
     let group = tree.group(0);
@@ -203,7 +200,6 @@ pub fn play(question: &Question, mut watch: impl FnMut(f64, u64)) -> Option<(Cur
         }
         world.is_over(me, &job)
     });
-    memo::forget();
     let since = |at: Timestamp| at.since(began).as_secs_f64();
     let begun: Vec<(u64, f64)> = (1..=peers)
         .filter_map(|host| Some((host, since(world.host(host as usize).begun?))))

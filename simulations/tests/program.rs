@@ -89,6 +89,51 @@ fn one_seed_is_one_log_in_any_process() {
     }
 }
 
+/// The log has frames without their signatures, so it is the same to the byte if nothing depends on these.
+#[test]
+fn what_signatures_are_made_of_changes_no_line_of_a_log() {
+    for seed in 0..8 {
+        let log = |signatures: &str| {
+            let done = sim(&["log", "--seed", &seed.to_string(), "--signatures", signatures]);
+            assert!(done.status.success(), "{}", text(&done.stderr));
+            done.stdout
+        };
+        let (keyed, real) = (log("keyed"), log("ed25519"));
+        assert!(keyed.len() > 10_000 && keyed == real, "seed {seed} depends on its signatures");
+    }
+    let bad = sim(&["log", "--seed", "0", "--signatures", "rsa"]);
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(text(&bad.stderr).contains("ed25519 or keyed"), "{}", text(&bad.stderr));
+}
+
+/// A peer that took a hash for a signature would take anything: only worlds can ask for it.
+#[test]
+fn nothing_but_worlds_can_have_signatures_of_another_kind() {
+    fn search(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("it can be read").path();
+            let hidden = path.file_name().is_some_and(|name| name == "target" || name == "pkg");
+            if path.is_dir() && !hidden {
+                search(&path, found);
+            } else if path.extension().is_some_and(|end| end == "rs" || end == "toml") {
+                let text = fs::read_to_string(&path).expect("it is text");
+                let named = ["crypto::scheme", "Scheme::Keyed", "\"keyed\"", "protocol/keyed"];
+                if named.iter().any(|name| text.contains(name)) {
+                    found.push(path);
+                }
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut found = Vec::new();
+    for room in ["protocol", "node", "apps", "tests"] {
+        search(&root.join(room), &mut found);
+    }
+    found.sort();
+    let own = ["crypto.rs", "crypto/scheme.rs"].map(|file| root.join("protocol/src").join(file));
+    assert_eq!(found, own);
+}
+
 #[test]
 fn a_replay_stops_where_it_is_told_to() {
     let log = text(&sim(&["log", "--seed", "1"]).stdout);

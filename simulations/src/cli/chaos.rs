@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use bayan_world::chaos::{self, Report};
+use bayan_world::{
+    Scheme,
+    chaos::{self, Report},
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{FINE, FOUND};
@@ -21,6 +24,9 @@ pub(super) struct Args {
     /// Seeds from A up to but not including B; the fixed set is 0..64
     #[arg(long, value_name = "A..B")]
     seeds: Option<String>,
+    /// What signatures are made of: `keyed`, a hash that takes no time, or `ed25519`, as between real peers
+    #[arg(long, default_value_t = Scheme::Keyed)]
+    signatures: Scheme,
     /// Tells of every seed, not only of those that failed
     #[arg(long, short)]
     verbose: bool,
@@ -51,7 +57,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     );
     let reports = parallel::map(
         &seeds,
-        |seed| chaos::play(*seed, None),
+        |seed| chaos::play(*seed, args.signatures, None),
         |report| {
             bar.inc(1);
             if args.verbose || !report.faults.is_empty() {

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use bayan_world::{
-    chaos,
+    Scheme, chaos,
     log::{Line, Reader},
 };
 
@@ -26,6 +26,9 @@ pub(super) struct LogArgs {
     /// Where to write; standard output if not given
     #[arg(long, short)]
     out: Option<PathBuf>,
+    /// What signatures are made of: `keyed`, a hash that takes no time, or `ed25519`, as between real peers
+    #[arg(long, default_value_t = Scheme::Keyed)]
+    signatures: Scheme,
 }
 
 /// What `replay` is asked.
@@ -34,6 +37,9 @@ pub(super) struct ReplayArgs {
     /// Which seed
     #[arg(long)]
     seed: u64,
+    /// What signatures are made of: `keyed`, a hash that takes no time, or `ed25519`, as between real peers
+    #[arg(long, default_value_t = Scheme::Keyed)]
+    signatures: Scheme,
     /// Where to stop: a line's number (`1200`), a time (`12.5s`), or a text that a line contains (`h3 crashes`)
     #[arg(long)]
     until: Until,
@@ -102,7 +108,7 @@ pub(super) fn log(args: &LogArgs) -> anyhow::Result<u8> {
             false
         }
     });
-    let report = chaos::play(args.seed, Some(reader));
+    let report = chaos::play(args.seed, args.signatures, Some(reader));
     if let Some(error) = failed.borrow_mut().take() {
         return Err(anyhow!(error).context("the log could not be written"));
     }
@@ -150,7 +156,7 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<u8> {
         place.more = if step { asked() } else { 0 };
         place.more > 0
     });
-    let report = chaos::play(args.seed, Some(reader));
+    let report = chaos::play(args.seed, args.signatures, Some(reader));
     if !place.borrow().reached {
         eprintln!("bayan-sim: seed {} ended before the condition held", args.seed);
         for fault in &report.faults {

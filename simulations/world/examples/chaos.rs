@@ -1,22 +1,15 @@
 //! Seeds of chaos without the rest of `bayan-sim`, for builds that want nothing else.
 //!
-//! `chaos A..B` plays seeds until one fails and says which; `chaos log SEED` writes that seed's events.
+//! `chaos A..B` plays seeds until one fails and says which.
 
-use std::{
-    io::{self, BufWriter, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
-use bayan_world::chaos::play;
+use bayan_world::{Scheme, chaos::play};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match *words {
-        ["log", seed] => match seed.parse() {
-            Ok(seed) => log(seed),
-            Err(_) => usage(),
-        },
         [seeds] => match seeds.split_once("..").map(|(from, to)| (from.parse(), to.parse())) {
             Some((Ok(from), Ok(to))) => first_failing(from, to),
             _ => usage(),
@@ -26,24 +19,18 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: chaos A..B | chaos log SEED");
+    eprintln!("usage: chaos A..B");
     ExitCode::from(2)
 }
 
 fn first_failing(from: u64, to: u64) -> ExitCode {
     for seed in from..to {
-        let report = play(seed, None);
+        let report = play(seed, Scheme::Keyed, None);
         if let Some(fault) = report.faults.first() {
             println!("seed {seed}: {fault}");
             return ExitCode::FAILURE;
         }
     }
     println!("seeds {from}..{to}: fine");
-    ExitCode::SUCCESS
-}
-
-fn log(seed: u64) -> ExitCode {
-    let mut out = BufWriter::new(io::stdout());
-    play(seed, Some(Box::new(move |line| writeln!(out, "{line}").is_ok())));
     ExitCode::SUCCESS
 }

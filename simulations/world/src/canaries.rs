@@ -2,23 +2,28 @@
 
 use bayan_protocol::{
     batch::Batch,
+    crypto::Signature,
     id::JobId,
     job::Local,
     peer::Input,
     record::{Change, Record},
+    result::Commit,
     verify::{Policy, State},
     wire::Frame,
 };
 
 use crate::{
-    MS, SECOND, World, chaos,
+    MS, SECOND, Scheme, World, chaos,
     judge::{self, Bill, Fault, Kind},
     model::Model,
 };
 
 /// A submitter and workers that have done a job, or are about to.
 fn played(liars: usize, for_seconds: u64) -> (World, JobId) {
-    let mut world = World::new(1);
+    played_in(World::new(1), liars, for_seconds)
+}
+
+fn played_in(mut world: World, liars: usize, for_seconds: u64) -> (World, JobId) {
     world.model = Some(Model::default());
     world.add(0, MS, false);
     for number in 0..3 {
@@ -147,4 +152,47 @@ fn something_costly() {
 fn somebody_who_panics() {
     let fault = chaos::caught(|| panic!("at {}", "once")).expect_err("it panics");
     assert_eq!((fault.kind, fault.text.as_str()), (Kind::Panicked, "at once"));
+}
+
+/// The latest batch of a worker by each scheme, from worlds that are alike otherwise.
+fn batches() -> [(World, Commit, Frame); 2] {
+    [Scheme::Keyed, Scheme::Ed25519].map(|scheme| {
+        let (world, _) = played_in(World::signed(1, scheme), 0, 60);
+        let Some((_, [Frame::Commit(commit), reveal])) = world.hosts[1].batches.front().cloned()
+        else {
+            panic!("it has sent something")
+        };
+        (world, commit, reveal)
+    })
+}
+
+#[test]
+fn signatures_that_are_made_of_something_else() {
+    let [(one, keyed, revealed), (other, real, same)] = batches();
+    assert_ne!(Frame::Commit(keyed.clone()).encode(), Frame::Commit(real.clone()).encode());
+    assert_eq!(keyed, Commit { signature: keyed.signature, ..real });
+    assert_eq!((revealed, one.counts), (same, other.counts));
+}
+
+#[test]
+fn signatures_that_are_forged() {
+    let [(keyed, by_hash, reveal), (real, by_key, _)] = batches();
+    for (mut world, own, foreign) in [(keyed, &by_hash, &by_key), (real, &by_key, &by_hash)] {
+        let peer = world.id(1);
+        let mut refused = |signature: Signature| {
+            world.connect(0, 1);
+            let before = world.host(0).closed.len();
+            let commit = Frame::Commit(Commit { signature, ..own.clone() });
+            for frame in [commit, reveal.clone()] {
+                world.step(0, Input::Frame { peer, frame: Ok(frame) });
+            }
+            world.host(0).closed.len() > before
+        };
+        assert!(!refused(own.signature), "what it said once it may say again");
+        let mut flipped = own.signature;
+        flipped.0[0] ^= 1;
+        assert!(refused(flipped));
+        assert!(refused(foreign.signature), "what the other scheme has made");
+        assert!(!refused(own.signature), "and it is the signature that was refused");
+    }
 }

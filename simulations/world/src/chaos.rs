@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bayan_cast::{Passing, Role};
 use bayan_protocol::{
+    crypto::scheme::Scheme,
     id::JobId,
     job::Local,
     peer::Input,
@@ -141,10 +142,10 @@ struct Play {
     faults: Vec<Fault>,
 }
 
-/// Plays one seed; `reader` is given the log.
-pub fn play(seed: u64, reader: Option<Reader>) -> Report {
+/// Plays one seed by this scheme; `reader` is given the log.
+pub fn play(seed: u64, scheme: Scheme, reader: Option<Reader>) -> Report {
     let played = caught(|| {
-        let mut play = Play::new(seed, reader);
+        let mut play = Play::new(seed, scheme, reader);
         play.break_things();
         let mended = play.mend();
         play.report(seed, mended)
@@ -164,8 +165,8 @@ pub(crate) fn caught<T>(what: impl FnOnce() -> T) -> Result<T, Fault> {
 
 impl Play {
     /// Everyone is there; all of it follows from the seed.
-    fn new(seed: u64, reader: Option<Reader>) -> Self {
-        let mut world = World::new(seed);
+    fn new(seed: u64, scheme: Scheme, reader: Option<Reader>) -> Self {
+        let mut world = World::signed(seed, scheme);
         world.model = Some(Model::default());
         world.log.reader(reader);
         let conditions = Conditions {

@@ -34,6 +34,7 @@ pub mod truth;
 pub mod world;
 
 pub use bayan_cast::Role;
+pub use bayan_protocol::crypto::scheme::Scheme;
 pub use truth::outcome;
 pub use world::{Number, World};
 

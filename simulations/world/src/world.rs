@@ -7,6 +7,7 @@ use std::{
 
 use bayan_cast::{Board, Passing, Rate, Role};
 use bayan_protocol::{
+    crypto::scheme::Scheme,
     delegate,
     entropy::Entropy,
     id::{Hash, JobId, PeerId},
@@ -69,6 +70,8 @@ pub struct Counts {
 
 /// The world.
 pub struct World {
+    /// What signatures are made of.
+    scheme: Scheme,
     pub(crate) queue: Queue,
     random: Entropy,
     pub(crate) hosts: Vec<Host>,
@@ -101,11 +104,17 @@ pub struct World {
 }
 
 impl World {
-    /// An empty world.
+    /// An empty world, in which signatures are a keyed hash.
     pub fn new(seed: u64) -> Self {
+        Self::signed(seed, Scheme::Keyed)
+    }
+
+    /// An empty world in which signatures are made of this. What happens is the same by either scheme.
+    pub fn signed(seed: u64, scheme: Scheme) -> Self {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         Self {
+            scheme,
             queue: Queue::new(BEGINNING),
             random: Entropy::new(&bytes),
             hosts: Vec::new(),
@@ -233,6 +242,10 @@ impl World {
 
     /// Starts a host on what its disk holds.
     pub fn start(&mut self, number: Number) {
+        self.scheme.within(|| self.boot(number));
+    }
+
+    fn boot(&mut self, number: Number) {
         if self.hosts[number].machine.is_some() {
             return;
         }
@@ -458,6 +471,11 @@ impl World {
 
     /// Gives a host one input, stores what it says, and acts.
     pub fn step(&mut self, number: Number, input: Input) {
+        // Machines, and whoever forges what they say, sign and check in here and at the start only.
+        self.scheme.within(|| self.take(number, input));
+    }
+
+    fn take(&mut self, number: Number, input: Input) {
         let now = self.now();
         if self.hosts[number].machine.is_none() {
             return;
