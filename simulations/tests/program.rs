@@ -130,7 +130,7 @@ fn nothing_but_worlds_can_have_signatures_of_another_kind() {
         search(&root.join(room), &mut found);
     }
     found.sort();
-    let own = ["crypto.rs", "crypto/scheme.rs"].map(|file| root.join("protocol/src").join(file));
+    let own = ["crypto/scheme.rs", "crypto.rs"].map(|file| root.join("protocol/src").join(file));
     assert_eq!(found, own);
 }
 

@@ -2,7 +2,7 @@
 
 use bayan_protocol::{
     batch::Batch,
-    crypto::Signature,
+    crypto::{BadSignature, Signature},
     id::JobId,
     job::Local,
     peer::Input,
@@ -180,19 +180,22 @@ fn signatures_that_are_forged() {
     for (mut world, own, foreign) in [(keyed, &by_hash, &by_key), (real, &by_key, &by_hash)] {
         let peer = world.id(1);
         let mut refused = |signature: Signature| {
+            // They have met, and told each other who they are.
             world.connect(0, 1);
-            let before = world.host(0).closed.len();
+            world.pass(SECOND);
+            let before = world.host(0).reasons.len();
             let commit = Frame::Commit(Commit { signature, ..own.clone() });
             for frame in [commit, reveal.clone()] {
                 world.step(0, Input::Frame { peer, frame: Ok(frame) });
             }
-            world.host(0).closed.len() > before
+            world.host(0).reasons[before..].to_vec()
         };
-        assert!(!refused(own.signature), "what it said once it may say again");
         let mut flipped = own.signature;
         flipped.0[0] ^= 1;
-        assert!(refused(flipped));
-        assert!(refused(foreign.signature), "what the other scheme has made");
-        assert!(!refused(own.signature), "and it is the signature that was refused");
+        let why = BadSignature.to_string();
+        assert_eq!(refused(own.signature), [""; 0], "what it said once it may say again");
+        assert_eq!(refused(flipped), [why.as_str()]);
+        assert_eq!(refused(foreign.signature), [why.as_str()], "what the other scheme has made");
+        assert_eq!(refused(own.signature), [""; 0], "it was for the signature");
     }
 }
