@@ -1,5 +1,6 @@
 //! The program `bayan-sim`: what it can be asked for, and with which code it ends. One file a subcommand.
 
+mod all;
 mod attack;
 mod chaos;
 mod compare;

@@ -1,6 +1,7 @@
 //! What a run found: measures with intervals beside published numbers, as table, plots and page.
 
 mod baseline;
+mod beside;
 mod index;
 mod page;
 mod plot;
@@ -8,10 +9,12 @@ mod table;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 pub use baseline::{Change, compare};
+pub use beside::{Comparison, Run};
 pub use index::write as write_index;
+pub use page::{made_by, number};
 pub use plot::{Plot, Series};
 pub use table::{Row, read};
 
@@ -29,6 +32,17 @@ pub enum Better {
     More,
     /// Neither: any change is one to look at.
     Same,
+}
+
+impl Better {
+    /// The word for it in tables.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Less => "less",
+            Self::More => "more",
+            Self::Same => "same",
+        }
+    }
 }
 
 /// How a number relates to the one beside it.
@@ -65,6 +79,8 @@ pub struct Measure {
     pub beside: Option<f64>,
     /// See [`Rule`].
     pub rule: Rule,
+    /// Whether it was drawn from seeds, even if all of them gave the same.
+    pub sampled: bool,
 }
 
 /// What comes of comparing a number with the one beside it.
@@ -101,7 +117,15 @@ impl Verdict {
 impl Measure {
     /// Something found, with nothing beside it.
     pub fn new(key: impl Into<String>, found: Estimate, better: Better) -> Self {
-        Self { key: key.into(), found, unit: "", better, beside: None, rule: Rule::Shown }
+        let key = key.into();
+        Self { key, found, unit: "", better, beside: None, rule: Rule::Shown, sampled: false }
+    }
+
+    /// Seeds that all gave the same are no computation.
+    #[must_use]
+    pub fn sampled(mut self) -> Self {
+        self.sampled = true;
+        self
     }
 
     /// In what.
@@ -189,7 +213,10 @@ impl Answer {
             .filter(|verdict| self.count(*verdict) > 0)
             .map(|verdict| format!("{} {}", self.count(verdict), verdict.word()))
             .collect();
-        if parts.is_empty() { "nothing to compare".to_owned() } else { parts.join(", ") }
+        if parts.is_empty() {
+            return format!("{} numbers, nothing published beside them", self.measures().count());
+        }
+        parts.join(", ")
     }
 
     /// Its table as rows, as a file of it would be read back.
@@ -211,15 +238,25 @@ impl Answer {
     pub fn write(&self, folder: &Path, command: &str) -> Result<()> {
         self.write_table(folder)?;
         for plot in self.sections.iter().filter_map(|section| section.plot.as_ref()) {
-            save(folder, &format!("{}.svg", plot.name), plot.svg()?.as_bytes())?;
-            save(folder, &format!("{}.png", plot.name), &plot.png()?)?;
+            draw(folder, plot)?;
         }
         save(folder, "README.md", page::write(self, command).as_bytes())
     }
 }
 
+/// Makes a folder for results, or says why there can be none.
+pub fn make(folder: &Path) -> Result<()> {
+    ensure!(!folder.is_file(), "{} is a file; a folder is wanted", folder.display());
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
+}
+
+fn draw(folder: &Path, plot: &Plot) -> Result<()> {
+    save(folder, &format!("{}.svg", plot.name), plot.svg()?.as_bytes())?;
+    save(folder, &format!("{}.png", plot.name), &plot.png()?)
+}
+
 fn save(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    make(folder)?;
     let path = folder.join(name);
     fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -3,6 +3,7 @@
 //!
 //! Files are TOML. What is unknown or impossible is refused with file, line and reason.
 
+mod answer;
 mod play;
 mod swept;
 mod table;
@@ -14,10 +15,13 @@ use anyhow::{Context as _, anyhow, ensure};
 use bayan_protocol::{limits::MAX_JOB_TASKS, verify::Policy};
 use serde::Deserialize;
 
+pub use answer::answer;
 pub use play::{Row, play};
 use swept::{Pick, Swept};
 pub use table::{Table, summary};
 use values::{Count, Locals, Named, Positive, Share};
+
+use crate::{attack, paper};
 
 /// A file as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -141,6 +145,17 @@ pub struct Scenario {
     pub points: Vec<Point>,
     /// Of the file's bytes: results of another file are not continued.
     pub digest: String,
+    /// The file.
+    pub text: String,
+}
+
+impl Point {
+    /// What differs between combinations, in words.
+    pub fn words(&self) -> String {
+        let words: Vec<String> =
+            self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        words.join(" ")
+    }
 }
 
 /// Combinations of one file at most.
@@ -175,6 +190,7 @@ impl Scenario {
             seeds: 0..file.seeds.0,
             points: (0..all).map(|at| file.pick(at).0).collect(),
             digest: bayan_protocol::id::Hash::of(text.as_bytes()).short(),
+            text: text.to_owned(),
             name: file.name,
             question: file.question,
         })
@@ -191,6 +207,13 @@ impl File {
         ensure!(
             !self.name.is_empty() && self.name.bytes().all(plain),
             "name: small letters, digits and dashes are allowed"
+        );
+        let papers = paper::Name::ALL.into_iter().map(paper::Name::word);
+        let attacks = attack::Name::ALL.into_iter().map(attack::Name::word);
+        ensure!(
+            !papers.chain(attacks).chain(["scale", "baseline"]).any(|word| word == self.name),
+            "name: results of something else are called {} already",
+            self.name
         );
         ensure!(self.question.trim().ends_with('?'), "question: it ends with a question mark");
         ensure!(
@@ -269,6 +292,7 @@ mod tests {
             ("task-ms = 100", "task-ms = 100\navailable = 0", None, "nobody is ever there"),
             ("count = 3\n", "", Some(9), "missing field `count`"),
             ("name = \"a\"", "name = \"A b\"", None, "small letters"),
+            ("name = \"a\"", "name = \"voting\"", None, "called voting already"),
             ("What?", "What.", None, "question mark"),
             ("[job]", "[job", Some(5), ""),
         ] {

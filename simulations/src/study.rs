@@ -20,7 +20,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::parallel;
+use crate::{parallel, report};
 
 /// How large a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Study {
     /// Keeps finished worlds in a file of `folder`, and takes back those that an earlier run of the
     /// same seed and size kept there.
     pub fn keep_in(mut self, folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        report::make(folder)?;
         let path = folder.join("unfinished.csv");
         let head = format!("seed {} {:?}", self.seed, self.size);
         let text = fs::read_to_string(&path).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The program `bayan-sim` as its users meet it.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -202,25 +202,210 @@ fn bad_scenarios_are_refused_with_file_line_and_reason() {
     }
 }
 
+/// All files of a folder by name.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let file = |entry: std::io::Result<fs::DirEntry>| {
+        let path = entry.expect("it can be read").path();
+        let name = path.file_name().expect("it has one").to_string_lossy().into_owned();
+        Some((name, fs::read(path).ok()?))
+    };
+    fs::read_dir(folder).expect("a folder").filter_map(file).collect()
+}
+
+/// Runs a scenario into a folder, and gives the folder of its results.
+fn run_into(scenario: &Path, out: &Path) -> PathBuf {
+    let done = sim(&["run", &scenario.display().to_string(), "--out", &out.display().to_string()]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    out.join("a")
+}
+
 #[test]
-fn a_run_that_was_stopped_is_continued() {
+fn a_run_writes_a_folder_that_is_the_same_for_the_same_seeds() {
     let folder = tempfile::tempdir().expect("a folder");
-    let path = scenario(folder.path(), GOOD).display().to_string();
-    let csv = folder.path().join("rows.csv");
-    let run = || sim(&["run", &path, "--csv", &csv.display().to_string()]);
-    let whole = run();
-    assert!(whole.status.success(), "{}", text(&whole.stderr));
-    let rows = fs::read_to_string(&csv).expect("it was written");
-    let sorted = |rows: &str| rows.lines().map(str::to_owned).collect::<BTreeSet<_>>();
-    assert_eq!(rows.lines().count(), 2 + 6);
-    let cut: usize = rows.len() * 2 / 3;
-    fs::write(&csv, &rows[..cut]).expect("it can be written");
-    assert_eq!(text(&run().stdout), text(&whole.stdout));
-    assert_eq!(sorted(&fs::read_to_string(&csv).expect("it is there")), sorted(&rows));
+    let path = scenario(folder.path(), GOOD);
+    fs::create_dir(folder.path().join("other")).expect("a folder");
+    fs::write(folder.path().join("other/README.md"), "# Mine\n").expect("written");
+    let [one, other] = ["one", "other"].map(|out| run_into(&path, &folder.path().join(out)));
+    let mine = fs::read_to_string(folder.path().join("other/README.md")).expect("it is there");
+    assert_eq!(mine, "# Mine\n", "somebody else's page is not written over");
+    let found = files(&one);
+    let names: Vec<&str> = found.keys().map(String::as_str).collect();
+    for picture in ["seconds", "used"] {
+        assert!(names.contains(&format!("{picture}.svg").as_str()), "{names:?}");
+        assert!(names.contains(&format!("{picture}.png").as_str()), "{names:?}");
+    }
+    assert!(!names.contains(&"unfinished.csv") && !names.contains(&"wrong.svg"), "{names:?}");
+    let page = text(&found["README.md"]);
+    let command = format!("Made by `bayan-sim run {}`", path.display());
+    for said in ["# run a", "What?", &command, "seeds 0 to 2", "tasks=20: seconds", "95% interval"]
+    {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    assert_eq!(text(&found["runs.csv"]).lines().count(), 2 + 6);
+    let table = text(&found["table.csv"]);
+    assert!(table.contains("tasks=10: wrong,0,0,1.000000e-1,,less"), "3 in 30 tasks: {table}");
+    assert!(found == files(&other), "one of the files differs");
+    let index = fs::read_to_string(folder.path().join("one/README.md")).expect("an index");
+    assert!(index.contains("[run a](a/README.md)"), "{index}");
+}
+
+#[test]
+fn a_run_that_was_broken_off_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = scenario(folder.path(), GOOD);
+    let whole = files(&run_into(&path, &folder.path().join("whole")));
+    let out = folder.path().join("cut");
+    let kept = out.join("a/unfinished.csv");
+    let rows = text(&whole["runs.csv"]);
+    let keep = |rows: &str| {
+        fs::create_dir_all(out.join("a")).expect("a folder");
+        fs::write(&kept, rows).expect("it can be written");
+    };
+    keep(&rows[..rows.len() * 2 / 3]);
+    assert!(files(&run_into(&path, &out)) == whole, "what was cut comes to something else");
+    // A row that says something else than a run would: it is taken from there, not played again.
+    let row = rows.lines().nth(3).expect("a row");
+    let said = format!("{},1,777,1,0,1,1,1", row.split(',').take(2).collect::<Vec<_>>().join(","));
+    keep(&rows.replace(row, &said));
+    assert!(text(&files(&run_into(&path, &out))["runs.csv"]).contains(&said));
+    keep(&rows);
     scenario(folder.path(), &GOOD.replace("count = 3", "count = 4"));
-    let other = run();
+    let other = sim(&["run", &path.display().to_string(), "--out", &out.display().to_string()]);
     assert_eq!(other.status.code(), Some(2));
     assert!(text(&other.stderr).contains("another version"), "{}", text(&other.stderr));
+    assert_eq!(fs::read_to_string(&kept).expect("it is there"), rows, "nothing is lost by that");
+}
+
+#[test]
+fn folders_that_cannot_be_written_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = scenario(folder.path(), GOOD);
+    let run = run_into(&path, &folder.path().join("out")).display().to_string();
+    let (scenario, file) = (path.display().to_string(), path.display().to_string());
+    for (out, why) in [(file.as_str(), "is a file"), ("/proc/none", "cannot make /proc/none")] {
+        for args in [
+            vec!["run", &scenario],
+            vec!["compare", &run, &run],
+            vec!["paper", "planet", "--small"],
+            vec!["paper", "all", "--small"],
+            vec!["attack", "all", "--small"],
+        ] {
+            let done = sim(&[&args[..], &["--out", out]].concat());
+            assert_eq!(done.status.code(), Some(2), "{args:?} {out}: {}", text(&done.stderr));
+            assert!(text(&done.stderr).contains(why), "{args:?}: {}", text(&done.stderr));
+        }
+    }
+    assert_eq!(fs::read_to_string(path).expect("it is there"), GOOD);
+}
+
+#[test]
+fn two_runs_beside_each_other_become_a_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let path = scenario(folder.path(), GOOD);
+    let few = run_into(&path, &at("few"));
+    scenario(folder.path(), &GOOD.replace("count = 3", "count = 6"));
+    let many = run_into(&path, &at("many"));
+    let compare = |one: &Path, other: &Path, more: &[&Path]| {
+        let paths = [&[one, other], more].concat();
+        let mut args: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        if !more.is_empty() {
+            args.insert(2, "--out".to_owned());
+        }
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        sim(&[&["compare"], &args[..]].concat())
+    };
+    let slower = compare(&many, &few, &[&at("slower")]);
+    assert_eq!(slower.status.code(), Some(1), "{}", text(&slower.stderr));
+    let found = files(&at("slower"));
+    let names: Vec<&str> = found.keys().map(String::as_str).collect();
+    assert_eq!(names, ["README.md", "changes.png", "changes.svg", "table.csv"]);
+    let (page, table) = (text(&found["README.md"]), text(&found["table.csv"]));
+    let worse = page.split("## Worse").nth(1).expect("something is worse");
+    assert!(
+        worse.split("## ").next().is_some_and(|part| part.contains("tasks=20: seconds")),
+        "{page}"
+    );
+    let command = format!("`bayan-sim compare {} {}`", many.display(), few.display());
+    assert!(page.contains(&command), "{page}");
+    assert_eq!(page.matches(&format!("made by `bayan-sim run {}`", path.display())).count(), 2);
+    let line = |key: &str| table.lines().find(|line| line.starts_with(key)).map(str::to_owned);
+    assert!(
+        line("tasks=20: seconds,").is_some_and(|line| line.ends_with(",less,worse")),
+        "{table}"
+    );
+    assert!(line("tasks=20: wrong,").is_some_and(|line| line.ends_with(",less,same")), "{table}");
+    // The same again; and as folders of folders.
+    assert_eq!(compare(&many, &few, &[&at("again")]).status.code(), Some(1));
+    assert!(files(&at("again")) == found);
+    let all = compare(&at("many"), &at("few"), &[&at("all")]);
+    assert_eq!(all.status.code(), Some(1), "{}", text(&all.stderr));
+    assert!(text(&files(&at("all"))["table.csv"]).contains("a: tasks=20: seconds,"));
+    let same = compare(&few, &few, &[&at("same")]);
+    assert!(same.status.success(), "{}", text(&same.stdout));
+    assert!(text(&files(&at("same"))["README.md"]).contains("0 differ by more than the noise"));
+    // What cannot be compared, and what must not be written over.
+    scenario(folder.path(), &GOOD.replace("tasks = [10, 20]", "tasks = [11, 21]"));
+    let other = run_into(&path, &at("other"));
+    for (done, why) in [
+        (compare(&few, &other, &[&at("none")]), "nothing in common"),
+        (compare(&few, &at("missing"), &[]), "cannot read"),
+        (compare(&few, &many, &[&few]), "no comparison"),
+        (compare(&at("few"), &at("many"), &[&at("few")]), "one of the runs"),
+    ] {
+        assert_eq!(done.status.code(), Some(2), "{why}: {}", text(&done.stdout));
+        assert!(text(&done.stderr).contains(why), "{why}: {}", text(&done.stderr));
+    }
+    assert!(!at("none").exists());
+}
+
+#[test]
+fn all_goes_on_with_the_first_that_is_not_done() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().display().to_string();
+    let said_by = |name: &str, command: &str| {
+        fs::create_dir_all(folder.path().join(name)).expect("a folder");
+        fs::write(folder.path().join(name).join("README.md"), format!("Made by `{command}`."))
+            .expect("written");
+    };
+    let names = [
+        "voting",
+        "spot-check",
+        "credibility",
+        "adaptive",
+        "bayanihan-faults",
+        "bayanihan-speedup",
+        "bayanihan-volunteer-server",
+        "cpu-torrent",
+    ];
+    for name in names {
+        said_by(name, &format!("bayan-sim paper {name} --seed 1 --small"));
+    }
+    let list = folder.path().join("unfinished-paper.txt");
+    let head = "bayan-sim paper all --seed 1 --small\n";
+    // As if it had been killed while it wrote the last name.
+    fs::write(&list, head.to_owned() + &names.join("\n") + "\npla").expect("written");
+    let done = sim(&["paper", "all", "--small", "--out", &out]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let said = text(&done.stdout);
+    assert_eq!(said.matches("done before this was broken off").count(), names.len(), "{said}");
+    assert!(folder.path().join("planet/table.csv").is_file() && !list.exists(), "{said}");
+    // Nothing is begun without time; what is done stays so, unless the folder says something else.
+    let list = folder.path().join("unfinished-attack.txt");
+    let attack = |seed: &str| {
+        let args = ["attack", "all", "--small", "--budget", "0", "--seed", seed, "--out", &out];
+        let done = sim(&args);
+        assert_eq!(done.status.code(), Some(3), "{}", text(&done.stderr));
+        text(&done.stdout).matches("done before").count()
+    };
+    let kept = "bayan-sim attack all --seed 1 --small\nsleeper\nflaky-host\n";
+    said_by("sleeper", "bayan-sim attack sleeper --seed 1 --small");
+    said_by("flaky-host", "bayan-sim attack flaky-host --seed 2 --small");
+    fs::write(&list, kept).expect("written");
+    assert_eq!(attack("1"), 1);
+    assert_eq!(fs::read_to_string(&list).expect("it is there"), kept);
+    assert_eq!(attack("2"), 0, "another seed begins anew");
+    assert_eq!(attack("1"), 0);
 }
 
 #[test]

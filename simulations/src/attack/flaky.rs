@@ -144,6 +144,7 @@ fn bans(study: &Study) -> Section {
                 Series::line("errors 0.2 %", points(&flaky)),
                 Series::line("errors 5 %", points(&bad)),
             ],
+            ..Plot::default()
         }),
     }
 }

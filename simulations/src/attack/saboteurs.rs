@@ -262,6 +262,7 @@ fn section(
                     targets.iter().map(|one| (f64::from(one.0), one.1)).collect(),
                 ),
             ],
+            ..Plot::default()
         }),
     }
 }

@@ -28,14 +28,7 @@ fn names(text: &str) -> Result<Selection<Name>, String> {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let deadline = Instant::now() + Duration::from_secs(60 * args.budget);
-    let chosen = match &args.name {
-        Selection::One(name) => vec![*name],
-        Selection::All => Name::ALL.to_vec(),
-    };
-    let mut complete = true;
-    for name in chosen {
-        let word = name.word();
-        complete &= args.common.answer("attack", word, Some(deadline), |study| name.run(study))?;
-    }
+    let known = (&Name::ALL[..], Name::word as fn(Name) -> &'static str);
+    let complete = args.common.answers("attack", &args.name, known, Some(deadline), Name::run)?;
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }

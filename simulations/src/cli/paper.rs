@@ -1,9 +1,10 @@
 //! `bayan-sim paper`: published tables and figures, computed again.
 
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::Result;
 
+use super::all::All;
 use crate::{
     paper::Name,
     report::{self, Answer},
@@ -63,17 +64,54 @@ pub(super) fn select<T: Copy>(
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let chosen = match &args.name {
-        Selection::One(name) => vec![*name],
-        Selection::All => Name::ALL.to_vec(),
-    };
-    for name in chosen {
-        args.common.answer("paper", name.word(), None, |study| name.run(study))?;
-    }
+    args.common.answers("paper", &args.name, (&Name::ALL, Name::word), None, Name::run)?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl Common {
+    /// Runs the studies that were chosen. Of all of them those that are done are left out if the same
+    /// command was broken off. False if a deadline cut any short.
+    pub(super) fn answers<T: Copy>(
+        &self,
+        kind: &str,
+        chosen: &Selection<T>,
+        (known, word): (&[T], fn(T) -> &'static str),
+        deadline: Option<Instant>,
+        run: impl Fn(T, &Study) -> Answer,
+    ) -> Result<bool> {
+        report::make(&self.out)?;
+        if let Selection::One(name) = chosen {
+            return self.answer(kind, word(*name), deadline, |study| run(*name, study));
+        }
+        let table = if self.table { " --table" } else { "" };
+        let mut all = All::open(&self.out, kind, &(self.command(kind, "all") + table))?;
+        let mut complete = true;
+        for name in known {
+            let (word, name) = (word(*name), *name);
+            if all.has(word) && self.is_there(kind, word) {
+                println!("{word}: done before this was broken off");
+            } else if self.answer(kind, word, deadline, |study| run(name, study))? {
+                all.add(word)?;
+            } else {
+                complete = false;
+            }
+        }
+        if complete {
+            all.finish()?;
+        }
+        Ok(complete)
+    }
+
+    /// Whether the results of a study lie in their folder, and nobody has put others there since.
+    fn is_there(&self, kind: &str, name: &str) -> bool {
+        let folder = self.out.join(name);
+        if self.table {
+            return folder.join("table.csv").is_file();
+        }
+        let page = fs::read_to_string(folder.join("README.md")).unwrap_or_default();
+        report::made_by(&page) == Some(self.command(kind, name).as_str())
+    }
+
     /// Runs one study to its end and writes what it found. False if a deadline cut it short; then
     /// nothing is written, and the same command goes on where it stopped.
     pub(super) fn answer(

@@ -1,4 +1,4 @@
-//! `bayan-sim run`: a scenario file, all its combinations and seeds, on all cores.
+//! `bayan-sim run`: a scenario file, all its combinations and seeds, on all cores; a folder of results.
 
 use std::{
     path::PathBuf,
@@ -10,8 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::FINE;
 use crate::{
-    parallel,
-    scenario::{Point, Scenario, Table, play, summary},
+    parallel, report,
+    scenario::{Point, Scenario, Table, answer, play, summary},
 };
 
 /// What `run` is asked.
@@ -19,9 +19,10 @@ use crate::{
 pub(super) struct Args {
     /// A scenario file
     scenario: PathBuf,
-    /// Where to keep every row as CSV; a run that was stopped is continued there
-    #[arg(long, value_name = "FILE")]
-    csv: Option<PathBuf>,
+    /// Where the results go, in a folder that is called as the scenario: a page, table.csv, plots, and every
+    /// run in runs.csv; the same command goes on where it was broken off
+    #[arg(long, default_value = "simulations/results", value_name = "FOLDER")]
+    out: PathBuf,
     /// Checks the file and says what would be run
     #[arg(long)]
     check: bool,
@@ -35,7 +36,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         println!("{} combinations, {runs} runs", scenario.points.len());
         return Ok(FINE);
     }
-    let table = Table::open(&scenario, args.csv.as_deref())?;
+    report::make(&args.out)?;
+    let folder = args.out.join(&scenario.name);
+    let table = Table::open(&scenario, &folder)?;
     let open: Vec<(&Point, u64)> = scenario
         .points
         .iter()
@@ -62,5 +65,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     bar.finish_and_clear();
     let table = table.into_inner().unwrap_or_else(PoisonError::into_inner);
     print!("{}", summary(&scenario, &table));
+    let command = format!("bayan-sim run {}", args.scenario.display());
+    answer(&scenario, &table).write(&folder, &command)?;
+    table.finish(&scenario)?;
+    report::write_index(&args.out)?;
+    println!("{}: {runs} runs; {}", scenario.name, folder.display());
     Ok(FINE)
 }

@@ -138,7 +138,8 @@ pub(super) fn run(study: &Study) -> Answer {
                 y: "wrong results".to_owned(),
                 log: (true, true),
                 series: lines,
-            }),
+..Plot::default()
+}),
         }],
     }
 }

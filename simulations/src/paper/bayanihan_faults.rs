@@ -95,6 +95,7 @@ fn section(study: &Study, often: &str, share: f64) -> Section {
             y: "wrong results".to_owned(),
             log: (false, false),
             series: lines,
+            ..Plot::default()
         }),
     }
 }

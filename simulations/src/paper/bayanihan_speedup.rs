@@ -157,6 +157,7 @@ fn section(
             y: "efficiency".to_owned(),
             log: (false, false),
             series: curves,
+            ..Plot::default()
         }),
     }
 }

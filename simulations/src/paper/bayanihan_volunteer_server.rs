@@ -60,7 +60,8 @@ pub(super) fn run(_: &Study) -> Answer {
                 y: "seconds".to_owned(),
                 log: (false, true),
                 series: vec![Series::marks("found", bars), Series::marks("printed", printed)],
-            }),
+..Plot::default()
+}),
         }],
     }
 }

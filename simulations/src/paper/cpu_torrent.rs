@@ -75,7 +75,8 @@ fn equation() -> Section {
             y: "improvement, %".to_owned(),
             log: (false, false),
             series: ALPHAS.map(|alpha| Series::line(format!("alpha = {alpha}"), curve(alpha))).into(),
-        }),
+..Plot::default()
+}),
     }
 }
 
@@ -176,7 +177,8 @@ fn corrected(study: &Study) -> Section {
                 Series::line("played, provider as fast", equal),
                 Series::line("played, provider 4x", faster),
             ],
-        }),
+..Plot::default()
+}),
     }
 }
 
@@ -270,6 +272,7 @@ fn week(study: &Study) -> Section {
             y: "jobs waiting".to_owned(),
             log: (false, false),
             series: lines,
-        }),
+..Plot::default()
+}),
     }
 }

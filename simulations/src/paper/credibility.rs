@@ -86,6 +86,7 @@ pub(super) fn run(study: &Study) -> Answer {
                 y: "executions a result".to_owned(),
                 log: (true, false),
                 series: lines,
+                ..Plot::default()
             }),
         }],
     }

@@ -136,7 +136,8 @@ fn capacity(executions: Estimate) -> Section {
             y: "PFLOPS".to_owned(),
             log: (true, true),
             series: vec![Series::line("confirmed", points)],
-        }),
+..Plot::default()
+}),
     }
 }
 

@@ -102,6 +102,7 @@ fn simulated(study: &Study) -> Section {
             y: "wrong results".to_owned(),
             log: (false, true),
             series: lines,
+            ..Plot::default()
         }),
     }
 }

@@ -15,8 +15,12 @@ results.
 |---|---|
 ";
 
-/// Writes the page for the runs that lie in `folder`.
+/// Writes the page for the runs that lie in `folder`; a page about something else that is there stays.
 pub fn write(folder: &Path) -> Result<()> {
+    let path = folder.join("README.md");
+    if fs::read_to_string(&path).is_ok_and(|there| !there.starts_with("# Results\n")) {
+        return Ok(());
+    }
     let read = || format!("cannot read {}", folder.display());
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).with_context(read)? {
@@ -31,6 +35,5 @@ pub fn write(folder: &Path) -> Result<()> {
         let Some((summary, _)) = found else { continue };
         page.push_str(&format!("| [{title}]({name}/README.md) | {summary} |\n"));
     }
-    fs::write(folder.join("README.md"), page)
-        .with_context(|| format!("cannot write into {}", folder.display()))
+    fs::write(path, page).with_context(|| format!("cannot write into {}", folder.display()))
 }

@@ -12,23 +12,30 @@ pub(super) fn write(answer: &Answer, command: &str) -> String {
         answer.summary(),
         answer.sources.trim()
     );
+    let compared = answer.measures().any(|one| one.beside.is_some());
     for section in &answer.sections {
-        part(&mut page, section);
+        part(&mut page, section, compared);
     }
     page
 }
 
-fn part(page: &mut String, section: &Section) {
+/// The command that made a page, as the page says.
+pub fn made_by(page: &str) -> Option<&str> {
+    page.lines().find_map(|line| line.split_once("Made by `")?.1.split_once('`')).map(|it| it.0)
+}
+
+fn part(page: &mut String, section: &Section, compared: bool) {
     let _ = writeln!(page, "## {}", section.title);
     if !section.text.is_empty() {
         let _ = writeln!(page, "{}\n", section.text.trim());
     }
     if !section.measures.is_empty() {
-        page.push_str(
-            "| | found | 95% interval | published or target | |\n|---|---|---|---|---|\n",
-        );
+        page.push_str(match compared {
+            true => "| | found | 95% interval | published or target | |\n|---|---|---|---|---|\n",
+            false => "| | found | 95% interval |\n|---|---|---|\n",
+        });
         for one in &section.measures {
-            row(page, one);
+            row(page, one, compared);
         }
         page.push('\n');
     }
@@ -37,9 +44,9 @@ fn part(page: &mut String, section: &Section) {
     }
 }
 
-fn row(page: &mut String, one: &Measure) {
+fn row(page: &mut String, one: &Measure, compared: bool) {
     let unit = if one.unit.is_empty() { String::new() } else { format!(" {}", one.unit) };
-    let interval = if one.found.half_width() == 0.0 {
+    let interval = if one.found.half_width() == 0.0 && !one.sampled {
         "computed".to_owned()
     } else {
         format!("{} to {}", number(one.found.low), number(one.found.high))
@@ -51,17 +58,15 @@ fn row(page: &mut String, one: &Measure) {
         (Some(beside), Rule::AtLeast) => format!("> {}", number(beside)),
         (Some(beside), _) => number(beside),
     };
-    let _ = writeln!(
-        page,
-        "| {} | {}{unit} | {interval} | {beside} | {} |",
-        one.key,
-        number(one.found.value),
-        one.verdict().word()
-    );
+    let _ = write!(page, "| {} | {}{unit} | {interval} |", one.key, number(one.found.value));
+    if compared {
+        let _ = write!(page, " {beside} | {} |", one.verdict().word());
+    }
+    page.push('\n');
 }
 
 /// Three digits, in whichever form is shorter to read.
-pub(super) fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     let size = value.abs();
     if size == 0.0 {
         return "0".to_owned();

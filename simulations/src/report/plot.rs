@@ -1,4 +1,7 @@
-//! Line plots as SVG and PNG, alike on every machine: the font is compiled in, none is looked for.
+//! Plots as SVG and PNG, alike on every machine: the font is compiled in, none is looked for. Lines and
+//! points over numbers; or, where there are rows, points with their intervals, one line of text each.
+
+mod rows;
 
 use std::sync::Once;
 
@@ -9,7 +12,10 @@ use plotters::{
     style::{FontStyle, register_font},
 };
 
-const SIZE: (u32, u32) = (680, 420);
+use crate::statistics::Estimate;
+
+const WIDTH: u32 = 680;
+const HEIGHT: u32 = 420;
 const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 90, 181),
     RGBColor(220, 50, 32),
@@ -30,17 +36,30 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
     /// Published or expected numbers are points, what was found is a line.
     pub marks: bool,
+    /// The interval of each point, if they have any.
+    pub intervals: Vec<(f64, f64)>,
 }
 
 impl Series {
     /// What was found.
     pub fn line(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
-        Self { name: name.into(), points, marks: false }
+        Self { name: name.into(), points, marks: false, intervals: Vec::new() }
     }
 
     /// What was published or expected.
     pub fn marks(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
-        Self { name: name.into(), points, marks: true }
+        Self { name: name.into(), points, marks: true, intervals: Vec::new() }
+    }
+
+    /// What was found at these places, with its intervals.
+    pub fn found(name: impl Into<String>, at: impl Iterator<Item = (f64, Estimate)>) -> Self {
+        let (points, intervals) = at.map(|(x, one)| ((x, one.value), (one.low, one.high))).unzip();
+        Self { name: name.into(), points, marks: false, intervals }
+    }
+
+    /// Each point with its interval, where it has one.
+    fn barred(&self) -> impl Iterator<Item = ((f64, f64), (f64, f64))> {
+        self.points.iter().copied().zip(self.intervals.iter().copied())
     }
 }
 
@@ -59,26 +78,34 @@ pub struct Plot {
     pub log: (bool, bool),
     /// The lines.
     pub series: Vec<Series>,
+    /// What each row is, from above, if this is a plot of rows: a point's x is then its row, its y what lies
+    /// to the right.
+    pub rows: Vec<String>,
 }
 
 impl Plot {
     /// As text that scales.
     pub fn svg(&self) -> Result<String> {
         let mut text = String::new();
-        self.draw(SVGBackend::with_string(&mut text, SIZE).into_drawing_area())?;
+        self.draw(SVGBackend::with_string(&mut text, self.size()).into_drawing_area())?;
         Ok(text)
     }
 
     /// As an image.
     pub fn png(&self) -> Result<Vec<u8>> {
-        let mut pixels = vec![0; (SIZE.0 * SIZE.1 * 3) as usize];
-        self.draw(BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area())?;
+        let size = self.size();
+        let mut pixels = vec![0; (size.0 * size.1 * 3) as usize];
+        self.draw(BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area())?;
         let mut bytes = Vec::new();
-        let mut encoder = png::Encoder::new(&mut bytes, SIZE.0, SIZE.1);
+        let mut encoder = png::Encoder::new(&mut bytes, size.0, size.1);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_compression(png::Compression::High);
         encoder.write_header()?.write_image_data(&pixels)?;
         Ok(bytes)
+    }
+
+    fn size(&self) -> (u32, u32) {
+        (WIDTH, if self.rows.is_empty() { HEIGHT } else { self.height_of_rows() })
     }
 
     /// A point as it stands on the axes; none where a logarithm has none.
@@ -89,9 +116,11 @@ impl Plot {
     }
 
     fn bounds(&self) -> ((f64, f64), (f64, f64)) {
-        let all = || {
-            self.series.iter().flat_map(|one| &one.points).filter_map(|point| self.place(*point))
+        let ends = |one: &Series| -> Vec<(f64, f64)> {
+            let ends = one.barred().flat_map(|((x, _), (low, high))| [(x, low), (x, high)]);
+            ends.chain(one.points.iter().copied()).collect()
         };
+        let all = || self.series.iter().flat_map(ends).filter_map(|point| self.place(point));
         let span = |values: &mut dyn Iterator<Item = f64>, log: bool| {
             let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
             for value in values {
@@ -122,6 +151,9 @@ impl Plot {
         area: &DrawingArea<B, Shift>,
     ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
         area.fill(&WHITE)?;
+        if !self.rows.is_empty() {
+            return self.draw_rows(area);
+        }
         let ((left, right), (bottom, top)) = self.bounds();
         let mut chart = ChartBuilder::on(area)
             .caption(&self.title, ("sans-serif", 16))
@@ -162,6 +194,10 @@ impl Plot {
         series: &Series,
         colour: RGBColor,
     ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
+        let bars = series.barred().filter_map(|((x, _), (low, high))| {
+            Some(PathElement::new([self.place((x, low))?, self.place((x, high))?], colour))
+        });
+        chart.draw_series(bars)?;
         let points: Vec<(f64, f64)> =
             series.points.iter().filter_map(|point| self.place(*point)).collect();
         if series.marks {
@@ -212,5 +248,24 @@ mod tests {
         assert!(image.starts_with(b"\x89PNG") && image.len() > 2000, "{}", image.len());
         assert_eq!(image, plot.png().expect("drawn"));
         Plot::default().svg().expect("an empty plot is one too");
+    }
+
+    #[test]
+    fn intervals_are_drawn_as_well() {
+        let one = |value: f64| Estimate { value, low: value - 0.2, high: value + 0.2 };
+        let plot = Plot {
+            series: vec![Series::found("found", [(1.0, one(1.0)), (2.0, one(3.0))].into_iter())],
+            ..Plot::default()
+        };
+        let mut bare = plot.clone();
+        bare.series[0].intervals.clear();
+        assert_ne!(plot.svg().expect("drawn"), bare.svg().expect("drawn"));
+        let rows = Plot { rows: vec!["the first".to_owned(), "the other".to_owned()], ..plot };
+        let text = rows.svg().expect("drawn");
+        assert!(text.contains("the first") && text.contains("the other"));
+        let mut bare = rows.clone();
+        bare.series[0].intervals.clear();
+        assert_ne!(text, bare.svg().expect("drawn"));
+        assert_eq!(rows.png().expect("drawn"), rows.png().expect("drawn"));
     }
 }

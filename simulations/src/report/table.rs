@@ -10,18 +10,13 @@ use crate::statistics::Estimate;
 const HEAD: &str = "measure,found,low,high,unit,better,beside,compared,verdict";
 
 /// Six digits say more than any of these numbers is sure of, and keep tables small.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     if value == 0.0 { "0".to_owned() } else { format!("{value:.6e}") }
 }
 
 pub(super) fn write(answer: &Answer) -> String {
     let mut text = format!("{HEAD}\n");
     for one in answer.measures() {
-        let better = match one.better {
-            Better::Less => "less",
-            Better::More => "more",
-            Better::Same => "same",
-        };
         let compared = match one.rule {
             Rule::Shown => String::new(),
             Rule::Anchor => "anchor".to_owned(),
@@ -36,7 +31,7 @@ pub(super) fn write(answer: &Answer) -> String {
             number(one.found.low),
             number(one.found.high),
             one.unit.to_owned(),
-            better.to_owned(),
+            one.better.word().to_owned(),
             one.beside.map(number).unwrap_or_default(),
             compared,
             one.verdict().word().to_owned(),

@@ -265,6 +265,7 @@ fn section(curve: &Curve, rows: &[Curves]) -> Section {
             y: curve.unit.to_owned(),
             log: (true, false),
             series,
+            ..Plot::default()
         }),
     }
 }

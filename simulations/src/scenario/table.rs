@@ -1,26 +1,33 @@
-//! A run's table: a row for each combination and seed, kept as it grows so that a run can be continued.
+//! A run's rows: one for each combination and seed, kept as they come so that a run can be continued.
 
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::Write as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, ensure};
 
 use super::{Point, Row, Scenario};
-use crate::statistics::{Estimate, ratio};
+use crate::{
+    report,
+    statistics::{Estimate, ratio},
+};
 
 /// What a row is about: the values that differ, and the seed.
 type Key = (Vec<String>, u64);
 
-/// A CSV file of rows, or none.
+/// Rows in a folder: in `unfinished.csv` as they come, in `runs.csv` once all are there.
 #[derive(Debug)]
 pub struct Table {
-    file: Option<File>,
+    folder: PathBuf,
+    file: File,
     known: BTreeMap<Key, Vec<f64>>,
 }
+
+const KEPT: &str = "unfinished.csv";
+const ALL: &str = "runs.csv";
 
 fn key(point: &Point, seed: u64) -> Key {
     (point.labels.iter().map(|(_, value)| value.clone()).collect(), seed)
@@ -34,12 +41,13 @@ fn header(scenario: &Scenario) -> String {
 }
 
 impl Table {
-    /// Opens a table; rows that are there are known. Without a path nothing is kept.
+    /// Opens a table; rows of a run that was broken off are known.
     ///
     /// # Errors
-    /// If the file cannot be used, or is another scenario's.
-    pub fn open(scenario: &Scenario, path: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(path) = path else { return Ok(Self { file: None, known: BTreeMap::new() }) };
+    /// If the folder cannot be used, or what was broken off there is another scenario's.
+    pub fn open(scenario: &Scenario, folder: &Path) -> anyhow::Result<Self> {
+        report::make(folder)?;
+        let path = &folder.join(KEPT);
         let shown = path.display();
         let head = header(scenario);
         let text = match fs::read_to_string(path) {
@@ -49,7 +57,8 @@ impl Table {
         };
         ensure!(
             text.is_empty() || text.starts_with(&head),
-            "{shown}: these are results of another scenario, or of another version of this one"
+            "{shown}: another scenario, or another version of this one, was broken off here; \
+             remove the file, or choose another folder with --out"
         );
         // A line that was cut short when a run was stopped is run again.
         let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
@@ -59,7 +68,7 @@ impl Table {
         let mut file = file.with_context(|| format!("{shown}: cannot be written"))?;
         let kept = if whole.is_empty() { head } else { whole.to_owned() };
         file.write_all(kept.as_bytes()).with_context(|| format!("{shown}: cannot be written"))?;
-        Ok(Self { file: Some(file), known })
+        Ok(Self { folder: folder.to_owned(), file, known })
     }
 
     /// Whether a row is there already.
@@ -72,16 +81,48 @@ impl Table {
     /// # Errors
     /// If it cannot be written.
     pub fn add(&mut self, point: &Point, seed: u64, row: &Row) -> anyhow::Result<()> {
-        let (labels, _) = key(point, seed);
-        let numbers: Vec<String> = row.numbers().iter().map(ToString::to_string).collect();
-        if let Some(file) = &mut self.file {
-            let cells: Vec<String> =
-                labels.iter().cloned().chain([seed.to_string()]).chain(numbers).collect();
-            writeln!(file, "{}", cells.join(",")).context("the table cannot be written")?;
-        }
-        self.known.insert((labels, seed), row.numbers().to_vec());
+        let (key, numbers) = (key(point, seed), row.numbers().to_vec());
+        self.file
+            .write_all(line(&key, &numbers).as_bytes())
+            .context("the rows cannot be written")?;
+        self.known.insert(key, numbers);
         Ok(())
     }
+
+    /// A combination's rows, by seed.
+    pub(super) fn rows<'a>(
+        &'a self,
+        scenario: &Scenario,
+        point: &'a Point,
+    ) -> impl Iterator<Item = &'a Vec<f64>> {
+        scenario.seeds.clone().filter_map(|seed| self.known.get(&key(point, seed)))
+    }
+
+    /// All rows are there: writes them in order, and forgets what was kept.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn finish(self, scenario: &Scenario) -> anyhow::Result<()> {
+        let mut text = header(scenario);
+        for point in &scenario.points {
+            for seed in scenario.seeds.clone() {
+                let key = key(point, seed);
+                let Some(numbers) = self.known.get(&key) else { continue };
+                text.push_str(&line(&key, numbers));
+            }
+        }
+        let path = self.folder.join(ALL);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        let kept = self.folder.join(KEPT);
+        fs::remove_file(&kept).with_context(|| format!("cannot remove {}", kept.display()))
+    }
+}
+
+fn line((labels, seed): &Key, numbers: &[f64]) -> String {
+    let numbers = numbers.iter().map(ToString::to_string);
+    let cells: Vec<String> =
+        labels.iter().cloned().chain([seed.to_string()]).chain(numbers).collect();
+    cells.join(",") + "\n"
 }
 
 fn read_row(line: &str) -> Option<(Key, Vec<f64>)> {
@@ -97,11 +138,8 @@ fn read_row(line: &str) -> Option<(Key, Vec<f64>)> {
 pub fn summary(scenario: &Scenario, table: &Table) -> String {
     let mut text = String::new();
     for point in &scenario.points {
-        let rows: Vec<&Vec<f64>> =
-            scenario.seeds.clone().filter_map(|seed| table.known.get(&key(point, seed))).collect();
-        let labels: Vec<String> =
-            point.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        text.push_str(&format!("{} ({} seeds)\n", labels.join(" "), rows.len()));
+        let rows: Vec<&Vec<f64>> = table.rows(scenario, point).collect();
+        text.push_str(&format!("{} ({} seeds)\n", point.words(), rows.len()));
         for (at, column) in Row::COLUMNS.iter().enumerate() {
             let values: Vec<(f64, f64)> = rows.iter().map(|row| (row[at], 1.0)).collect();
             if values.is_empty() {
