@@ -7,7 +7,7 @@ use bayan_protocol::{
     job::Local,
     peer::Input,
     record::{Change, Record},
-    result::Commit,
+    result::{BatchError, Commit},
     verify::{Policy, State},
     wire::Frame,
 };
@@ -192,7 +192,7 @@ fn signatures_that_are_forged() {
         };
         let mut flipped = own.signature;
         flipped.0[0] ^= 1;
-        let why = BadSignature.to_string();
+        let why = BatchError::from(BadSignature).to_string();
         assert_eq!(refused(own.signature), [""; 0], "what it said once it may say again");
         assert_eq!(refused(flipped), [why.as_str()]);
         assert_eq!(refused(foreign.signature), [why.as_str()], "what the other scheme has made");
