@@ -319,28 +319,6 @@ pub enum Frame {
     Vouch(Vouch),
 }
 
-/// The kinds of version 1, as they stand on the wire.
-const KINDS: [&str; 18] = [
-    "hello",
-    "offer",
-    "ask",
-    "credit",
-    "lease",
-    "refuse",
-    "renew",
-    "commit",
-    "reveal",
-    "ack",
-    "cancel",
-    "relayed",
-    "route",
-    "exclude",
-    "entrust",
-    "entrusted",
-    "settled",
-    "vouch",
-];
-
 /// Bytes that are not a frame of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
@@ -506,7 +484,7 @@ fn unreadable(bytes: &[u8]) -> WireError {
         None => None,
     };
     match kind {
-        Some(name) if !KINDS.contains(&name) && !name.is_empty() => WireError::UnknownKind,
+        Some(name) if !Frame::KINDS.contains(&name) && !name.is_empty() => WireError::UnknownKind,
         _ => WireError::Malformed,
     }
 }

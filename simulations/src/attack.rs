@@ -10,7 +10,7 @@ mod saboteurs;
 mod sleeper;
 
 use bayan_protocol::verify::Policy;
-pub(crate) use saboteurs::{Crowd, QUARANTINE, WAYS, worst};
+pub(crate) use saboteurs::{Crowd, QUARANTINE, WAYS, honest, worst};
 
 use crate::{
     field::{Conduct, Hand, Lie},

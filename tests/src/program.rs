@@ -15,6 +15,19 @@ use serde_json::Value;
 /// Between two looks at a condition that nothing announces.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// For a program that has no arguments: it says what it does if it is asked, and refuses all others. True if
+/// that is all it was asked for.
+pub fn is_only_asked(about: &str) -> anyhow::Result<bool> {
+    match std::env::args().nth(1).as_deref() {
+        None => Ok(false),
+        Some("-h" | "--help") => {
+            println!("{about} It has no arguments.");
+            Ok(true)
+        }
+        Some(other) => bail!("`{other}` is no argument of this program: it has none (try --help)"),
+    }
+}
+
 /// The program under test, built beside the tests.
 pub fn executable() -> PathBuf {
     built("bayan")

@@ -33,6 +33,8 @@ mod work;
 
 use std::collections::BTreeSet;
 
+use bayan_protocol::wire::Frame;
+
 use vector::{Case, specs};
 
 /// Checks one case; the error that was found, or none for a case that was accepted.
@@ -116,7 +118,7 @@ fn every_kind_of_judgement_is_exercised() {
 fn every_frame_kind_has_a_case() {
     let cases = vector::read("wire/frames.json");
     let kinds: BTreeSet<&str> = cases.iter().map(|case| case.text("kind")).collect();
-    assert_eq!(kinds, frames::KINDS.into_iter().collect());
+    assert_eq!(kinds, Frame::KINDS.into_iter().collect());
 }
 
 #[test]

@@ -61,6 +61,28 @@ impl fmt::Display for Frame {
 }
 
 impl Frame {
+    /// The kinds of version 1, as they stand on the wire (spec WIRE-5).
+    pub const KINDS: [&str; 18] = [
+        "hello",
+        "offer",
+        "ask",
+        "credit",
+        "lease",
+        "refuse",
+        "renew",
+        "commit",
+        "reveal",
+        "ack",
+        "cancel",
+        "relayed",
+        "route",
+        "exclude",
+        "entrust",
+        "entrusted",
+        "settled",
+        "vouch",
+    ];
+
     /// Its kind, as on the wire (spec WIRE-9).
     pub fn kind(&self) -> &'static str {
         match self {

@@ -16,7 +16,7 @@ pub(crate) const WAYS: [(f64, f64); 6] =
 
 /// What to make of an app in quarantine.
 pub(crate) const QUARANTINE: &str = "A world with the app in quarantine is one in which three \
-    established members of the ring were among the up to seven witnesses of one accusation and gave \
+    established members of the ring were among the up to 31 witnesses of an accusation and gave \
     the same wrong answer: then the breaker takes the app for one that differs by machine and bans \
     nobody any more; whoever the observer's own execution contradicts gets nothing more of the app.";
 
@@ -77,13 +77,13 @@ pub(crate) struct Worst {
 }
 
 /// Executions a result among workers of whom none lies: what the rest is to be compared with.
-fn honest(study: &Study, label: &str, crowd: Crowd) -> Estimate {
+pub(crate) fn honest(study: &Study, label: &str, policy: Policy, crowd: Crowd) -> Estimate {
     let label = format!("{label} honest");
     let crowd = Crowd { faulty: 0.0, ..crowd };
     let found = study.worlds(&label, crowd.worlds, |seed| {
         let tasks = crowd.results * crowd.workers;
         let hands = crowd.hands((0.0, 0.0));
-        let found = field::run(Plan { policy: standard(), tasks, own: 2, hands }, seed);
+        let found = field::run(Plan { policy, tasks, own: 2, hands }, seed);
         vec![found.executions as f64, found.finals as f64]
     });
     let pairs: Vec<(f64, f64)> = found.iter().map(|one| (one[0], one[1])).collect();
@@ -221,7 +221,7 @@ fn section(
             Measure::new(format!("{label} executions a result"), found.executions, Better::Less)
                 .beside(cost, rule),
         );
-        let nobody = honest(study, &label, crowd(results, worlds));
+        let nobody = honest(study, &label, standard(), crowd(results, worlds));
         for (way, executions) in [("nobody lies".to_owned(), nobody)].into_iter().chain(found.each)
         {
             let label = format!("{label} executions a result: {way}");
@@ -245,7 +245,11 @@ fn section(
         title: "The worst of the ways to lie".to_owned(),
         text: format!(
             "{text} Ways tried, as (part that is lies, part of the time honest before): {WAYS:?}. {}. \
-             Costs are the dearest of the ways. {QUARANTINE}",
+             Costs are the dearest of the ways. What a worker had returned and was not final when it was \
+             caught, up to a thousand results, is computed once more however often it was checked, for \
+             whoever confirmed a lie is found by nothing else: that is what is dear about workers that \
+             are honest for long, and about ones that come back under new names, of whose results each \
+             is computed, checked, and computed once more. {QUARANTINE}",
             ways.join("; ")
         ),
         measures,

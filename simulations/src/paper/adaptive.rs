@@ -3,7 +3,7 @@
 use bayan_protocol::verify::{Adaptive, Policy};
 
 use crate::{
-    attack::{Crowd, QUARANTINE, WAYS, worst},
+    attack::{Crowd, QUARANTINE, WAYS, honest, worst},
     report::{Answer, Better, Measure, Plot, Rule, Section, Series},
     statistics::Estimate,
     study::Study,
@@ -92,6 +92,11 @@ pub(super) fn run(study: &Study) -> Answer {
                 Measure::new(format!("{label} executions"), found.executions, Better::Less)
                     .beside(executions, Rule::Within(0.05)),
             );
+            let nobody = honest(study, &label, row.policy, crowd);
+            measures.push(
+                Measure::new(format!("{label} executions, nobody lies"), nobody, Better::Less)
+                    .beside(executions, Rule::Within(0.05)),
+            );
             if matches!(row.policy, Policy::Adaptive(_)) {
                 measures.push(Measure::new(
                     format!("{label} worlds with the app in quarantine"),
@@ -122,12 +127,18 @@ pub(super) fn run(study: &Study) -> Answer {
             title: "The worst of the ways to lie".to_owned(),
             text: format!(
                 "Ways tried, as (part that is lies, part of the time honest before): {WAYS:?}. Error \
-                 and cost are each the largest over the ways; the worst for the error: {}. Costs here \
-                 count everything: checks, disputes, witnesses, what is computed anew after a \
-                 roll-back. What the \
-                 abstract model left out lowers the error here: own slots settle disputes and are a \
-                 rung of the ladder of replicas, witnesses are asked, a check confirms nothing past an \
-                 undecided result, and there is a closing check of each worker. {QUARANTINE}",
+                 and cost are each the largest over the ways; the worst for the error: {}. Why \
+                 the published numbers are not met. Costs: here everything counts, also disputes, \
+                 witnesses, and what is computed anew after a roll-back, in the dearest of the ways; \
+                 theirs are what the rule alone asks for among workers of whom nobody lies, and beside \
+                 that row they are to be read. Errors: what the abstract model left out lowers them \
+                 here: own slots settle disputes and are a rung of the ladder of replicas, witnesses \
+                 are asked, a check confirms nothing past an undecided result, who is proven wrong \
+                 four times is out, and there is a closing check of each worker. BOINC's rule has none \
+                 of that, and its errors are larger here, because the ways tried are not theirs, which \
+                 are not recorded: of workers that lie in everything after nine tenths of their time \
+                 three hundredths of all results are wrong by arithmetic (0.3 of them, a tenth of the \
+                 time), less what checks of one in 90 find within ten results. {QUARANTINE}",
                 ways.join("; ")
             ),
             measures,

@@ -3,7 +3,10 @@
 
 use std::process::ExitCode;
 
-use bayan_tests::slow_link::{Arrangement, INPUT, Job, Load, Outcome, anatomy};
+use bayan_tests::{
+    program::is_only_asked,
+    slow_link::{Arrangement, INPUT, Job, Load, Outcome, anatomy},
+};
 
 /// Two workers, for a machine of two cores; the CPU bound was 1.4 times the link bound on a quiet one.
 const LOAD: Load = Load { tasks: 100, workers: 2, steps: 5_000_000_000 };
@@ -17,6 +20,11 @@ const OVER: f64 = 1.3;
 const SLOWER: f64 = 1.1;
 
 fn main() -> anyhow::Result<ExitCode> {
+    if is_only_asked(
+        "Runs one job over a modem line, directly, through a volunteer server and beside it.",
+    )? {
+        return Ok(ExitCode::SUCCESS);
+    }
     let job = Job::new(LOAD)?;
     println!("{LOAD:?}: link bound {:.1?}", job.link_bound());
     println!(

@@ -24,7 +24,11 @@ use bayan_protocol::{
     time::Timestamp,
     verify::{About, Config, Policy, Verifier, Vote},
 };
-use bayan_tests::{guests, peers::Node, program::until};
+use bayan_tests::{
+    guests,
+    peers::Node,
+    program::{is_only_asked, until},
+};
 
 /// Honest peers.
 const PEERS: usize = 11;
@@ -39,6 +43,11 @@ const STEPS: u64 = 30_000_000;
 const LIMIT: Duration = Duration::from_secs(1200);
 
 fn main() -> anyhow::Result<()> {
+    let about =
+        "Measures what verification costs: executions a final result, and bytes a pending task.";
+    if is_only_asked(about)? {
+        return Ok(());
+    }
     println!("verification state: {}", footprint());
     let dir = tempfile::tempdir()?;
     let submitter = Node::start(&dir.path().join("submitter"), &["--slots", "1"])?;

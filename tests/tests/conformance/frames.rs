@@ -12,28 +12,6 @@ use serde_bytes::ByteBuf;
 
 use crate::{notation, vector::Case};
 
-/// Every kind of frame of version 1 (spec WIRE-5).
-pub(crate) const KINDS: [&str; 18] = [
-    "ack",
-    "ask",
-    "cancel",
-    "commit",
-    "credit",
-    "entrust",
-    "entrusted",
-    "exclude",
-    "hello",
-    "lease",
-    "offer",
-    "refuse",
-    "relayed",
-    "renew",
-    "reveal",
-    "route",
-    "settled",
-    "vouch",
-];
-
 /// Whole frames up to this length are tried with every single byte cut off.
 const CUT: usize = 2048;
 
@@ -99,6 +77,7 @@ pub(crate) fn frame(case: &Case) -> Option<String> {
         other => panic!("{}: {other} is no frame", case.name()),
     };
     assert_eq!(kind, case.text("kind"), "{}", case.name());
+    assert_eq!(kind, frame.kind(), "{}", case.name());
     None
 }
 
