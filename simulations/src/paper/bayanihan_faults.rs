@@ -39,6 +39,14 @@ pub(super) fn run(study: &Study) -> Answer {
     }
 }
 
+/// The chance of two or more faulty ones among three different workers, if this part of them is.
+fn three_voters(faulty: f64) -> f64 {
+    let (all, bad) = (f64::from(WORKERS), faulty * f64::from(WORKERS));
+    let pairs = |count: f64| count * (count - 1.0) / 2.0;
+    let triples = |count: f64| count * (count - 1.0) * (count - 2.0) / 6.0;
+    (pairs(bad) * (all - bad) + triples(bad)) / triples(all)
+}
+
 fn section(study: &Study, often: &str, share: f64) -> Section {
     let worlds = study.size.pick(4, 40);
     let mut measures = Vec::new();
@@ -55,7 +63,16 @@ fn section(study: &Study, often: &str, share: f64) -> Section {
             };
             let error = Measure::new(format!("{label}: error"), rate(0, 1), Better::Less);
             let compares = name == "voting" && share == 1.0 && faulty > 0.0;
-            measures.push(if compares { error.beside(printed, Rule::Anchor) } else { error });
+            if compares {
+                let key = format!("{label}: error, beside that of three different voters");
+                measures.push(error.beside(printed, Rule::Anchor));
+                measures.push(
+                    Measure::new(key, rate(0, 1), Better::Less)
+                        .beside(three_voters(faulty), Rule::Anchor),
+                );
+            } else {
+                measures.push(error);
+            }
             measures.push(
                 Measure::new(format!("{label}: time"), rate(2, 3), Better::Less)
                     .unit("times that of 16 honest workers unchecked"),
@@ -85,7 +102,9 @@ fn section(study: &Study, often: &str, share: f64) -> Section {
              submitter's own slots beside. \"No blacklist\" is that whoever is caught comes back \
              under a new name: the machine never takes a name that was caught in a job back into \
              it. \"Caught\" counts names. Where workers are as few as 16, voters of one task are \
-             drawn without repetition, and two faulty of 16 meet less often than the formula says."
+             drawn without repetition, and two faulty of 16 meet less often than the formula says: \
+             beside the printed error stands that of two or more faulty ones among three different \
+             voters."
         ),
         measures,
         plot: Some(Plot {

@@ -92,7 +92,8 @@ fn simulated(study: &Study) -> Section {
             "{WORKERS} workers a world, each with one vote a task; the error beside the formula's \
              at that m, executions a result beside m / (1 - f) as printed. Voters of one task are \
              drawn without repetition, so a world of few workers would show fewer errors than the \
-             formula."
+             formula. Where so many numbers stand beside theirs, one in twenty is expected to lie just \
+             outside its interval."
         ),
         measures,
         plot: Some(Plot {
