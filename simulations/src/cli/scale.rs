@@ -30,6 +30,9 @@ pub(super) struct Args {
     /// Seed of everything
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Trees of each size up to 10000, each with a seed of its own; larger ones are played once
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    seeds: u16,
     /// Where table, plots and page go, in a folder `scale`; nowhere by default
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -66,7 +69,7 @@ impl Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     args.check()?;
-    let Args { fan, tasks, task_ms, seed, .. } = *args;
+    let Args { fan, tasks, task_ms, seed, seeds, .. } = *args;
     let mut study = Study::new(seed, Size::Full).loud();
     let folder = args.out.as_ref().map(|out| out.join("scale"));
     if let Some(folder) = &folder {
@@ -74,11 +77,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let begun = Instant::now();
     let question = Question { peers: 0, fan, tasks, task_ms, seed };
-    let answer = scale::run(&study, &args.peers, &question)?;
+    let answer = scale::run(&study, &args.peers, seeds.into(), &question)?;
     if let (Some(out), Some(folder)) = (&args.out, &folder) {
         let peers: Vec<String> = args.peers.iter().map(u64::to_string).collect();
         let command = format!(
-            "bayan-sim scale --peers {} --fan {fan} --tasks {tasks} --task-ms {task_ms} --seed {seed}",
+            "bayan-sim scale --peers {} --fan {fan} --tasks {tasks} --task-ms {task_ms} --seed {seed} \
+             --seeds {seeds}",
             peers.join(",")
         );
         answer.write(folder, &command)?;

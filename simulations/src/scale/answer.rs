@@ -7,12 +7,14 @@ use anyhow::{Context as _, Result, bail};
 use super::{Curves, Question, Rates, TOLERANCE, differences, play, predict, reduced::Difference};
 use crate::{
     report::{Answer, Better, Measure, Plot, Rule, Section, Series},
-    statistics::Estimate,
+    statistics::{self, Estimate},
     study::Study,
 };
 
 /// Peers beyond which a tree is not played but reduced.
 pub const MOST_PLAYED: u64 = 100_000;
+/// Peers beyond which a tree is played once, whatever number of seeds is asked for.
+const OFTEN: u64 = 10_000;
 /// Peers of the trees that a reduced model is made from and must agree with: two worlds.
 const COMPARED: u64 = 10_000;
 /// A curve is flat if its largest value is not larger than its smallest by more than this part.
@@ -89,30 +91,69 @@ const CURVES: [Curve; 5] = [
     },
 ];
 
-/// Plays and reduces trees of these sizes. Says why, if a size can be neither.
-pub fn run(study: &Study, sizes: &[u64], question: &Question) -> Result<Answer> {
+/// What trees of one size came to, one for each seed.
+struct Size(Vec<Curves>);
+
+impl Size {
+    fn peers(&self) -> f64 {
+        self.0.first().map_or(0.0, |one| one.peers)
+    }
+
+    fn is_reduced(&self) -> bool {
+        self.peers() > MOST_PLAYED as f64
+    }
+
+    /// The mean over the seeds.
+    fn mean(&self, of: fn(&Curves) -> f64) -> f64 {
+        statistics::mean(&self.0.iter().map(of).collect::<Vec<f64>>())
+    }
+
+    /// The same with its interval, where there are seeds to draw from.
+    fn estimate(&self, of: fn(&Curves) -> f64, seed: u64) -> Estimate {
+        if self.0.len() == 1 {
+            return Estimate::exact(self.mean(of));
+        }
+        let each: Vec<(f64, f64)> = self.0.iter().map(|one| (of(one), 1.0)).collect();
+        statistics::ratio(&each, seed)
+    }
+
+    /// One tree with the means of all in it.
+    fn middle(&self) -> Option<Curves> {
+        let each: Vec<[f64; Curves::LEN]> = self.0.iter().map(Curves::values).collect();
+        let mean = |at: usize| each.iter().map(|one| one[at]).sum::<f64>() / each.len() as f64;
+        Curves::from_values(&std::array::from_fn::<f64, { Curves::LEN }, _>(mean))
+    }
+}
+
+/// Plays and reduces trees of these sizes, small ones with so many seeds. Says why, if a size can be
+/// neither.
+pub fn run(study: &Study, sizes: &[u64], seeds: usize, question: &Question) -> Result<Answer> {
     let mut sizes = sizes.to_vec();
     sizes.sort_unstable();
     sizes.dedup();
     let (small, large): (Vec<u64>, Vec<u64>) =
         sizes.into_iter().partition(|peers| *peers <= MOST_PLAYED);
-    let mut played = Vec::new();
+    let mut rows = Vec::new();
     for peers in small {
-        played.extend(row(study, "", &Question { peers, ..*question })?);
+        let seeds = if peers <= OFTEN { seeds } else { 1 };
+        let played = row(study, "", seeds, &Question { peers, ..*question })?;
+        rows.extend(
+            (!played.is_empty()).then(|| Size(played.into_iter().map(|one| one.0).collect())),
+        );
     }
-    let mut rows: Vec<Curves> = played.iter().map(|(curves, _)| *curves).collect();
     let mut sections = Vec::new();
     if !large.is_empty() && !study.is_cut_short() {
-        let (rates, compared) = model(study, question, &played)?;
+        let (rates, compared) = model(study, question, &rows)?;
         sections.extend(compared);
         for peers in large {
-            rows.push(predict(&Question { peers, ..*question }, &rates));
+            rows.push(Size(vec![predict(&Question { peers, ..*question }, &rates)]));
         }
     }
-    if let Some(open) = rows.iter().find(|row| row.done < 1.0 || row.never > 0.0) {
+    let mut all = rows.iter().flat_map(|row| &row.0);
+    if let Some(open) = all.find(|one| one.done < 1.0 || one.never > 0.0) {
         bail!("{} of {} peers never began, or the job did not end", open.never, open.peers);
     }
-    let curves = CURVES.iter().map(|curve| section(curve, &rows));
+    let curves = CURVES.iter().map(|curve| section(study, curve, &rows));
     sections.splice(0..0, curves.collect::<Vec<Section>>());
     Ok(Answer {
         name: "scale".to_owned(),
@@ -120,7 +161,8 @@ pub fn run(study: &Study, sizes: &[u64], question: &Question) -> Result<Answer> 
             "What does one job of {} tasks a peer, {:.0} s each on the median peer, take over trees \
              of {} peers below each one, the more peers there are? Speeds are log-normal (0.5); \
              everyone but the submitter computes, and whoever has peers below hands work on. Trees of \
-             up to {MOST_PLAYED} peers are played by the protocol's own machines, one seed each.",
+             up to {MOST_PLAYED} peers are played by the protocol's own machines; of up to {OFTEN} \
+             with {seeds} seeds each, of which the means are shown, beyond with one.",
             question.tasks,
             question.task_ms as f64 / 1e3,
             question.fan
@@ -136,12 +178,17 @@ pub fn run(study: &Study, sizes: &[u64], question: &Question) -> Result<Answer> 
     })
 }
 
-/// Plays one tree, or takes what was kept of it; none if time is over.
-fn row(study: &Study, what: &str, question: &Question) -> Result<Option<(Curves, Rates)>> {
+/// Plays trees of one size, or takes what was kept of them; fewer or none if time is over.
+fn row(
+    study: &Study,
+    what: &str,
+    seeds: usize,
+    question: &Question,
+) -> Result<Vec<(Curves, Rates)>> {
     let Question { peers, fan, tasks, task_ms, .. } = *question;
     let label = format!("{what}{peers} peers fan {fan} tasks {tasks} of {task_ms} ms");
     let begun = Instant::now();
-    let found = study.worlds(&label, 1, |seed| {
+    let found = study.worlds(&label, seeds, |seed| {
         let mut said = Instant::now();
         let watch = |at: f64, ended: u64| {
             if said.elapsed().as_secs() >= 30 {
@@ -155,27 +202,27 @@ fn row(study: &Study, what: &str, question: &Question) -> Result<Option<(Curves,
             None => Vec::new(),
         }
     });
-    let Some(values) = found.into_iter().next() else { return Ok(None) };
-    study.say(&format!("{label}: {:.0} s", begun.elapsed().as_secs_f64()));
-    let curves = Curves::from_values(&values).context("a tree could not be played")?;
-    let rates = values.get(Curves::LEN..).and_then(Rates::from_values);
-    let rates = rates.context("what was kept of a tree is not whole")?;
-    Ok(Some((curves, rates.late(curves.late))))
+    if !found.is_empty() {
+        study.say(&format!("{label}: {:.0} s", begun.elapsed().as_secs_f64()));
+    }
+    let whole = |values: Vec<f64>| {
+        let curves = Curves::from_values(&values).context("a tree could not be played")?;
+        let rates = values.get(Curves::LEN..).and_then(Rates::from_values);
+        let rates = rates.context("what was kept of a tree is not whole")?;
+        Ok((curves, rates.late(curves.late)))
+    };
+    found.into_iter().map(whole).collect()
 }
 
 /// The model, once it has been shown to agree, and what it differs by.
-fn model(
-    study: &Study,
-    question: &Question,
-    played: &[(Curves, Rates)],
-) -> Result<(Rates, Vec<Section>)> {
+fn model(study: &Study, question: &Question, played: &[Size]) -> Result<(Rates, Vec<Section>)> {
     let at = |peers: u64| Question { peers, ..*question };
     let late = "there was no time to play what the reduced model is compared with";
-    let (_, rates) = row(study, "rates of ", &at(COMPARED))?.context(late)?;
-    let known = played.iter().map(|(curves, _)| *curves);
+    let (_, rates) = row(study, "rates of ", 1, &at(COMPARED))?.pop().context(late)?;
+    let known = played.iter().filter_map(Size::middle);
     let mut compared: Vec<Curves> = known.filter(|one| one.peers >= COMPARED as f64).collect();
     if compared.first().is_none_or(|one| one.peers > COMPARED as f64) {
-        compared.insert(0, row(study, "", &at(COMPARED))?.context(late)?.0);
+        compared.insert(0, row(study, "", 1, &at(COMPARED))?.pop().context(late)?.0);
     }
     let mut sections = Vec::new();
     for played in compared {
@@ -226,30 +273,30 @@ fn comparison(peers: f64, all: &[Difference]) -> Section {
     }
 }
 
-fn section(curve: &Curve, rows: &[Curves]) -> Section {
+fn section(study: &Study, curve: &Curve, rows: &[Size]) -> Section {
     let mut measures = Vec::new();
     let mut said = Vec::new();
     for (line, of) in curve.lines {
-        for row in rows.iter().filter(|row| of(row).is_finite()) {
-            let how = if row.peers > MOST_PLAYED as f64 { ", reduced" } else { "" };
-            let key = format!("{} peers{how}: {}, {line}", row.peers, curve.name);
-            let found = Estimate::exact(of(row));
+        for row in rows.iter().filter(|row| row.mean(*of).is_finite()) {
+            let how = if row.is_reduced() { ", reduced" } else { "" };
+            let key = format!("{} peers{how}: {}, {line}", row.peers(), curve.name);
+            let found = row.estimate(*of, study.seed_of(&key, 0));
             measures.push(Measure::new(key, found, Better::Less).unit(curve.unit));
         }
         let points: Vec<(f64, f64)> = rows
             .iter()
-            .map(|row| (row.peers, of(row)))
+            .map(|row| (row.peers(), row.mean(*of)))
             .filter(|point| point.1.is_finite())
             .collect();
         said.push(format!("{line}: {}", shape(&points)));
     }
     let points = |of: fn(&Curves) -> f64, reduced: bool| {
-        let hit = |row: &&Curves| (row.peers > MOST_PLAYED as f64) == reduced;
-        rows.iter().filter(hit).map(|row| (row.peers, of(row))).collect::<Vec<_>>()
+        let hit = |row: &&Size| row.is_reduced() == reduced;
+        rows.iter().filter(hit).map(|row| (row.peers(), row.mean(of))).collect::<Vec<_>>()
     };
     let mut series: Vec<Series> =
         curve.lines.iter().map(|(name, of)| Series::line(*name, points(*of, false))).collect();
-    if rows.iter().any(|row| row.peers > MOST_PLAYED as f64) {
+    if rows.iter().any(Size::is_reduced) {
         let reduced =
             |(name, of): &Line| Series::marks(format!("{name}, reduced"), points(*of, true));
         series.extend(curve.lines.iter().take(3).map(reduced));
@@ -304,7 +351,7 @@ fn shape(points: &[(f64, f64)]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::study::Size;
+    use crate::study;
 
     fn points(of: impl Fn(f64) -> f64) -> Vec<(f64, f64)> {
         [1e3, 3e3, 1e4, 1e5, 1e6].map(|at| (at, of(at))).to_vec()
@@ -332,13 +379,15 @@ mod tests {
 
     #[test]
     fn a_small_run_says_what_its_curves_are() {
-        let study = Study::new(1, Size::Small);
+        let study = Study::new(1, study::Size::Small);
         let question = Question { peers: 0, fan: 4, tasks: 4, task_ms: 5000, seed: 0 };
-        let answer = run(&study, &[40, 20, 80], &question).expect("an answer");
+        let answer = run(&study, &[40, 20, 80], 3, &question).expect("an answer");
         assert_eq!(answer.sections.len(), CURVES.len());
         let first = answer.measures().next().expect("a measure");
         assert!(first.key.starts_with("20 peers: begun"), "{}", first.key);
         let rows = answer.rows().expect("rows");
-        assert!(rows["80 peers: ended; the tree"].found.value > 10.0);
+        let ended = rows["80 peers: ended; the tree"].found;
+        assert!(ended.value > 10.0);
+        assert!(ended.low < ended.value && ended.value < ended.high, "{ended:?}");
     }
 }
