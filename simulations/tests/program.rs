@@ -21,6 +21,7 @@ fn the_fixed_seeds_of_chaos_go_well() {
     let done = sim(&["chaos"]);
     assert!(done.status.success(), "{}{}", text(&done.stdout), text(&done.stderr));
     assert!(text(&done.stdout).starts_with("64 seeds, 0 failed"), "{}", text(&done.stdout));
+    assert!(!text(&done.stdout).contains(" 0 of them by delegates"), "no delegate did anything");
 }
 
 /// Seeds beyond the fixed ones that found something once; what it was has tests of its own.

@@ -69,10 +69,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let failed = reports.iter().filter(|report| !report.faults.is_empty()).count();
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     println!(
-        "{} seeds, {failed} failed; {} hosts, {} tasks, {} attempts, {} frames, {} events; {:.1} s",
+        "{} seeds, {failed} failed; {} hosts, {} tasks, {} of them by delegates, {} attempts, {} frames, {} events; {:.1} s",
         reports.len(),
         sum(|one| one.hosts as u64),
         sum(|one| one.tasks),
+        sum(|one| one.delegated),
         sum(|one| one.counts.attempts),
         sum(|one| one.counts.frames),
         sum(|one| one.counts.events),
@@ -83,9 +84,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
 
 /// A seed in words; one that failed with the command that plays it again.
 fn told(report: &Report) -> String {
-    let Report { seed, cast, hosts, tasks, counts, mended, faults } = report;
+    let Report { seed, cast, hosts, tasks, delegated, counts, mended, faults } = report;
+    let by_word =
+        if *delegated > 0 { format!(" ({delegated} by delegates)") } else { String::new() };
     let mut text = format!(
-        "seed {seed}: {cast}; {hosts} hosts, {tasks} tasks, {} attempts, {} frames, mended in {} s\n",
+        "seed {seed}: {cast}; {hosts} hosts, {tasks} tasks{by_word}, {} attempts, {} frames, mended in {} s\n",
         counts.attempts,
         counts.frames,
         mended / 1_000_000

@@ -34,8 +34,10 @@ impl World {
         self.note_records(number, &records);
         if !self.lean {
             for change in &records {
-                if let Change::Put(record) = change {
-                    self.watch(number, record);
+                match (change, &mut self.model) {
+                    (Change::Put(record), _) => self.watch(number, record),
+                    (Change::Delete(key), Some(model)) => model.deletes(number, key),
+                    (Change::Delete(_), None) => {}
                 }
             }
             self.hosts[number].disk.write(now, records);
@@ -160,7 +162,10 @@ impl World {
         {
             self.queue.after(0, Event::Turn { at: from, turn });
         }
-        for frame in self.hosts[from].forger.pass(frame) {
+        let host = &mut self.hosts[from];
+        let frames = host.plan.word.give(&host.key, peer, frame);
+        let frames = frames.into_iter().flat_map(|frame| host.forger.pass(frame));
+        for frame in frames.collect::<Vec<_>>() {
             if !self.lean {
                 self.hosts[from].keep(peer, &frame);
             }
@@ -203,7 +208,7 @@ impl World {
         }
         let (now, bytes) = (self.now(), frame.encode());
         if let Some(model) = &mut self.model {
-            model.sends(now, from, self.hosts[from].key.peer_id(), peer, frame);
+            model.sends(now, from, &self.hosts[from], peer, frame);
         }
         let length = bytes.len() as u64 + ENVELOPE;
         self.counts.frames += 1;

@@ -1,15 +1,18 @@
 //! For each kind of fault a world that has it: a judge that finds nothing here would find nothing anywhere.
 
+use bayan_cast::Word;
 use bayan_protocol::{
     batch::Batch,
     crypto::{BadSignature, Signature},
-    id::JobId,
+    delegate::{Terms, Vouched},
+    id::{JobId, TaskId},
     job::Local,
     peer::Input,
-    record::{Change, Record},
-    result::{BatchError, Commit},
+    record::{Change, Key, Record},
+    result::{BatchError, Commit, Output},
+    task::Status,
     verify::{Policy, State},
-    wire::Frame,
+    wire::{Cancel, Frame, Settled, Vouch},
 };
 
 use crate::{
@@ -138,6 +141,135 @@ fn something_stuck_and_left() {
     let (world, job) = played(0, 1);
     assert_eq!(judge::ended(&world, 0, &job).map(|fault| fault.kind), Some(Kind::Stuck));
     assert_eq!(kinds(&judge::left(&world)), [Kind::Left]);
+}
+
+/// A submitter that was away for long enough, and its delegate, which has done a part of the rest: the
+/// delegate's own job as well.
+fn carried() -> (World, JobId, JobId) {
+    let mut world = World::new(1);
+    world.model = Some(Model::default());
+    world.add(0, MS, false);
+    world.add(1, 100 * MS, false);
+    let peer = world.id(0);
+    world.step(1, Input::Trust { peer, trusted: true });
+    world.mesh();
+    let delegate = Some(world.id(1));
+    let job = world.submit_with(0, 400, Policy::None, Local::Never, delegate).expect("it is up");
+    world.pass(5 * SECOND);
+    world.crash(0);
+    world.pass(80 * SECOND);
+    let own = world.machine(1).and_then(|one| one.jobs().next()).map(|job| job.id());
+    let own = own.expect("it carries the job on");
+    assert_eq!(blamed(&world), []);
+    (world, job, own)
+}
+
+/// The submitter is back, and the job is over.
+fn back(world: &mut World, job: &JobId) {
+    world.start(0);
+    world.mesh();
+    world.pass(100 * SECOND);
+    assert_eq!(judge::ended(world, 0, job), None);
+}
+
+/// A task that nobody has computed, at the submitter that is back.
+fn untouched(world: &World, job: &JobId) -> TaskId {
+    let done = |number, id: &TaskId| {
+        let mut jobs = world.machine(number).expect("it is up").jobs();
+        jobs.any(|job| job.index_of(id).is_some_and(|task| job.acceptance(task).is_some()))
+    };
+    let source = world.job(0, job).expect("it is back");
+    let mut tasks = (0..400).filter_map(|task| source.task_id(task));
+    tasks.find(|id| !done(0, id) && !done(1, id)).expect("it is not all done")
+}
+
+/// What the delegate would say of it.
+fn made_up(world: &World, job: JobId) -> Frame {
+    let output = Output::Inline(b"made up".to_vec().into());
+    let task = untouched(world, &job);
+    let results = vec![Vouched { task, status: Status::Exited(0), fuel: 1, output }];
+    let terms = Terms { job, submitter: world.id(0), delegate: world.id(1) };
+    let signature = terms.sign(&world.hosts[1].key, &results).expect("there is a result");
+    Frame::Vouch(Vouch { job, signature, results, left: 0 })
+}
+
+#[test]
+fn a_job_that_a_delegate_carried_on_well_has_no_fault() {
+    let (mut world, job, _) = carried();
+    back(&mut world, &job);
+    let all = [judge::job(&world, 0, &job, true), judge::once(&world), judge::honour(&world)];
+    assert_eq!(kinds(&all.concat()), []);
+    assert_eq!(blamed(&world), []);
+    assert_eq!([judge::left(&world), judge::kept(&world)].concat(), []);
+    assert!(world.records(0).any(|one| matches!(one, Record::Vouched { .. })));
+}
+
+#[test]
+fn a_delegate_that_lies() {
+    let (mut world, job, _) = carried();
+    world.hosts[1].plan.word = Word::Lies;
+    back(&mut world, &job);
+    assert_eq!(judge::job(&world, 0, &job, true), [], "of a liar nobody could tell");
+    world.hosts[1].plan.word = Word::Honest;
+    assert_eq!(kinds(&judge::job(&world, 0, &job, true)), [Kind::Wrong]);
+}
+
+#[test]
+fn a_delegate_that_vouches_for_what_is_not_final() {
+    let (mut world, job, _) = carried();
+    world.start(0);
+    world.connect(0, 1);
+    let (to, frame) = (world.id(0), made_up(&world, job));
+    world.deliver(1, &to, &frame);
+    assert_eq!(blamed(&world), [Kind::Unsupported]);
+}
+
+#[test]
+fn a_word_that_nobody_gave() {
+    let (mut world, job, _) = carried();
+    world.start(0);
+    world.connect(0, 1);
+    world.pass(SECOND);
+    let (peer, frame) = (world.id(1), made_up(&world, job));
+    world.step(0, Input::Frame { peer, frame: Ok(frame) });
+    assert_eq!(blamed(&world), [Kind::Unsupported]);
+}
+
+#[test]
+fn a_delegate_that_forgets_what_it_has_not_told() {
+    let (mut world, _, own) = carried();
+    let records = Vec::from([Change::Delete(Key::job(&own))]);
+    world.carry_out(1, Batch { records, effects: Vec::new() });
+    assert_eq!(blamed(&world), [Kind::Lost]);
+    assert_eq!(kinds(&judge::kept(&world)), [Kind::Left], "votes of a job that is forgotten");
+}
+
+#[test]
+fn a_submitter_that_forgets_its_job() {
+    let (mut world, job) = played(0, 60);
+    let records = Vec::from([Change::Delete(Key::job(&job))]);
+    world.carry_out(0, Batch { records, effects: Vec::new() });
+    assert_eq!(blamed(&world), [Kind::Lost]);
+}
+
+#[test]
+fn a_delegate_that_keeps_what_is_over() {
+    let (world, _, _) = carried();
+    assert_eq!(kinds(&judge::kept(&world)), [Kind::Left]);
+    assert_eq!(kinds(&judge::left(&world)), [Kind::Left]);
+}
+
+#[test]
+fn a_submitter_that_tells_its_delegate_what_is_not_so() {
+    let (mut world, job, _) = carried();
+    world.start(0);
+    world.connect(0, 1);
+    let (to, tasks) = (world.id(1), vec![untouched(&world, &job)]);
+    world.deliver(0, &to, &Frame::Settled(Settled { job, tasks, upto: 1 }));
+    assert_eq!(blamed(&world), [Kind::Unsupported]);
+    world.model = Some(Model::default());
+    world.deliver(0, &to, &Frame::Cancel(Cancel { job, tasks: Vec::new() }));
+    assert_eq!(blamed(&world), [Kind::Lost]);
 }
 
 #[test]

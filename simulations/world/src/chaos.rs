@@ -1,6 +1,8 @@
 //! Two acts. In the first everything breaks, each fault as often as the seed has drawn; in the second
 //! nothing breaks any more, and every job must end, exactly and once.
 
+mod away;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bayan_cast::{Passing, Role};
@@ -10,8 +12,10 @@ use bayan_protocol::{
     job::Local,
     peer::Input,
     record::JobState,
-    verify::{Adaptive, Policy},
+    verify::{Adaptive, Basis, Policy},
 };
+
+use away::Away;
 
 use crate::{
     MS, SECOND,
@@ -67,6 +71,8 @@ pub struct Report {
     pub hosts: usize,
     /// Tasks of all jobs together.
     pub tasks: u64,
+    /// Results that stand on a delegate's word.
+    pub delegated: u64,
     /// What both acts took.
     pub counts: Counts,
     /// Virtual microseconds of the second act, until the last job was over.
@@ -126,6 +132,7 @@ struct Job {
     id: JobId,
     policy: Policy,
     tasks: u64,
+    delegate: Option<Number>,
 }
 
 /// Who is there, and how they hang together.
@@ -140,6 +147,7 @@ struct Play {
     slowness: u64,
     jobs: Vec<Job>,
     faults: Vec<Fault>,
+    away: Away,
 }
 
 /// Plays one seed by this scheme; `reader` is given the log.
@@ -186,6 +194,7 @@ impl Play {
             slowness: 1,
             jobs: Vec::new(),
             faults: Vec::new(),
+            away: Away::new(seed),
         };
         if play.world.network.draw(3) == 0 {
             play.slowness = 20;
@@ -196,6 +205,7 @@ impl Play {
             _ => play.tree(),
         }
         play.draw_weather();
+        play.name_delegates();
         play.connect();
         play.submit();
         play
@@ -345,9 +355,11 @@ impl Play {
             1 => Local::Reserve,
             _ => Local::Always,
         };
-        let tasks = 10 + self.world.draw(60);
-        if let Some(id) = self.world.submit(at, tasks as i64, policy, local) {
-            self.jobs.push(Job { at, id, policy, tasks });
+        let (delegate, more) = self.entrusts(at);
+        let tasks = 10 + self.world.draw(60) + more;
+        let named = delegate.map(|delegate| self.world.id(delegate));
+        if let Some(id) = self.world.submit_with(at, tasks as i64, policy, local, named) {
+            self.jobs.push(Job { at, id, policy, tasks, delegate });
         }
     }
 
@@ -357,13 +369,15 @@ impl Play {
 
     /// Act one.
     fn break_things(&mut self) {
-        for _ in 0..self.weather.rounds {
+        for round in 0..self.weather.rounds {
             let pause = self.world.draw(self.weather.pause);
             self.world.pass(pause);
-            if self.world.draw(10) == 0 && self.jobs.len() < 4 {
+            let before = self.jobs.len();
+            if self.world.draw(10) == 0 && before < 4 {
                 self.submit();
             }
             self.break_one();
+            self.perhaps_away(round == 0 || self.jobs.len() > before);
         }
     }
 
@@ -496,6 +510,7 @@ impl Play {
         faults.extend(judge::honour(&self.world));
         if over {
             faults.extend(judge::left(&self.world));
+            faults.extend(judge::kept(&self.world));
         }
         if let Some(model) = &self.world.model {
             faults.extend(model.faults().iter().cloned());
@@ -505,6 +520,7 @@ impl Play {
             cast: self.cast(),
             hosts: self.world.len(),
             tasks: self.jobs.iter().map(|job| job.tasks).sum(),
+            delegated: self.jobs.iter().map(|job| delegated(&self.world, job)).sum(),
             counts: self.world.counts,
             mended,
             faults: if self.world.log.is_halted() { Vec::new() } else { faults },
@@ -521,8 +537,15 @@ impl Play {
         cheats.extend(bad.map(|one| Role::Relay(one).to_string()));
         let policies: Vec<String> = self.jobs.iter().map(|job| job.policy.to_string()).collect();
         let shape = if self.parents.is_some() { "tree" } else { "mesh" };
-        format!("{shape}; {}; cheats: {}", policies.join(" "), cheats.join(" "))
+        let delegates = self.away.cast(&self.world);
+        format!("{shape}; {}; cheats: {}{delegates}", policies.join(" "), cheats.join(" "))
     }
+}
+
+/// Results of a job that stand on its delegate's word.
+fn delegated(world: &World, job: &Job) -> u64 {
+    let view = world.job(job.at, &job.id).map(|source| source.view());
+    view.and_then(|view| view.bases.get(&Basis::Delegate).copied()).unwrap_or(0)
 }
 
 /// A rate that is nothing in half of the worlds, and else below `bound`.

@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
-use bayan_cast::{Claim, Conduct, Forger, Passing, Role};
+use bayan_cast::{Claim, Conduct, Forger, Passing, Role, Word};
 use bayan_protocol::{
     crypto::Keypair,
-    delegate::Accept,
+    delegate::{self, Accept},
     id::{Hash, PeerId},
     peer::Peer,
     record::Record,
@@ -44,6 +45,10 @@ pub struct Plan {
     pub group: u32,
     /// Whose delegate it is.
     pub delegate_for: Accept,
+    /// How long a submitter is away before it carries its jobs on.
+    pub carries_after: Duration,
+    /// What its word as a delegate is worth.
+    pub word: Word,
 }
 
 impl Default for Plan {
@@ -58,6 +63,8 @@ impl Default for Plan {
             fails: 0,
             group: 0,
             delegate_for: Accept::default(),
+            carries_after: delegate::Config::default().after,
+            word: Word::Honest,
         }
     }
 }

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeSet;
 
-use bayan_cast::Role;
+use bayan_cast::{Passing, Role, Word};
 use bayan_protocol::{
     id::{JobId, PeerId},
     record::{JobState, Record},
     source::Source,
-    verify::{Decision, Policy},
+    verify::{Acceptance, Basis, Decision, Policy},
 };
 
 use crate::{
@@ -95,7 +95,7 @@ fn one_task(world: &World, at: Number, source: &Source, task: u32, sure: bool) -
     let Some(accepted) = source.acceptance(task) else {
         return Some(fault(Kind::Lost, format!("task {task} of h{at} was given up")));
     };
-    if sure && accepted.outcome != outcome(&id) {
+    if sure && accepted.outcome != outcome(&id) && !on_a_bad_word(world, source, accepted) {
         let text = format!("task {task} of h{at} has a wrong result: {accepted:?}");
         return Some(fault(Kind::Wrong, text));
     }
@@ -113,6 +113,14 @@ fn one_task(world: &World, at: Number, source: &Source, task: u32, sure: bool) -
         ));
     }
     None
+}
+
+/// Whether a result stands on the word of a delegate that is up to something: no check of the submitter's
+/// stands behind that, and it cannot tell what is wrong from what is right (DELEG-12).
+fn on_a_bad_word(world: &World, source: &Source, accepted: &Acceptance) -> bool {
+    let delegate = source.delegate().and_then(|delegate| world.number(&delegate));
+    let is_bad = delegate.is_none_or(|number| !is_honest(world, number));
+    accepted.basis == Basis::Delegate && is_bad
 }
 
 /// Whether everything was settled once, and stayed as it was.
@@ -138,7 +146,7 @@ fn is_once(puts: &[Record]) -> bool {
 
 fn is_honest(world: &World, number: Number) -> bool {
     let plan = world.host(number).plan();
-    plan.role == Role::Honest && plan.passing == bayan_cast::Passing::Honest
+    plan.role == Role::Honest && plan.passing == Passing::Honest && plan.word == Word::Honest
 }
 
 /// Whether no honest peer accused another of anything. Hosts that have lost records are excused: they
@@ -212,6 +220,39 @@ pub fn left(world: &World) -> Vec<Fault> {
             let (queued, free, slots) = (view.queued, view.free, view.slots);
             let text =
                 format!("h{number} still has {queued} queued, and {free} of {slots} slots free");
+            faults.push(fault(Kind::Left, text));
+        }
+    }
+    faults
+}
+
+/// Whether nobody honest keeps a job that carried another's on, or what belongs to one that is forgotten,
+/// once every job is over and everyone has been told.
+pub fn kept(world: &World) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for number in (0..world.len()).filter(|number| is_honest(world, *number)) {
+        let known = |record: &Record| match record {
+            Record::Job { job, .. } => Some(*job),
+            _ => None,
+        };
+        let known: BTreeSet<JobId> = world.records(number).filter_map(known).collect();
+        let carries =
+            |job: &&JobId| world.model.as_ref().is_some_and(|one| one.carries(number, job));
+        let carried = known.iter().filter(carries).count();
+        if carried > 0 {
+            let text = format!("h{number} keeps {carried} jobs of its own that carry on others'");
+            faults.push(fault(Kind::Left, text));
+        }
+        let orphan = |record: &&Record| match record {
+            Record::Vote { job, .. }
+            | Record::Decided { job, .. }
+            | Record::Handover { job, .. }
+            | Record::Vouched { job, .. } => !known.contains(job),
+            _ => false,
+        };
+        if let Some(record) = world.records(number).find(orphan) {
+            let name = crate::log::name_of(record);
+            let text = format!("h{number} keeps a record of a job that it has forgotten: {name}");
             faults.push(fault(Kind::Left, text));
         }
     }

@@ -3,6 +3,8 @@
 //!
 //! All relations are bounds in one direction, so that they hold whatever the machines do within the rules.
 
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bayan_protocol::{
@@ -18,9 +20,12 @@ use bayan_protocol::{
     wire::Frame,
 };
 
+use words::Words;
+
 use crate::{
     SECOND,
     disk::Disk,
+    host::Host,
     judge::{Fault, Kind},
     world::Number,
 };
@@ -39,7 +44,7 @@ struct Given {
 }
 
 /// What stands for good at a submitter.
-type Finals = BTreeMap<TaskIndex, Outcome>;
+type Finals = BTreeMap<TaskIndex, (TaskId, Outcome)>;
 
 /// The books.
 #[derive(Debug, Default)]
@@ -48,6 +53,7 @@ pub struct Model {
     leases: BTreeMap<(Number, PeerId), BTreeMap<LeaseId, Given>>,
     finals: BTreeMap<(Number, JobId), Finals>,
     woke: BTreeMap<Number, Timestamp>,
+    words: Words,
     faults: Vec<Fault>,
     compared: Timestamp,
 }
@@ -56,6 +62,11 @@ impl Model {
     /// What was found wrong.
     pub fn faults(&self) -> &[Fault] {
         &self.faults
+    }
+
+    /// Whether a host's own job carries on another's.
+    pub(crate) fn carries(&self, at: Number, own: &JobId) -> bool {
+        self.words.carries(at, own)
     }
 
     pub(crate) fn blame(&mut self, kind: Kind, text: String) {
@@ -74,10 +85,12 @@ impl Model {
         &mut self,
         now: Timestamp,
         from: Number,
-        me: PeerId,
+        host: &Host,
         to: &PeerId,
         frame: &Frame,
     ) {
+        let me = host.key.peer_id();
+        self.says(from, host, to, frame);
         match frame {
             Frame::Lease(lease) if lease.submitter == me => {
                 let (job, deadline) = (lease.job, now + LEASE);
@@ -98,6 +111,9 @@ impl Model {
 
     /// A machine is given an input.
     pub(crate) fn sees(&mut self, now: Timestamp, at: Number, input: &Input) {
+        if let Input::Frame { peer, frame: Ok(frame) } = input {
+            self.words.hears(at, *peer, frame);
+        }
         match input {
             Input::Frame { peer, frame: Ok(Frame::Renew(renew)) } => {
                 let Some(given) = self.leases.get_mut(&(at, *peer)) else { return };
@@ -139,6 +155,9 @@ impl Model {
                 }
                 self.decided(at, source, *task, decision);
             }
+            Record::Entrusted { submitter, job, carried, .. } => {
+                self.words.begins(at, (*submitter, *job), carried);
+            }
             Record::Job { job, state, .. } if *state != JobState::Running => {
                 self.release(at, |given| {
                     if given.job == *job {
@@ -161,7 +180,7 @@ impl Model {
         let job = source.id();
         let known = self.finals.get(&(at, job)).and_then(|finals| finals.get(&task)).copied();
         let now = decision.acceptance.as_ref().map(|one| one.outcome);
-        if let Some(known) = known
+        if let Some((_, known)) = known
             && (decision.state != State::Final || now != Some(known))
         {
             let state = decision.state;
@@ -170,8 +189,15 @@ impl Model {
         let (State::Final, Some(acceptance)) = (decision.state, &decision.acceptance) else {
             return;
         };
-        self.finals.entry((at, job)).or_default().insert(task, acceptance.outcome);
         let Some(id) = source.task_id(task) else { return };
+        self.finals.entry((at, job)).or_default().insert(task, (id, acceptance.outcome));
+        if acceptance.basis == Basis::Delegate {
+            let delegate = source.delegate();
+            if !delegate.is_some_and(|one| self.words.has(one, job, &id, &acceptance.outcome)) {
+                let text = format!("task {task} of h{at} is final by a word that nobody has given");
+                self.blame(Kind::Unsupported, text);
+            }
+        }
         let needed = needed(source.manifest().policy, acceptance.basis);
         let claims = self.claims.get(&id);
         let claimed = |peer: &&PeerId| {
@@ -207,7 +233,7 @@ impl Model {
         let mut lost = Vec::new();
         for ((_, job), finals) in self.finals.range((at, JobId([0; 32]))..=(at, JobId([255; 32]))) {
             let source = machine.job(job);
-            for (task, outcome) in finals {
+            for (task, (_, outcome)) in finals {
                 let now = source.and_then(|source| source.acceptance(*task));
                 if now.map(|one| one.outcome) != Some(*outcome) {
                     lost.push(format!("task {task} of h{at} was final before the restart"));

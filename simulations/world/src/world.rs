@@ -267,7 +267,7 @@ impl World {
             source: source::Config::default(),
             delegate: delegate::Config {
                 accept: host.plan.delegate_for.clone(),
-                ..delegate::Config::default()
+                after: host.plan.carries_after,
             },
         };
         let mut machine = Peer::new(host.key.clone(), config, &seed, now);

@@ -9,6 +9,7 @@
 //! | [`behaviour`] | what it claims about a task; pure, for worlds in memory too |
 //! | [`forge`] | what it does to its own frames; pure as well |
 //! | [`passing`] | what a relay does with what it is to pass on; pure as well |
+//! | [`word`] | what a delegate says in place of what it has; pure as well |
 //! | `ledger` | what it has claimed, and how much of that was wrong |
 //! | `truth` | what tasks really come to: the engine, once for all members of a process |
 //! | `stage` | what the members of a process share |
@@ -28,8 +29,10 @@ pub mod role;
 pub mod stage;
 #[cfg(feature = "wire")]
 pub mod truth;
+pub mod word;
 
 pub use behaviour::{Board, Claim, Conduct, Deed, Lie, Need, Scene, Turn, identity};
 pub use forge::Forger;
 pub use passing::Passing;
 pub use role::{ParseRoleError, Rate, Role};
+pub use word::Word;
