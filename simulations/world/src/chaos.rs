@@ -199,6 +199,7 @@ impl Play {
         if play.world.network.draw(3) == 0 {
             play.slowness = 20;
         }
+        play.slowness = play.slowness.max(play.away.slowness());
         match play.world.draw(3) {
             0 => play.mixed(),
             1 => play.cheated(),

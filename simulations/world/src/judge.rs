@@ -199,6 +199,7 @@ pub fn left(world: &World) -> Vec<Fault> {
         let left: Vec<String> = world
             .records(number)
             .filter(is_left)
+            .filter(|record| !is_owed_for_good(world, record))
             .map(|record| match record {
                 Record::Handed { job, worker, .. } => {
                     let to = world.number(worker).unwrap_or(number);
@@ -224,6 +225,14 @@ pub fn left(world: &World) -> Vec<Fault> {
         }
     }
     faults
+}
+
+/// Whether a record is kept for a peer that has gone for good: what was done for it, as a delegate of others,
+/// is kept for seven days (WORK-14).
+fn is_owed_for_good(world: &World, record: &Record) -> bool {
+    let (Record::Held { source, .. } | Record::Batch { source, .. }) = record else { return false };
+    let role = world.number(source).map(|number| world.host(number).role());
+    role.is_none_or(|role| matches!(role, Role::Vanish { .. }))
 }
 
 /// Whether nobody honest keeps a job that carried another's on, or what belongs to one that is forgotten,

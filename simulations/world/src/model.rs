@@ -247,6 +247,7 @@ impl Model {
 
     /// A host's disk has lost records: nobody can expect more of it than what is left.
     pub(crate) fn forget(&mut self, at: Number, disk: &Disk) {
+        self.remember(at, disk);
         let mut left: BTreeMap<JobId, BTreeSet<TaskIndex>> = BTreeMap::new();
         for record in disk.records() {
             if let Record::Decided { job, task, decision } = record

@@ -19,6 +19,8 @@ const ONE_IN: u64 = 3;
 /// What is drawn aside.
 pub(super) struct Away {
     random: Entropy,
+    /// Whether there are delegates.
+    is_on: bool,
     /// Each host's delegate, of those that submit.
     delegates: Vec<Option<Number>>,
 }
@@ -26,7 +28,14 @@ pub(super) struct Away {
 impl Away {
     pub(super) fn new(seed: u64) -> Self {
         let key = blake3::derive_key("bayan world away v1", &seed.to_le_bytes());
-        Self { random: Entropy::new(&key), delegates: Vec::new() }
+        let mut random = Entropy::new(&key);
+        let is_on = below(&mut random, ONE_IN) == 0;
+        Self { random, is_on, delegates: Vec::new() }
+    }
+
+    /// How many times as long tasks take here: somebody has to have the time to be away.
+    pub(super) fn slowness(&mut self) -> u64 {
+        if self.is_on && self.draw(3) > 0 { 6 } else { 1 }
     }
 
     fn draw(&mut self, bound: u64) -> u64 {
@@ -51,7 +60,7 @@ impl Away {
 impl Play {
     /// Says who is whose delegate, if anybody is.
     pub(super) fn name_delegates(&mut self) {
-        if self.away.draw(ONE_IN) > 0 {
+        if !self.away.is_on {
             return;
         }
         let hosts = self.world.len();
@@ -110,15 +119,15 @@ impl Play {
         if self.away.delegates.is_empty() {
             return;
         }
-        let chance = if fresh { 2 } else { 8 };
-        if self.away.draw(chance) > 0 {
+        if self.away.draw(8) > 0 && !(fresh && self.away.draw(4) > 0) {
             return;
         }
         let pause = self.away.draw(2 * SECOND * self.slowness.min(4));
         self.world.pass(pause);
-        let of = |job: &&Job| job.delegate.is_some();
-        let jobs: Vec<(Number, Number)> =
-            self.jobs.iter().filter(of).filter_map(|job| Some((job.at, job.delegate?))).collect();
+        let world = &self.world;
+        let runs = |job: &&Job| world.job(job.at, &job.id).is_none_or(|one| one.is_running());
+        let ends = |job: &Job| Some((job.at, job.delegate?));
+        let jobs: Vec<(Number, Number)> = self.jobs.iter().filter(runs).filter_map(ends).collect();
         if jobs.is_empty() {
             return;
         }
@@ -135,6 +144,30 @@ impl Play {
             if self.away.draw(3) > 0 {
                 self.world.start(delegate);
             }
+            self.connect();
+            self.interrupt(me, delegate);
+        }
+    }
+
+    /// Often something happens while the two tell each other what was done.
+    fn interrupt(&mut self, me: Number, delegate: Number) {
+        let pause = self.away.draw(SECOND);
+        match self.away.draw(3) {
+            0 => self.world.pass(pause),
+            1 => self.world.pass(20 * pause),
+            _ => return,
+        }
+        let one = if self.away.draw(2) == 0 { me } else { delegate };
+        match self.away.draw(5) {
+            0 => self.world.crash(one),
+            1 => self.world.cut_power(one),
+            2 => self.world.disconnect(me, delegate),
+            3 => self.world.sleep(one, 20 * pause),
+            _ => return,
+        }
+        if self.away.draw(2) == 0 {
+            self.world.pass(pause);
+            self.world.start(one);
             self.connect();
         }
     }

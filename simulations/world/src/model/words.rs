@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bayan_cast::Word;
 use bayan_protocol::{
     id::{JobId, PeerId, TaskId},
-    record::Key,
+    record::{Key, Record},
     result::Outcome,
     verify::State,
     wire::{Cancel, Frame, Settled, Vouch},
 };
 
-use super::Model;
-use crate::{host::Host, judge::Kind, world::Number};
+use super::{Finals, Model};
+use crate::{disk::Disk, host::Host, judge::Kind, world::Number};
 
 /// A job that is kept for somebody: whose, and which.
 type Name = (PeerId, JobId);
@@ -22,6 +22,8 @@ type Name = (PeerId, JobId);
 pub(super) struct Words {
     /// Own jobs of delegates, and what they carry on.
     carried: BTreeMap<(Number, JobId), Name>,
+    /// Those that were forgotten, with what was final in them: without power they may come back.
+    forgotten: BTreeMap<(Number, JobId), (Name, Finals)>,
     /// What was vouched for, by delegate and job.
     vouched: BTreeMap<(PeerId, JobId), BTreeMap<TaskId, BTreeSet<Outcome>>>,
     /// What delegates have heard to be settled.
@@ -128,6 +130,7 @@ impl Model {
         if let Some(((_, own), name)) = own.map(|(own, name)| (*own, *name)) {
             let finals = self.finals.remove(&(at, own)).unwrap_or_default();
             self.words.carried.remove(&(at, own));
+            self.words.forgotten.insert((at, own), (name, finals.clone()));
             if self.words.released.contains(&(at, name)) {
                 return;
             }
@@ -142,6 +145,16 @@ impl Model {
         }
         if self.finals.range(all).any(|((_, job), _)| is_it(job)) {
             self.blame(Kind::Lost, format!("h{at} forgets a job of its own"));
+        }
+    }
+
+    /// A disk has lost records, among them perhaps that a job was forgotten.
+    pub(super) fn remember(&mut self, at: Number, disk: &Disk) {
+        for record in disk.records() {
+            let Record::Job { job, .. } = record else { continue };
+            let Some((name, finals)) = self.words.forgotten.remove(&(at, *job)) else { continue };
+            self.words.carried.insert((at, *job), name);
+            self.finals.insert((at, *job), finals);
         }
     }
 }
