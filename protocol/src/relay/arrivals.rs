@@ -68,7 +68,7 @@ impl Relay {
     fn arrived(&mut self, now: Timestamp, source: PeerId, lease: Lease) {
         let id = lease.job;
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        match job.take(source, lease, &mut self.out.records) {
+        match job.take((&self.me, source), lease, &mut self.out.records) {
             Ok(input) => self.in_pool(now, &id, input),
             Err(what) => self.out.effects.push(Effect::Violation(source, what)),
         }

@@ -85,6 +85,14 @@ impl Parcel {
         Self { bundle, trails, source, from, since: now, sent: None, detoured: None }
     }
 
+    /// Whether it came from `peer` or through it, on the way up to `me`: that is no way to the submitter.
+    fn came_through(&self, me: &PeerId, peer: &PeerId) -> bool {
+        let is_below =
+            |trail: &Trail| trail.givers().skip_while(|giver| giver != me).any(|one| one == *peer);
+        let from_it = [self.from, self.bundle.worker].contains(peer);
+        from_it || peer == me || self.trails.iter().any(is_below)
+    }
+
     /// When it is to go another way.
     fn due(&self) -> Timestamp {
         match self.detoured {
@@ -188,12 +196,16 @@ impl Bundles {
     pub(super) fn redirect(
         &mut self,
         task: &TaskId,
-        to: PeerId,
+        (me, to): (&PeerId, PeerId),
         is_here: impl Fn(&PeerId) -> bool,
     ) {
         for (root, parcel) in &mut self.parcels {
             let about = parcel.bundle.opened.iter().any(|one| one.leaf.task == *task);
-            if about && parcel.source != to && !is_here(&parcel.source) {
+            if about
+                && !parcel.came_through(me, &to)
+                && parcel.source != to
+                && !is_here(&parcel.source)
+            {
                 (parcel.source, parcel.sent, parcel.detoured) = (to, None, None);
                 self.queue.retain(|one| one != root);
                 self.queue.push(*root);
@@ -390,7 +402,8 @@ impl Relay {
         // What does not lead through here is brought to the submitter, or to who may bring it there.
         let is_here = |peer: &PeerId| self.below.contains_key(peer);
         let source = if hands.is_empty() && !is_here(&source) {
-            match job.other_source(&source, is_here).filter(|other| *other != from) {
+            let may_bring = |peer: &PeerId| is_here(peer) && ![from, batch.worker()].contains(peer);
+            match job.other_source(&source, may_bring) {
                 Some(other) => other,
                 None => return,
             }
@@ -522,12 +535,14 @@ impl Relay {
         for root in job.bundles.overdue(now) {
             let Some(parcel) = job.bundles.parcels.get(&root) else { continue };
             let (source, submitter) = (parcel.source, job.errand.submitter);
+            let is_above = |peer: &PeerId| !parcel.came_through(&self.me, peer);
             let is_here = |peer: &PeerId| self.below.contains_key(peer);
             if (source == submitter && is_here(&source)) || !job.may_go_round(now, &source) {
                 continue; // there is nobody in between, or it says itself that it cannot
             }
-            let other = way_round(&parcel.trails, &source, is_here);
-            let other = other.or_else(|| job.other_source(&source, is_here));
+            let may_bring = |peer: &PeerId| is_here(peer) && is_above(peer);
+            let other = way_round(&parcel.trails, &source, may_bring);
+            let other = other.or_else(|| job.other_source(&source, may_bring));
             let Some(parcel) = job.bundles.parcels.get_mut(&root) else { continue };
             parcel.detoured = Some(now);
             match other {

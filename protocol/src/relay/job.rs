@@ -216,7 +216,7 @@ impl Job {
     /// Takes a lease from upstream; says what that means to the pool.
     pub(super) fn take(
         &mut self,
-        source: PeerId,
+        (me, source): (&PeerId, PeerId),
         lease: Lease,
         records: &mut Vec<Change>,
     ) -> Result<pool::Input, &'static str> {
@@ -241,7 +241,7 @@ impl Job {
         self.parents.insert(lease.lease, Parent { source, path: lease.path, open: 0 });
         let mut fresh = 0;
         for task in lease.tasks {
-            fresh += u32::from(self.take_task(lease.lease, task, records));
+            fresh += u32::from(self.take_task(me, lease.lease, task, records));
         }
         self.close_if_done(&lease.lease, records);
         Ok(pool::Input::Added(fresh))
@@ -250,6 +250,7 @@ impl Job {
     /// Holds one task under `lease`. True if it is new to the pool.
     fn take_task(
         &mut self,
+        me: &PeerId,
         lease: LeaseId,
         LeasedTask { task, input }: LeasedTask,
         records: &mut Vec<Change>,
@@ -259,7 +260,7 @@ impl Job {
             let sources = &self.sources;
             let is_here = |peer: &PeerId| sources.get(peer).is_some_and(|one| one.connected);
             if let Some(source) = source {
-                self.bundles.redirect(&task, source, is_here);
+                self.bundles.redirect(&task, (me, source), is_here);
             }
             return false; // its result is on the way
         }

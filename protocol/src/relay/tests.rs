@@ -2,9 +2,14 @@
 
 use super::*;
 use crate::{
+    crypto::Signature,
+    id::{Hash, TaskId},
     limits::MAX_EXCLUDED_AT_ONCE,
+    path::{Hop, Trail},
     record::{Change, Key, Record},
-    task::PROFILE_V1,
+    result::{Commit, Leaf, Opened, Output},
+    task::{PROFILE_V1, Status},
+    wire::Bundle,
 };
 
 const JOB: JobId = JobId([5; 32]);
@@ -207,4 +212,62 @@ fn a_job_that_ended_here_is_known_to_have_ended_by_its_submitters_word_alone() {
     bench.is_offered(JOB);
     bench.joins(4, 0);
     assert!(!bench.relay.has_ended(&JOB, &peer(TOP)));
+}
+
+/// A batch of peer 3, which had its task of this relay: stored, and not yet acknowledged. Between the submitter
+/// and this relay stands peer 2; `more` are the givers below this relay.
+fn parcel(me: PeerId, more: &[PeerId]) -> Record {
+    let worker = peer(3);
+    let (root, nonce, output) = (Hash([4; 32]), Hash([5; 32]), Output::Inline(Vec::new().into()));
+    let givers = [peer(TOP), peer(2), me].into_iter().chain(more.iter().copied());
+    let signature = Signature([0; 64]);
+    let hop = |(at, giver): (u8, PeerId)| {
+        let lease = LeaseId([at; 32]);
+        Hop { giver, lease, root: Hash([6; 32]), signature }
+    };
+    let hops: Vec<Hop> = (0..).zip(givers).map(hop).collect();
+    let leaf = Leaf {
+        job: JOB,
+        submitter: peer(TOP),
+        worker,
+        lease: hops.last().expect("there are some").lease,
+        task: TaskId([7; 32]),
+        status: Status::Exited(0),
+        fuel: 1,
+        output_commit: Hash([8; 32]),
+    };
+    let opened = Vec::from([Opened { leaf, nonce, output, log: Vec::new().into(), micros: 1 }]);
+    let commit = Commit { job: JOB, sequence: 1, root, count: 1, signature };
+    let bundle = Bundle { worker, commit, opened };
+    let trails = Vec::from([Trail { parent: None, hops }]);
+    Record::Parcel { source: peer(2), from: worker, bundle, trails }
+}
+
+#[test]
+fn results_are_brought_round_a_hop_to_nobody_below_whom_they_came_from() {
+    // Computed by the slots of a relay below, which stands on the way itself; and by a peer below.
+    for below in [&[peer(3)][..], &[]] {
+        let key = Keypair::from_seed(&[9; 32]);
+        let me = key.peer_id();
+        let relay = Relay::new(key, true, Entropy::new(&[3; 32]));
+        let mut bench = Bench { relay, now: Timestamp(1_000_000_000), said: Vec::new() };
+        let _ = bench.relay.restore(bench.now, Vec::new(), Vec::from([parcel(me, below)]));
+        for number in [2, 3] {
+            bench.step(Input::Up { peer: peer(number), slots: 1 });
+            // Each has the job of the other.
+            let (profile, memory) = (PROFILE_V1.into(), 1 << 20);
+            let offer = Offer { job: JOB, submitter: peer(TOP), profile, memory, hops: 1 };
+            bench.step(Input::Offered { peer: peer(number), offer });
+        }
+        bench.step(Input::Up { peer: me, slots: 1 });
+        let mut brought = Vec::new();
+        for _ in 0..100 {
+            bench.now = bench.now + PATIENCE / 20;
+            bench.step(Input::Tick);
+            let said = core::mem::take(&mut bench.said).into_iter();
+            brought.extend(said.filter(|(_, frame)| matches!(frame, Frame::Relayed(_))));
+        }
+        let to: Vec<PeerId> = brought.iter().map(|(to, _)| *to).collect();
+        assert_eq!(to, [peer(2)], "nobody else is nearer to the submitter");
+    }
 }

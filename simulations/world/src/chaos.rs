@@ -12,6 +12,7 @@ use bayan_protocol::{
     job::Local,
     peer::Input,
     record::JobState,
+    time::Timestamp,
     verify::{Adaptive, Basis, Policy},
 };
 
@@ -34,6 +35,8 @@ const LIMIT: u64 = 4 * 3600 * SECOND;
 const REDIAL: u64 = 5 * SECOND;
 /// Frames in flight, sleepers and lost connections are over after this.
 const SETTLE: u64 = 900 * SECOND;
+/// So long a mended world is without other connections than its own.
+const FORLORN: u64 = 600 * SECOND;
 /// Events after which nobody waits any longer; usual are some ten thousand.
 const EVENTS: u64 = 2_000_000;
 
@@ -441,6 +444,7 @@ impl Play {
         let until = world.after(LIMIT);
         while self.world.now() < until && self.world.counts.events < EVENTS && !self.is_halted() {
             self.tend();
+            self.find_others(began);
             let pause = self.world.after(REDIAL);
             let jobs = &self.jobs;
             if self.world.run_until(pause, |world| jobs.iter().all(|job| is_over(world, job))) {
@@ -462,6 +466,16 @@ impl Play {
             }
         }
         self.connect();
+    }
+
+    /// A relay that forges what it brings is thrown out for it whenever it comes. Where it is the only way up,
+    /// those below it who have nothing to bring round it (RELAY-9) have no way either; a node finds others.
+    fn find_others(&mut self, began: Timestamp) {
+        let forges = |number: Number| self.world.host(number).plan().passing == Passing::Forges;
+        let late = self.world.now().since(began).as_micros() as u64 > FORLORN;
+        if late && self.away.is_on() && (0..self.world.len()).any(forges) {
+            self.world.mesh();
+        }
     }
 
     fn is_halted(&self) -> bool {

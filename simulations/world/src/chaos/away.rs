@@ -33,6 +33,11 @@ impl Away {
         Self { random, is_on, delegates: Vec::new() }
     }
 
+    /// Whether there are delegates.
+    pub(super) fn is_on(&self) -> bool {
+        self.is_on
+    }
+
     /// How many times as long tasks take here: somebody has to have the time to be away.
     pub(super) fn slowness(&mut self) -> u64 {
         if self.is_on && self.draw(3) > 0 { 6 } else { 1 }
