@@ -493,13 +493,17 @@ impl Verifier {
 
     fn set_state(&mut self, index: TaskIndex, state: State) {
         let Some(task) = self.tasks.get_mut(&index) else { return };
+        // What is settled is settled once, whatever witnesses say of it later (spec RES-17).
+        let again = task.state == State::Final && state == State::Final;
         task.state = state;
         self.members.note_undecided(task);
-        if let Some(place) = task.place.replace(self.next_place) {
-            self.feed.remove(&place);
+        if !again {
+            if let Some(place) = task.place.replace(self.next_place) {
+                self.feed.remove(&place);
+            }
+            self.feed.insert(self.next_place, index);
+            self.next_place += 1;
         }
-        self.feed.insert(self.next_place, index);
-        self.next_place += 1;
         if state.is_busy() || task.probe.is_some() {
             self.busy.insert(index);
         } else {

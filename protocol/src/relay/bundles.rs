@@ -498,8 +498,10 @@ impl Relay {
         }
         let Parcel { source, from, detoured, .. } = parcel;
         if source != job.errand.submitter {
-            // Nothing can come through one that is gone: that is no fault of its.
-            let dropped = detoured.is_some() && *by != source && self.below.contains_key(&source);
+            // Nothing can come through one that is gone or says that it has no way: that is no fault of its.
+            let said_so = job.is_away(&source);
+            let is_here = self.below.contains_key(&source);
+            let dropped = detoured.is_some() && *by != source && is_here && !said_so;
             let outcome = if dropped { HopOutcome::Dropped } else { HopOutcome::Delivered };
             if dropped || *by == source {
                 self.out.effects.push(Effect::Hop { peer: source, outcome });
@@ -537,7 +539,8 @@ impl Relay {
             let (source, submitter) = (parcel.source, job.errand.submitter);
             let is_above = |peer: &PeerId| !parcel.came_through(&self.me, peer);
             let is_here = |peer: &PeerId| self.below.contains_key(peer);
-            if (source == submitter && is_here(&source)) || !job.may_go_round(now, &source) {
+            let direct = is_here(&submitter);
+            if (source == submitter && direct) || !(direct || job.may_go_round(now, &source)) {
                 continue; // there is nobody in between, or it says itself that it cannot
             }
             let may_bring = |peer: &PeerId| is_here(peer) && is_above(peer);

@@ -538,6 +538,11 @@ impl Job {
         self.sources.keys().find(|other| *other != source && is_here(other)).copied()
     }
 
+    /// Whether `source` says that it has no way to the submitter.
+    pub(super) fn is_away(&self, source: &PeerId) -> bool {
+        self.sources.get(source).is_some_and(|one| one.away.is_some())
+    }
+
     /// Whether results may be brought round `source`: it says that it has a way up and yet the submitter's
     /// word does not come, or it is gone for so long that it may not come back.
     pub(super) fn may_go_round(&self, now: Timestamp, source: &PeerId) -> bool {

@@ -243,31 +243,52 @@ fn parcel(me: PeerId, more: &[PeerId]) -> Record {
     Record::Parcel { source: peer(2), from: worker, bundle, trails }
 }
 
+/// A relay that has such a batch, and is with peers 2 and 3.
+fn with_parcel(below: &[PeerId]) -> Bench {
+    let key = Keypair::from_seed(&[9; 32]);
+    let me = key.peer_id();
+    let relay = Relay::new(key, true, Entropy::new(&[3; 32]));
+    let mut bench = Bench { relay, now: Timestamp(1_000_000_000), said: Vec::new() };
+    let _ = bench.relay.restore(bench.now, Vec::new(), Vec::from([parcel(me, below)]));
+    for number in [2, 3] {
+        bench.step(Input::Up { peer: peer(number), slots: 1 });
+        // Each has the job of the other.
+        let (profile, memory) = (PROFILE_V1.into(), 1 << 20);
+        let offer = Offer { job: JOB, submitter: peer(TOP), profile, memory, hops: 1 };
+        bench.step(Input::Offered { peer: peer(number), offer });
+    }
+    bench.step(Input::Up { peer: me, slots: 1 });
+    bench
+}
+
+/// To whom results are brought within five times the patience with a hop.
+fn brought(bench: &mut Bench) -> Vec<PeerId> {
+    let mut brought = Vec::new();
+    for _ in 0..100 {
+        bench.now = bench.now + PATIENCE / 20;
+        bench.step(Input::Tick);
+        let said = core::mem::take(&mut bench.said).into_iter();
+        brought.extend(said.filter(|(_, frame)| matches!(frame, Frame::Relayed(_))));
+    }
+    brought.into_iter().map(|(to, _)| to).collect()
+}
+
+#[test]
+fn results_are_brought_to_the_submitter_that_is_here_though_the_hop_has_no_way_to_it() {
+    let mut bench = with_parcel(&[]);
+    let route = Route { job: JOB, away_ms: Some(0) };
+    bench.step(Input::Route { peer: peer(2), route });
+    assert_eq!(brought(&mut bench), [peer(2)], "it is waited for");
+    bench.step(Input::Up { peer: peer(TOP), slots: 0 });
+    let to = brought(&mut bench);
+    assert!(!to.is_empty() && to.iter().all(|one| *one == peer(TOP)), "{to:?}");
+}
+
 #[test]
 fn results_are_brought_round_a_hop_to_nobody_below_whom_they_came_from() {
     // Computed by the slots of a relay below, which stands on the way itself; and by a peer below.
     for below in [&[peer(3)][..], &[]] {
-        let key = Keypair::from_seed(&[9; 32]);
-        let me = key.peer_id();
-        let relay = Relay::new(key, true, Entropy::new(&[3; 32]));
-        let mut bench = Bench { relay, now: Timestamp(1_000_000_000), said: Vec::new() };
-        let _ = bench.relay.restore(bench.now, Vec::new(), Vec::from([parcel(me, below)]));
-        for number in [2, 3] {
-            bench.step(Input::Up { peer: peer(number), slots: 1 });
-            // Each has the job of the other.
-            let (profile, memory) = (PROFILE_V1.into(), 1 << 20);
-            let offer = Offer { job: JOB, submitter: peer(TOP), profile, memory, hops: 1 };
-            bench.step(Input::Offered { peer: peer(number), offer });
-        }
-        bench.step(Input::Up { peer: me, slots: 1 });
-        let mut brought = Vec::new();
-        for _ in 0..100 {
-            bench.now = bench.now + PATIENCE / 20;
-            bench.step(Input::Tick);
-            let said = core::mem::take(&mut bench.said).into_iter();
-            brought.extend(said.filter(|(_, frame)| matches!(frame, Frame::Relayed(_))));
-        }
-        let to: Vec<PeerId> = brought.iter().map(|(to, _)| *to).collect();
+        let to = brought(&mut with_parcel(below));
         assert_eq!(to, [peer(2)], "nobody else is nearer to the submitter");
     }
 }

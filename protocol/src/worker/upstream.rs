@@ -167,9 +167,9 @@ impl Worker {
             else {
                 continue;
             };
-            // Nothing can come through one that is gone: that is no fault of its.
+            // Nothing can come through one that is gone or says that it has no way: that is no fault of its.
             let is_here = self.neighbours.get(&source).is_some_and(|one| one.connected);
-            let dropped = detoured && peer != source && is_here;
+            let dropped = detoured && peer != source && is_here && !foreign.away;
             foreign.dropped += u32::from(dropped);
             let outcome = if dropped { HopOutcome::Dropped } else { HopOutcome::Delivered };
             if dropped || peer == source {
@@ -186,7 +186,9 @@ impl Worker {
             let relayed = foreign.submitter.is_some_and(|one| one != *source) && *source != self.me;
             let gone = self.gone_since(source);
             let at = foreign.unacked.values().filter_map(|one| one.due(gone)).min();
-            at.filter(|_| relayed && (gone.is_some() || !foreign.away))
+            let is_here = |peer| self.neighbours.get(&peer).is_some_and(|one| one.connected);
+            let direct = || foreign.submitter.is_some_and(is_here);
+            at.filter(|_| relayed && (gone.is_some() || !foreign.away || direct()))
         };
         let at = self.jobs.iter().filter_map(due).min()?;
         Some((at, "patience with a relay"))
@@ -196,7 +198,8 @@ impl Worker {
         self.neighbours.get(source).filter(|one| !one.connected).map(|one| one.seen)
     }
 
-    /// Brings results round a relay that is gone, or that says it has a way to the submitter while the
+    /// Brings results round a relay that is gone, or that has a way to the submitter by its own word, or that
+    /// has none although the submitter is connected here, while the
     /// submitter's word does not come (spec RELAY-9).
     pub(super) fn detour(&mut self, now: Timestamp) {
         let (me, neighbours) = (self.me, &self.neighbours);
@@ -204,7 +207,7 @@ impl Worker {
         for ((source, _), foreign) in &mut self.jobs {
             let Some(submitter) = foreign.submitter.filter(|one| one != source) else { continue };
             let gone = neighbours.get(source).filter(|one| !one.connected).map(|one| one.seen);
-            if *source == me || (foreign.away && gone.is_none()) {
+            if *source == me || (foreign.away && gone.is_none() && !is_here(&submitter)) {
                 continue;
             }
             let late = |one: &Unacked| one.due(gone).is_some_and(|at| at <= now);

@@ -76,6 +76,20 @@ fn what_is_final_stays_so_when_a_witness_is_caught() {
 }
 
 #[test]
+fn what_is_final_keeps_its_place_when_its_witnesses_have_answered() {
+    let mut world = witnessed(2);
+    let liar = world.add(11, honest);
+    lies(&mut world, liar, 0);
+    world.say(ME, 0, truth(0));
+    world.say(ME, 1, truth(1));
+    let order: Vec<(u64, TaskIndex)> = world.verifier.feed(0).collect();
+    while world.caught.is_empty() {
+        assert!(world.advance());
+    }
+    assert_eq!(world.verifier.feed(0).collect::<Vec<_>>(), order, "it is settled once (RES-17)");
+}
+
+#[test]
 fn witnesses_that_say_nothing_do_not_stop_the_job() {
     let mut world = World::new(adaptive(), 3, true, 5);
     for number in 1..=3 {
