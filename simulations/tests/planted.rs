@@ -18,7 +18,7 @@ struct Plant {
     is: &'static str,
 }
 
-const BUGS: [Plant; 6] = [
+const BUGS: [Plant; 7] = [
     Plant {
         name: "drop-a-completion",
         file: "pool.rs",
@@ -48,6 +48,12 @@ const BUGS: [Plant; 6] = [
         file: "verify.rs",
         was: "if known.is_some_and(|task| task.state == State::Final && task.probe.is_none()) {",
         is: "if !crate::planted(\"forget-a-late-duplicate\") && known.is_some_and(|task| task.state == State::Final && task.probe.is_none()) {",
+    },
+    Plant {
+        name: "forget-what-was-not-told",
+        file: "delegate/handback.rs",
+        was: "kept.carries.iter().partition(|one| one.over && !owed(&one.own));",
+        is: "kept.carries.iter().partition(|one| one.over && (crate::planted(\"forget-what-was-not-told\") || !owed(&one.own)));",
     },
     Plant {
         name: "lose-a-decision",
