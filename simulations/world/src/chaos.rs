@@ -362,7 +362,8 @@ impl Play {
         let (delegate, more) = self.entrusts(at);
         let tasks = 10 + self.world.draw(60) + more;
         let named = delegate.map(|delegate| self.world.id(delegate));
-        if let Some(id) = self.world.submit_with(at, tasks as i64, policy, local, named) {
+        let how = (named, named.is_some() && self.is_provisional());
+        if let Some(id) = self.world.submit_as(at, tasks as i64, policy, local, how) {
             self.jobs.push(Job { at, id, policy, tasks, delegate });
         }
     }

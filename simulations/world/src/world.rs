@@ -435,6 +435,18 @@ impl World {
         local: Local,
         delegate: Option<PeerId>,
     ) -> Option<JobId> {
+        self.submit_as(at, tasks, policy, local, (delegate, false))
+    }
+
+    /// Submits a job that names a delegate, if one is given, and is `provisional` or not.
+    pub fn submit_as(
+        &mut self,
+        at: Number,
+        tasks: i64,
+        policy: Policy,
+        local: Local,
+        (delegate, provisional): (Option<PeerId>, bool),
+    ) -> Option<JobId> {
         let salt = Hash(self.draw_bytes());
         let program = Program {
             module: Hash::of(MODULE),
@@ -453,7 +465,7 @@ impl World {
             inputs,
             policy,
             local,
-            provisional: false,
+            provisional,
             audience: Audience::Anyone,
             confidential: false,
             delegate,

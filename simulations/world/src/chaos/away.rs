@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use bayan_cast::Word;
+use bayan_cast::{Role, Word};
 use bayan_protocol::entropy::Entropy;
 
 use super::{Job, Play};
@@ -117,6 +117,13 @@ impl Play {
             0 => (None, 0),
             _ => (Some(delegate), self.away.draw(200)),
         }
+    }
+
+    /// Whether such a job is over as soon as every task has an outcome. Where somebody lies that promises
+    /// nothing.
+    pub(super) fn is_provisional(&mut self) -> bool {
+        let honest = (0..self.world.len()).all(|at| *self.world.host(at).role() == Role::Honest);
+        honest && self.away.draw(5) == 0
     }
 
     /// Now and then a submitter is away in the middle of its job; `fresh` if one was just submitted.

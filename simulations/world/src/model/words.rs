@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bayan_cast::Word;
 use bayan_protocol::{
     id::{JobId, PeerId, TaskId},
-    record::{Key, Record},
+    peer::Peer,
+    record::{JobState, Key, Record},
     result::Outcome,
+    source::Source,
     verify::State,
     wire::{Cancel, Frame, Settled, Vouch},
 };
@@ -81,7 +83,8 @@ impl Model {
         }
     }
 
-    /// What an honest delegate vouches for is final in a job of its own that carries this one on.
+    /// What an honest delegate vouches for is final in a job of its own that carries this one on, or what a
+    /// provisional one ended with (DELEG-6).
     fn vouches(&mut self, from: Number, host: &Host, to: PeerId, vouch: &Vouch) {
         let me = host.key.peer_id();
         let own: Vec<JobId> = self
@@ -95,7 +98,8 @@ impl Model {
             let what = (one.task, one.outcome());
             let stands = own.iter().any(|own| {
                 let finals = self.finals.get(&(from, *own));
-                finals.is_some_and(|finals| finals.values().any(|known| *known == what))
+                let is_final = finals.is_some_and(|finals| finals.values().any(|one| *one == what));
+                is_final || host.machine.as_ref().is_some_and(|one| has_outcome(one, own, &what))
             });
             if !stands && host.plan.word == Word::Honest {
                 let text = format!("h{from} vouches for a result that is not final there");
@@ -157,4 +161,12 @@ impl Model {
             self.finals.insert((at, *job), finals);
         }
     }
+}
+
+/// Whether a provisional job that is done ended with this.
+fn has_outcome(machine: &Peer, own: &JobId, (task, what): &(TaskId, Outcome)) -> bool {
+    let done = |one: &&Source| one.manifest().provisional && one.state() == JobState::Done;
+    let Some(source) = machine.job(own).filter(done) else { return false };
+    let accepted = source.index_of(task).and_then(|index| source.acceptance(index));
+    accepted.is_some_and(|accepted| accepted.outcome == *what)
 }
