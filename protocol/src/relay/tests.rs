@@ -249,7 +249,14 @@ fn with_parcel(below: &[PeerId]) -> Bench {
     let me = key.peer_id();
     let relay = Relay::new(key, true, Entropy::new(&[3; 32]));
     let mut bench = Bench { relay, now: Timestamp(1_000_000_000), said: Vec::new() };
-    let _ = bench.relay.restore(bench.now, Vec::new(), Vec::from([parcel(me, below)]));
+    let parcel = parcel(me, below);
+    let Record::Parcel { trails, .. } = &parcel else { panic!("it is one") };
+    // The lease that its task was handed on under: its source is one of the job.
+    let path: Vec<Hop> = trails[0].hops[..3].to_vec();
+    let (lease, source, worker) = (path[2].lease, peer(2), peer(3));
+    let tasks = Vec::from([TaskId([7; 32])]);
+    let handed = Record::Handed { job: JOB, lease, source, path, worker, tasks };
+    let _ = bench.relay.restore(bench.now, Vec::new(), Vec::from([parcel, handed]));
     for number in [2, 3] {
         bench.step(Input::Up { peer: peer(number), slots: 1 });
         // Each has the job of the other.
