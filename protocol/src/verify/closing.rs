@@ -197,7 +197,8 @@ impl Verifier {
         };
         self.want(now, index, need, from);
         if let Some(one) = self.tasks.get_mut(&index).and_then(|task| task.wanted.as_mut()) {
-            one.widened = wanted.widened;
+            // Patience goes on, or one that comes and goes would have everybody wait without end.
+            (one.widened, one.since) = (wanted.widened, wanted.since);
         }
     }
 

@@ -275,3 +275,22 @@ fn names_that_come_and_go_do_not_have_a_task_given_up() {
     world.say(id(2), 0, truth(0));
     assert_eq!(world.verifier.state(0), State::Confirmed, "two have said one thing, and no others");
 }
+
+#[test]
+fn one_that_comes_and_goes_does_not_have_a_check_waited_for_without_end() {
+    let mut world = World::new(adaptive(), 1, false, 13);
+    world.add(4, honest);
+    let neighbour = world.add_in(7, 4, honest);
+    world.say(id(4), 0, truth(0));
+    let rash = world.known(5, 1000, honest);
+    world.add(6, honest); // who is asked as well, and silent
+    for _ in 0..60 {
+        world.now = Timestamp(world.now.0 + 15_000_000);
+        world.leave(rash);
+        world.enter(rash, about(5));
+        world.verifier.tick(world.now, &mut world.standings);
+        world.settle();
+    }
+    let asked = world.wants[&0].among.clone().expect("a check is asked for by name");
+    assert!(asked.contains(&neighbour), "after a quarter of an hour others are asked too: {asked:?}");
+}
