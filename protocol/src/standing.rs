@@ -276,6 +276,11 @@ impl Standings {
         weigh(llr, false) >= CONVICTION
     }
 
+    /// Whether it errs so often that a ban is near: it is half-way there or further.
+    pub fn is_near_ban(&self, peer: &PeerId) -> bool {
+        self.known.get(peer).is_some_and(|standing| standing.llr * 2 >= CONVICTION)
+    }
+
     /// Takes from everyone what they earned by agreeing with `peer` on little ground.
     pub fn revoke(&mut self, peer: PeerId) {
         // Everyone is looked at, not only those whom the peer's own map names: a map that was full or

@@ -127,7 +127,7 @@ impl Source {
         }
         self.verifier.resume(now, self.is_running());
         if self.is_running() {
-            self.verifier.accuse_again(now, caught);
+            self.verifier.accuse_again(now, caught, standings);
             self.verifier.advance(now, standings);
         }
         for effect in self.verifier.take_effects() {

@@ -28,9 +28,9 @@ use crate::{
 const REFEREES: u32 = 2;
 /// Disputes lost to referees after which a worker gets no more of the job.
 const LOSSES: u32 = 3;
-/// Results of a worker proven wrong in one job after which it gets no more of it: as many as begin a ban
-/// when nothing right comes between. One that errs more seldom is always checked, and what it had
-/// returned is computed yet again after each error: it costs a job more than it brings.
+/// Results of a worker proven wrong in one job after which it gets no more of it, if it errs too seldom for a
+/// ban: it is always checked, and what it had returned is computed yet again after each error, so that it
+/// costs a job more than it brings.
 const PROVEN: u32 = 4;
 /// Established workers in networks of their own that must reproduce an outcome which the observer
 /// finds wrong, before the app is taken to differ by machine.
@@ -316,13 +316,18 @@ impl Verifier {
     /// Accusations from before a restart that nothing has come of: own execution contradicts a vote whose
     /// worker was not caught with it. They are taken up as soon as witnesses have had time to come. Where
     /// the app differs by machine, those contradicted are set apart again.
-    pub fn accuse_again(&mut self, now: Timestamp, caught: &BTreeSet<(TaskIndex, PeerId)>) {
+    pub fn accuse_again(
+        &mut self,
+        now: Timestamp,
+        caught: &BTreeSet<(TaskIndex, PeerId)>,
+        standings: &Standings,
+    ) {
         self.resumed = now;
         if matches!(self.policy(), Policy::Spot { .. } | Policy::Credibility { .. }) {
             caught.iter().for_each(|(_, worker)| self.members.exclude(*worker));
         }
         for (_, worker) in caught {
-            if self.count_proven(*worker) {
+            if self.count_proven(*worker, standings) {
                 self.members.exclude(*worker);
             }
         }
@@ -508,7 +513,7 @@ impl Verifier {
         self.effects.push(Effect::Caught { worker, task: index, right, ban });
         let member = self.members.entry(worker);
         (member.valid, member.checks) = (0, 0);
-        let often = self.count_proven(worker);
+        let often = self.count_proven(worker, standings);
         let leaves = match self.policy() {
             Policy::Spot { .. } | Policy::Credibility { .. } => true,
             _ => often || standings.is_banned(now, &worker),
@@ -522,10 +527,12 @@ impl Verifier {
     }
 
     /// One more result of `worker` was proven wrong; whether that is the last one of this job.
-    fn count_proven(&mut self, worker: PeerId) -> bool {
+    fn count_proven(&mut self, worker: PeerId, standings: &Standings) -> bool {
         let member = self.members.entry(worker);
         member.proven += 1;
-        member.proven >= PROVEN && matches!(self.config.policy, Policy::Adaptive(_))
+        member.proven >= PROVEN
+            && matches!(self.config.policy, Policy::Adaptive(_))
+            && !standings.is_near_ban(&worker)
     }
 
     /// One worker signed two different results for one task.

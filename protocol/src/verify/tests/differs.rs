@@ -110,7 +110,7 @@ fn who_differs_in_a_known_quarantine_is_set_apart_without_witnesses_over_restart
     let mut restored = stored(&world);
     restored.quarantined = Some(Apart::Others);
     restored.resume(world.now, true);
-    restored.accuse_again(world.now, &BTreeSet::new());
+    restored.accuse_again(world.now, &BTreeSet::new(), &world.standings);
     assert!(restored.is_excluded(&id(101)));
     assert!(!restored.is_excluded(&id(1)));
 }

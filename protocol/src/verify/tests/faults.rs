@@ -244,7 +244,7 @@ fn an_accusation_survives_a_restart() {
     assert_eq!((world.caught.len(), world.verifier.probing), (0, 1), "witnesses are asked first");
     let mut restored = stored(&world);
     restored.resume(world.now, true);
-    restored.accuse_again(world.now, &BTreeSet::new());
+    restored.accuse_again(world.now, &BTreeSet::new(), &world.standings);
     world.verifier = restored;
     world.wants.retain(|task, _| !world.verifier.tasks.contains_key(task));
     world.settle();
@@ -257,7 +257,7 @@ fn an_accusation_survives_a_restart() {
     // What had come of it already is not counted again.
     let mut again = stored(&world);
     again.resume(world.now, true);
-    again.accuse_again(world.now, &[(0, liar), (0, mate), (1, liar)].into());
+    again.accuse_again(world.now, &[(0, liar), (0, mate), (1, liar)].into(), &world.standings);
     assert_eq!(again.suspended, []);
 }
 
@@ -292,5 +292,8 @@ fn one_that_comes_and_goes_does_not_have_a_check_waited_for_without_end() {
         world.settle();
     }
     let asked = world.wants[&0].among.clone().expect("a check is asked for by name");
-    assert!(asked.contains(&neighbour), "after a quarter of an hour others are asked too: {asked:?}");
+    assert!(
+        asked.contains(&neighbour),
+        "after a quarter of an hour others are asked too: {asked:?}"
+    );
 }

@@ -69,7 +69,7 @@ fn who_errs_too_seldom_for_a_ban_is_out_of_the_job_after_four_errors_over_restar
         world.say(ME, task, truth(task));
         caught.insert((task, worker));
         let mut restored = Verifier::new(config(adaptive(), 8), ME, [1; 32]);
-        restored.accuse_again(world.now, &caught);
+        restored.accuse_again(world.now, &caught, &world.standings);
         assert_eq!(restored.is_excluded(&worker), task == 3, "after {} errors", task + 1);
     }
     assert_eq!(world.excluded, [worker].into());
