@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Blobs fetched at once; others wait for their turn.
-const MAX_DOWNLOADS: usize = 8;
+pub const MAX_DOWNLOADS: usize = 8;
 /// Of these, blobs of one origin: a silent one holds up nobody else's.
 const MAX_OF_ORIGIN: usize = 6;
 /// A fetch of a blob that others may have, and that nobody known can be asked for, is given up after

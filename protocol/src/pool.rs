@@ -32,6 +32,12 @@ use crate::{
 use ring::Ring;
 use worker::Worker;
 
+/// While more outputs than this are on their way, transfers are what the job waits for: a copy of anything
+/// would only come behind them. A node fetches as many at once.
+const UNDER_WAY: usize = crate::fetch::MAX_DOWNLOADS;
+/// Where no output has come for so long, what they belong to is copied like anything else.
+const HALT: Duration = Duration::from_secs(10);
+
 /// A task by its place in the job.
 pub type TaskIndex = u32;
 
@@ -95,6 +101,14 @@ pub enum Input {
         task: TaskIndex,
         /// Of this task and of others.
         wants: Vec<Want>,
+    },
+    /// A worker's result for a task is here but for its output, which is being fetched: its slot is free, and
+    /// a copy would be fetched behind it. Answered by [`Input::Returned`] or [`Input::Inconclusive`].
+    Coming {
+        /// Who.
+        worker: PeerId,
+        /// Which task.
+        task: TaskIndex,
     },
     /// A worker's attempt ended without a result that counts.
     Inconclusive {
@@ -284,6 +298,12 @@ pub struct Pool {
     stirred: u64,
     /// When a worker may get further copies that it may not get yet.
     copies_at: Option<Timestamp>,
+    /// Results that are here but for their outputs.
+    coming: BTreeSet<(TaskIndex, PeerId)>,
+    /// When the latest of them came, or an output.
+    came: Timestamp,
+    /// Whether outputs have come to a halt, so that copies are made of what they belong to.
+    halted: bool,
     effects: Vec<Effect>,
 }
 
@@ -309,6 +329,9 @@ impl Pool {
             voters: (count > 0).then_some((need, count as usize)).into_iter().collect(),
             stirred: 0,
             copies_at: None,
+            coming: BTreeSet::new(),
+            came: Timestamp(0),
+            halted: false,
             effects: Vec::new(),
         }
     }
@@ -327,6 +350,7 @@ impl Pool {
                 self.returned(now, worker, task);
                 self.wanted(wants);
             }
+            Input::Coming { worker, task } => self.coming(now, worker, task),
             Input::Inconclusive { worker, task } => self.inconclusive(now, worker, task),
             Input::Wanted(wants) => self.wanted(wants),
             Input::Renewed { worker, lease } => {
@@ -344,7 +368,9 @@ impl Pool {
     pub fn next_wake(&self) -> Option<(Timestamp, &'static str)> {
         let lapse = self.deadlines.first().map(|(at, _)| (*at, "lease expiry"));
         let copies = self.copies_at.map(|at| (at, "further copies"));
-        lapse.into_iter().chain(copies).min()
+        let patience = if self.halted { self.config.lease } else { HALT };
+        let coming = (!self.coming.is_empty()).then_some((self.came + patience, "outputs"));
+        lapse.into_iter().chain(copies).chain(coming).min()
     }
 
     /// Whether every task is finished.
@@ -455,7 +481,9 @@ impl Pool {
         worker.window = 0;
         self.stirred += 1;
         let held: Vec<TaskIndex> = worker.queue().collect();
-        for task in held {
+        let coming = self.coming.iter().filter(|(_, worker)| worker == peer);
+        let coming: Vec<TaskIndex> = coming.map(|(task, _)| *task).collect();
+        for task in held.into_iter().chain(coming) {
             self.drop_copy(*peer, task, None);
         }
     }
@@ -487,10 +515,30 @@ impl Pool {
         if self.tasks.get(index as usize).is_none() {
             return;
         }
-        if let Some(worker) = self.workers.get_mut(&peer) {
+        if self.coming.contains(&(index, peer)) {
+            (self.came, self.halted) = (now, false); // outputs do come, one after the other
+        } else if let Some(worker) = self.workers.get_mut(&peer) {
             worker.count_result(now);
         }
         self.drop_copy(peer, index, Some(Copy::Returned));
+    }
+
+    fn coming(&mut self, now: Timestamp, peer: PeerId, index: TaskIndex) {
+        let Some(Copy::Held(lease)) =
+            self.tasks.get(index as usize).and_then(|one| one.copy_of(&peer))
+        else {
+            return;
+        };
+        if !self.coming.insert((index, peer)) {
+            return;
+        }
+        (self.came, self.halted) = (now, false);
+        if let Some(worker) = self.workers.get_mut(&peer) {
+            worker.count_result(now);
+            worker.release(index);
+        }
+        self.close_one(&lease);
+        self.stirred += 1;
     }
 
     fn inconclusive(&mut self, now: Timestamp, peer: PeerId, index: TaskIndex) {
@@ -538,7 +586,9 @@ impl Pool {
                 worker.release(index);
                 task.own -= u32::from(worker.own);
             }
-            self.close_one(&lease);
+            if !self.coming.remove(&(index, peer)) {
+                self.close_one(&lease);
+            }
         }
         let task = &mut self.tasks[index as usize];
         if becomes == Some(Copy::Returned) && before != Some(Copy::Returned) {
@@ -664,6 +714,9 @@ impl Pool {
         self.displace(index);
         for (peer, copy) in copies {
             let Copy::Held(lease) = copy else { continue };
+            if self.coming.remove(&(index, peer)) {
+                continue; // it has computed it
+            }
             self.close_one(&lease);
             if let Some(worker) = self.workers.get_mut(&peer) {
                 worker.release(index);
@@ -711,10 +764,22 @@ impl Pool {
             let Some(lease) = self.leases.get(&id) else { continue };
             let (peer, tasks) = (lease.worker, lease.tasks.clone());
             for index in tasks {
-                if self.tasks[index as usize].copy_of(&peer) == Some(Copy::Held(id)) {
+                let held = self.tasks[index as usize].copy_of(&peer) == Some(Copy::Held(id));
+                if held && !self.coming.contains(&(index, peer)) {
                     self.drop_copy(peer, index, None);
                 }
             }
+        }
+        if self.coming.is_empty() || now < self.came + HALT {
+            return;
+        }
+        self.halted = true;
+        self.stirred += 1;
+        if self.came + self.config.lease <= now {
+            for (index, peer) in self.coming.clone() {
+                self.drop_copy(peer, index, None);
+            }
+            self.coming.clear();
         }
     }
 }

@@ -295,7 +295,7 @@ impl Worker {
             Input::Down { peer } => self.down(now, &peer),
             Input::Offer { peer, offer } => self.offered(now, peer, &offer),
             Input::Lease { peer, lease, hand_on } => self.leased(now, peer, lease, hand_on),
-            Input::Route { peer, route } => self.routed(peer, &route),
+            Input::Route { peer, route } => self.routed(now, peer, &route),
             Input::AskedBelow { peer } => self.ask_for(now, &peer),
             Input::Shun { peer } => self.shun(now, peer),
             Input::Cancel { peer, cancel } => self.cancelled(peer, &cancel),

@@ -141,14 +141,14 @@ fn relays_that_die_in_every_job_leave_nothing_behind_that_hinders_the_next() {
             let pause = world.draw(10_000 * MS);
             world.pass(pause);
             // What comes right after another finds nothing changed in what everybody takes.
+            let before = executed(&world);
             for _ in 0..2 {
-                let before = executed(&world);
-                let job = world.submit(0, 64, Policy::None, Local::Never).expect("it is up");
+                let job = world.submit(0, 192, Policy::None, Local::Never).expect("it is up");
                 ends(&mut world, job, "after one with a death in it");
-                let after = executed(&world);
-                let idle = (6..16).find(|leaf| before[*leaf] == after[*leaf]);
-                assert_eq!(idle, None, "seed {seed}, turn {turn}: a worker had nothing to do");
             }
+            let after = executed(&world);
+            let idle = (6..16).find(|leaf| before[*leaf] == after[*leaf]);
+            assert_eq!(idle, None, "seed {seed}, turn {turn}: a worker had nothing to do");
         }
         world.pass(60_000 * MS);
         assert_eq!(left(&world), [], "seed {seed}");
@@ -225,6 +225,44 @@ fn a_relay_that_drops_or_delays_is_gone_round_within_ten_seconds() {
                 assert!(!world.host(0).closed.contains(&id), "{passing:?}, seed {seed}");
             }
         }
+    }
+}
+
+#[test]
+fn a_line_that_is_slow_is_waited_for_and_neither_gone_round_nor_filled_with_copies() {
+    const TASKS: u64 = 400;
+    for seed in 0..seeds(SEEDS) / 10 {
+        let mut world = World::new(seed);
+        // One output in five is 20 KiB long: 1.6 MB, which take 26 seconds.
+        let line = Line { up: 62_500, down: 62_500, ..Line::default() };
+        let me = world.join(Plan { slots: 0, line, ..Plan::default() });
+        let workers: Vec<Number> = (0..2)
+            .flat_map(|_| {
+                let relay = world.add_relay(0, MS, Passing::Honest);
+                world.connect(me, relay);
+                let below: Vec<Number> = (0..20)
+                    .map(|_| {
+                        let worker = world.add(1, 1000 * MS, false);
+                        world.connect(relay, worker);
+                        worker
+                    })
+                    .collect();
+                below
+            })
+            .collect();
+        let job = world.submit(me, TASKS as i64, Policy::None, Local::Never).expect("it is up");
+        let began = world.now();
+        let until = world.after(LIMIT);
+        assert!(world.run_until(until, |world| world.is_over(me, &job)), "seed {seed}");
+        let took = world.now().since(began).as_secs_f64();
+        let fetched = world.counts.blob_bytes as f64 / 2.0;
+        let bound = fetched / line.down as f64;
+        assert!(took < 1.35 * bound + 2.0, "seed {seed}: {took} s, and outputs take {bound} s");
+        let attempts = world.counts.attempts;
+        assert!(attempts <= TASKS * 13 / 10, "seed {seed}: {attempts} attempts of {TASKS} tasks");
+        let near = world.machine(me).expect("it is up").view().neighbours;
+        let direct = workers.iter().filter(|one| near.iter().any(|by| by.peer == world.id(**one)));
+        assert_eq!(direct.count(), 0, "seed {seed}: workers go round their relays");
     }
 }
 

@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::cmp::Reverse;
 
-use super::{Copy, Effect, LeaseState, Pool, Task, TaskIndex, worker::Worker};
+use super::{Copy, Effect, LeaseState, Pool, Task, TaskIndex, UNDER_WAY, worker::Worker};
 use crate::{
     id::{LeaseId, PeerId},
     limits::{MAX_CREDIT, MAX_LEASE_TASKS},
@@ -211,7 +211,11 @@ impl Pool {
     ) {
         let Some(worker) = self.workers.get(peer) else { return };
         let forced = idle.saturating_sub(batch.len());
-        if worker.dry == Some(self.stirred) || !self.may_copy(now, peer, forced) {
+        let waits_for_outputs = self.coming.len() > UNDER_WAY && !self.halted;
+        if worker.dry == Some(self.stirred)
+            || waits_for_outputs
+            || !self.may_copy(now, peer, forced)
+        {
             return;
         }
         let Some(worker) = self.workers.get(peer) else { return };
@@ -284,6 +288,13 @@ impl Pool {
                     candidates.entry(index).or_insert(Candidate { copies: 0, due, index });
                 candidate.due = candidate.due.max(due);
                 candidate.copies += u32::from(!overdue);
+            }
+        }
+        for (index, holder) in self.coming.iter().filter(|_| self.halted) {
+            let task = &self.tasks[*index as usize];
+            if holder != peer && task.may_take(peer) && !(reserved && task.among.is_none()) {
+                let (copies, due) = (0, Reverse(NOT_SOON));
+                candidates.entry(*index).or_insert(Candidate { copies, due, index: *index });
             }
         }
         for index in but {

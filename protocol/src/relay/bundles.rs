@@ -24,6 +24,11 @@ const CLOSE: Duration = Duration::from_millis(100);
 /// Without an acknowledgement for this long, while there is said to be a way, results go another way.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Without a word of the submitter itself for this long its line is not slow but dead.
+const DEAD: Duration = Duration::from_secs(15);
+/// Times the patience with a result after which the line's slowness does not explain that it is not there.
+const LOST: u32 = 12;
+
 /// Batches that a source has been sent and that are not acknowledged: what its queue surely holds.
 const WINDOW: usize = 256;
 /// Batches of one neighbour that are kept until they are acknowledged; it keeps what is beyond.
@@ -70,8 +75,9 @@ pub(super) struct Bundles {
     tasks: BTreeMap<TaskId, u32>,
     /// When it was last looked what is due.
     looked: Timestamp,
-    /// How long the last acknowledgement took.
+    /// How long the last acknowledgement took, and when it came.
     ack_took: Duration,
+    acked: Timestamp,
 }
 
 impl Parcel {
@@ -91,6 +97,12 @@ impl Parcel {
             |trail: &Trail| trail.givers().skip_while(|giver| giver != me).any(|one| one == *peer);
         let from_it = [self.from, self.bundle.worker].contains(peer);
         from_it || peer == me || self.trails.iter().any(is_below)
+    }
+
+    /// From when on those below are to be told that it has not arrived yet: before their patience ends. Once
+    /// they are, they are told the contrary when all that is left is younger than half of that.
+    fn slow_from(&self, told: bool) -> Timestamp {
+        self.since + patience(&self.bundle.opened) / if told { 4 } else { 2 }
     }
 
     /// When it is to go another way.
@@ -129,8 +141,21 @@ impl Bundles {
             first.map(|parcel| (parcel.since + self.age(&parcel.source), "results to go upstream"));
         let due = self.parcels.values().map(Parcel::due).min();
         let patience = due.map(|at| (at, "patience with a hop"));
+        let slow = self.parcels.values().map(|one| one.slow_from(false));
+        let slow = slow.filter(|at| *at > self.looked).min().map(|at| (at, "a slow way up"));
         let soonest = self.looked + CLOSE * 2;
-        send.into_iter().chain(patience).min().map(|(at, why)| (at.max(soonest), why))
+        send.into_iter().chain(patience).chain(slow).min().map(|(at, why)| (at.max(soonest), why))
+    }
+
+    /// Whether the way to the submitter, which is there itself, is slow: results that came here have not
+    /// been acknowledged for long, although acknowledgements come. `told` is what those below know. What is
+    /// much too old says nothing: it may be lost.
+    pub(super) fn is_slow(&self, now: Timestamp, submitter: &PeerId, told: bool) -> bool {
+        let waits = |one: &Parcel| {
+            let lost = one.since + patience(&one.bundle.opened) * LOST;
+            one.source == *submitter && one.slow_from(told) <= now && now < lost
+        };
+        now < self.acked + DEAD && self.parcels.values().any(waits)
     }
 
     /// Whether results are owed to another source than `peer`.
@@ -496,6 +521,9 @@ impl Relay {
         if let Some(sent) = parcel.sent {
             job.bundles.ack_took = now.since(sent);
         }
+        if *by == job.errand.submitter {
+            job.bundles.acked = now;
+        }
         let Parcel { source, from, detoured, .. } = parcel;
         if source != job.errand.submitter {
             // Nothing can come through one that is gone or says that it has no way: that is no fault of its.
@@ -525,6 +553,7 @@ impl Relay {
                     self.out.effects.push(Effect::Send(*source, Frame::Relayed(frame)));
                 }
             }
+            job.tell_route(now, None, &mut self.out.effects);
         }
         let ids: Vec<JobId> = self.jobs.keys().copied().collect();
         for id in ids {

@@ -564,8 +564,14 @@ impl Job {
         {
             source.away = away_ms.map(|ms| now - Duration::from_millis(ms.min(86_400_000)));
         }
-        let away = !self.sources.is_empty()
-            && self.sources.values().all(|one| !one.connected || one.away.is_some());
+        // Over a slow line results are late, and are not on their way for the second time: those below wait.
+        let is_slow = |peer: &PeerId| {
+            *peer == self.errand.submitter && self.bundles.is_slow(now, peer, self.told_away)
+        };
+        let is_away = |(peer, one): (&PeerId, &Upstream)| {
+            !one.connected || one.away.is_some() || is_slow(peer)
+        };
+        let away = !self.sources.is_empty() && self.sources.iter().all(is_away);
         if away == self.told_away {
             return;
         }

@@ -276,7 +276,13 @@ impl Source {
             // The submitter's own outputs are stored already; what is settled is not fetched.
             Output::Blob { hash, .. } if worker != self.me && !self.verifier.is_settled(task) => {
                 if self.awaited.insert((task, worker)) {
+                    let (hand, lease) = (pending.route.hand, pending.route.lease);
                     self.fetch(hash, Vec::from([pending]));
+                    // Where results are checked, copies that are made ahead are checks.
+                    let checks = self.manifest.policy.checks();
+                    if !checks && self.pool.is_held(&hand, &lease, task) {
+                        self.pool(now, pool::Input::Coming { worker: hand, task });
+                    }
                 }
                 self.fetching.contains_key(&hash).then_some(hash)
             }

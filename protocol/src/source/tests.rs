@@ -430,8 +430,8 @@ fn a_worker_that_leaves_before_its_output_is_fetched_says_it_again() {
 #[test]
 fn who_claims_an_output_and_does_not_deliver_it_spoils_nobodys_vote() {
     let mut bench = Bench::new(1, Policy::Vote(2), Local::Never);
+    (1..=3).for_each(|worker| bench.join(worker, 4));
     for worker in 1..=3 {
-        bench.join(worker, 4);
         bench.say(worker, 0, Said::Long(b"long"));
     }
     let hash = Hash::of(b"long");

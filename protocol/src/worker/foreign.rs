@@ -54,6 +54,8 @@ pub(super) struct Foreign {
     pub(super) submitter: Option<PeerId>,
     /// Whether the source says that it has no way to the submitter.
     pub(super) away: bool,
+    /// When it last said that it has one.
+    pub(super) way: Timestamp,
     /// Batches that had to be brought round the source.
     pub(super) dropped: u32,
     /// How long the last acknowledgement took.
@@ -71,13 +73,18 @@ pub(super) struct Unacked {
 }
 
 impl Unacked {
-    /// When it is to go another way; `gone` is since when its source is not there.
-    pub(super) fn due(&self, gone: Option<Timestamp>) -> Option<Timestamp> {
+    /// When it is to go another way; `gone` is since when its source is not there, `way` since when it has
+    /// had one to the submitter.
+    pub(super) fn due(&self, gone: Option<Timestamp>, way: Timestamp) -> Option<Timestamp> {
         match self.detoured {
             Some(detoured) => Some(detoured + 3 * PATIENCE),
             None => match gone {
                 Some(since) => Some(since + PATIENCE),
-                None => self.sent.map(|sent| sent + patience(&self.opened)),
+                // One that says time and again that it has a way is not waited for without end.
+                None => self.sent.map(|sent| {
+                    let patience = patience(&self.opened);
+                    sent.max(way.min(sent + patience * 3)) + patience
+                }),
             },
         }
     }
@@ -103,6 +110,7 @@ impl Foreign {
             paths: BTreeMap::new(),
             submitter: None,
             away: false,
+            way: Timestamp(0),
             dropped: 0,
             ack_took: Duration::ZERO,
         }

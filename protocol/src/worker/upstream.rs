@@ -128,9 +128,12 @@ impl Worker {
         }
     }
 
-    pub(super) fn routed(&mut self, peer: PeerId, route: &Route) {
+    pub(super) fn routed(&mut self, now: Timestamp, peer: PeerId, route: &Route) {
         if let Some(foreign) = self.jobs.get_mut(&(peer, route.job)) {
             foreign.away = route.away_ms.is_some();
+            if !foreign.away {
+                foreign.way = now;
+            }
         }
     }
 
@@ -185,7 +188,7 @@ impl Worker {
         let due = |((source, _), foreign): (&(PeerId, JobId), &Foreign)| {
             let relayed = foreign.submitter.is_some_and(|one| one != *source) && *source != self.me;
             let gone = self.gone_since(source);
-            let at = foreign.unacked.values().filter_map(|one| one.due(gone)).min();
+            let at = foreign.unacked.values().filter_map(|one| one.due(gone, foreign.way)).min();
             let is_here = |peer| self.neighbours.get(&peer).is_some_and(|one| one.connected);
             let direct = || foreign.submitter.is_some_and(is_here);
             at.filter(|_| relayed && (gone.is_some() || !foreign.away || direct()))
@@ -210,7 +213,8 @@ impl Worker {
             if *source == me || (foreign.away && gone.is_none() && !is_here(&submitter)) {
                 continue;
             }
-            let late = |one: &Unacked| one.due(gone).is_some_and(|at| at <= now);
+            let way = foreign.way;
+            let late = |one: &Unacked| one.due(gone, way).is_some_and(|at| at <= now);
             let due = foreign.unacked.iter().filter(|(_, one)| late(one));
             let due: Vec<u64> = due.map(|(sequence, _)| *sequence).collect();
             let mut no_way = false;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use bayan_cast::Need;
 use bayan_protocol::{
     batch::Batch,
-    id::PeerId,
+    fetch::MAX_DOWNLOADS,
+    id::{Hash, PeerId},
     peer::{Effect, Input},
     record::{Change, Record},
     verify::State,
@@ -91,19 +92,7 @@ impl World {
                     self.disconnect(number, other);
                 }
             }
-            Effect::Fetch { hash, len, from } => {
-                let delay = self.delay();
-                let life = self.hosts[number].life;
-                let at = match self.number(&from) {
-                    Some(other) => {
-                        let way = |number: Number| (number, self.hosts[number].plan.line);
-                        let (here, there, now) = (way(number), way(other), self.now());
-                        self.network.arrival(now, there, here, len, delay)
-                    }
-                    None => self.after(delay),
-                };
-                self.queue.at(at, Event::Blob { at: number, life, hash, from });
-            }
+            Effect::Fetch { hash, len, from } => self.fetch(number, hash, len, from),
             Effect::Read(hash) => {
                 let bytes = self.hosts[number].blobs.get(&hash).cloned();
                 self.step(
@@ -148,6 +137,37 @@ impl World {
             }
             Effect::Advertise(bytes) => self.gossip(number, &bytes),
             Effect::Submitted(_) | Effect::Changed(_) | Effect::Caught { .. } => {}
+        }
+    }
+
+    /// Over a line with a rate, blobs come as many at once as a node fetches, so that frames have their part of
+    /// it; the others wait for their turn.
+    fn fetch(&mut self, number: Number, hash: Hash, len: u64, from: PeerId) {
+        let host = &mut self.hosts[number];
+        if host.plan.line.down > 0 && host.fetching >= MAX_DOWNLOADS {
+            host.to_fetch.push_back((hash, len, from));
+            return;
+        }
+        host.fetching += 1;
+        let life = host.life;
+        let delay = self.delay();
+        let at = match self.number(&from) {
+            Some(other) => {
+                let way = |number: Number| (number, self.hosts[number].plan.line);
+                let (here, there, now) = (way(number), way(other), self.now());
+                self.network.arrival(now, there, here, len, delay)
+            }
+            None => self.after(delay),
+        };
+        self.queue.at(at, Event::Blob { at: number, life, hash, from });
+    }
+
+    /// A fetch is over: the next one begins.
+    pub(crate) fn fetch_next(&mut self, number: Number) {
+        let host = &mut self.hosts[number];
+        host.fetching = host.fetching.saturating_sub(1);
+        if let Some((hash, len, from)) = host.to_fetch.pop_front() {
+            self.fetch(number, hash, len, from);
         }
     }
 

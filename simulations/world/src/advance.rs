@@ -66,6 +66,7 @@ impl World {
                 self.done(at, attempt, &task, &module);
             }
             Event::Blob { at, life, hash, from } if self.lives(at, life) => {
+                self.fetch_next(at);
                 self.fetched(at, hash, &from);
             }
             Event::Wake { at, life } if self.lives(at, life) => self.woken(at),

@@ -91,6 +91,9 @@ pub struct Host {
     pub(crate) batches: VecDeque<(PeerId, [Frame; 2])>,
     /// What it knew of others when it last crashed.
     pub(crate) knew: Vec<(PeerId, Standing)>,
+    /// Blobs on their way here, and those that wait for their turn: which, of what length, from whom.
+    pub(crate) fetching: usize,
+    pub(crate) to_fetch: VecDeque<(Hash, u64, PeerId)>,
     /// The tick that is scheduled.
     pub(crate) wake: Option<Timestamp>,
     /// Ticks in a row after which something was still due.
@@ -130,6 +133,8 @@ impl Host {
             commits: VecDeque::new(),
             batches: VecDeque::new(),
             knew: Vec::new(),
+            fetching: 0,
+            to_fetch: VecDeque::new(),
             wake: None,
             restless: 0,
             closed: Vec::new(),
@@ -176,6 +181,8 @@ impl Host {
             self.knew = known(&machine);
         }
         self.running.clear();
+        self.fetching = 0;
+        self.to_fetch.clear();
         self.wake = None;
         self.asleep = None;
     }

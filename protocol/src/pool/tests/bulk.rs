@@ -164,3 +164,52 @@ fn who_hands_work_on_is_given_copies_many_at_a_time() {
     let leases = bench.leases - before;
     assert!(leases * 4 < rounds, "{leases} leases in {rounds} rounds: one for nearly every result");
 }
+
+#[test]
+fn what_is_here_but_for_its_output_frees_its_slot_and_is_not_copied_while_outputs_come() {
+    let mut bench = Bench::new(Duration::ZERO, 24);
+    let mut come = Vec::new();
+    for worker in 1..=12 {
+        bench.joins(worker, 1, 0);
+    }
+    // Twelve results whose outputs are to be fetched: each slot gets another task.
+    for worker in 1..=12 {
+        let task = bench.held[&worker][0];
+        bench.step(Input::Coming { worker: peer(worker), task });
+        come.push((worker, task));
+    }
+    let all = |bench: &Bench| bench.leases;
+    assert_eq!(all(&bench), 24, "nobody waits for the outputs");
+    // Those are done with: now twelve slots are empty, and all that is left is on its way here.
+    for worker in 1..=12 {
+        bench.held.get_mut(&worker).expect("it has").remove(0);
+        bench.returns(worker);
+    }
+    assert_eq!(all(&bench), 24, "a copy would come behind what is on its way already");
+    for _ in 0..3 {
+        bench.pass(8_000);
+        let (worker, task) = come.remove(0);
+        bench.step(Input::Returned { worker: peer(worker), task, wants: want(task, 0) });
+        bench.step(Input::Tick);
+        assert_eq!(all(&bench), 24, "outputs do come");
+    }
+    bench.pass(10_000);
+    assert_eq!(bench.pool.next_wake().map(|(at, _)| at), Some(bench.now));
+    bench.step(Input::Tick);
+    assert_eq!(all(&bench), 36, "no output comes: all slots try");
+}
+
+#[test]
+fn an_output_that_never_comes_is_waited_for_as_long_as_a_silent_worker() {
+    let mut bench = Bench::new(Duration::ZERO, 1);
+    bench.joins(1, 4, 0);
+    bench.step(Input::Coming { worker: peer(1), task: 0 });
+    bench.pass(10_000);
+    bench.step(Input::Tick);
+    assert_eq!(bench.leases, 1);
+    bench.pass(20_000);
+    bench.step(Input::Tick);
+    assert_eq!(bench.leases, 2, "it is computed again, be it by the same one");
+    bench.step(Input::Inconclusive { worker: peer(1), task: 0 });
+    assert_eq!(bench.pool.unfinished(), 1);
+}
