@@ -470,7 +470,7 @@ mod tests {
         let lie = Lie { share: 0.5, after: 0 };
         let plan = Plan { policy: Policy::default(), tasks: 600, own: 2, hands: hands(8, 3, lie) };
         let one = run(plan.clone(), 7);
-        assert_eq!((one.wrong, one.banned), (0, (3, 0)));
+        assert_eq!((one.wrong, one.caught), (0, (3, 0)));
         let two = run(plan, 7);
         assert_eq!((one.executions, one.wrong_of), (two.executions, two.wrong_of));
     }

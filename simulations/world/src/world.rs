@@ -71,7 +71,7 @@ pub struct Counts {
 /// The world.
 pub struct World {
     /// What signatures are made of.
-    scheme: Scheme,
+    pub(crate) scheme: Scheme,
     pub(crate) queue: Queue,
     random: Entropy,
     pub(crate) hosts: Vec<Host>,
