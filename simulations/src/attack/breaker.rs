@@ -29,14 +29,14 @@ pub(super) fn run(study: &Study) -> Answer {
     measures.push(Measure::new(format!("{label}: worlds with quarantine"), sum(0), Better::Less));
     measures.push(Measure::new(format!("{label}: honest workers banned"), sum(1), Better::Less));
     measures.push(Measure::new(format!("{label}: wrong finals"), sum(3), Better::Less));
-    for (other, same) in [(5, 4), (10, 10), (6, 14), (4, 16), (3, 17)] {
+    for (other, same) in [(5, 4), (10, 10), (6, 14), (5, 15), (4, 16), (3, 17)] {
         let label = format!("module that differs on {other} of {} machines", other + same);
         let found = study.worlds(&label, worlds, |seed| {
             let odd = hands(other, Conduct::OtherMachine, 1000, 0);
             world(odd.chain(hands(same, Conduct::Honest, 1000, 100)).collect(), seed)
         });
-        // Three say no more than a ring of three does.
-        let targets = (other > 3).then_some(worlds as f64 - 0.5);
+        // Three say no more than a ring of three does, nor do four of whom two are accused together.
+        let targets = (other > 4).then_some(worlds as f64 - 0.5);
         measures.extend(rows(&label, &found, targets, true));
     }
     Answer {
@@ -56,7 +56,7 @@ pub(super) fn run(study: &Study) -> Answer {
                  the app is quarantined and nobody banned, but those whom the observer's own execution \
                  contradicts get nothing more of the app, so that no lie stands. Three honest machines \
                  on which an app differs from seventeen others say exactly what a ring of three says, \
-                 and are taken for one; the rows for such machines show how that passes with their \
+                 and are taken for one, and so are four if two of them are accused together; the rows for such machines show how that passes with their \
                  number. Wrong is what machines like the observer's do not give."
             ),
             measures,
