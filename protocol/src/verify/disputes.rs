@@ -56,8 +56,7 @@ impl Stake {
     const fn asked(self) -> u32 {
         match self {
             Self::Nothing => 3,
-            Self::Record => 5,
-            Self::Place => 15,
+            Self::Record | Self::Place => 15,
         }
     }
 

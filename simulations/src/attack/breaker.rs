@@ -35,8 +35,8 @@ pub(super) fn run(study: &Study) -> Answer {
             let odd = hands(other, Conduct::OtherMachine, 1000, 0);
             world(odd.chain(hands(same, Conduct::Honest, 1000, 100)).collect(), seed)
         });
-        // Three say no more than a ring of three does, nor do four of whom two are accused together.
-        let targets = (other > 4).then_some(worlds as f64 - 0.5);
+        // Three say no more than a ring of three does.
+        let targets = (other > 3).then_some(worlds as f64 - 0.5);
         measures.extend(rows(&label, &found, targets, true));
     }
     Answer {
@@ -56,7 +56,7 @@ pub(super) fn run(study: &Study) -> Answer {
                  the app is quarantined and nobody banned, but those whom the observer's own execution \
                  contradicts get nothing more of the app, so that no lie stands. Three honest machines \
                  on which an app differs from seventeen others say exactly what a ring of three says, \
-                 and are taken for one, and so are four if two of them are accused together; the rows for such machines show how that passes with their \
+                 and are taken for one, and four would be if two of them were accused together; the rows for such machines show how that passes with their \
                  number. Wrong is what machines like the observer's do not give."
             ),
             measures,
