@@ -28,8 +28,8 @@ const BUGS: [Plant; 7] = [
     Plant {
         name: "skip-a-deadline",
         file: "pool.rs",
-        was: "if self.tasks[index as usize].copy_of(&peer) == Some(Copy::Held(id)) {",
-        is: "if !crate::planted(\"skip-a-deadline\") && self.tasks[index as usize].copy_of(&peer) == Some(Copy::Held(id)) {",
+        was: "let held = self.tasks[index as usize].copy_of(&peer) == Some(Copy::Held(id));",
+        is: "let held = !crate::planted(\"skip-a-deadline\") && self.tasks[index as usize].copy_of(&peer) == Some(Copy::Held(id));",
     },
     Plant {
         name: "ignore-the-clock",
