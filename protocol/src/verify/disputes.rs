@@ -282,8 +282,8 @@ impl Verifier {
         standings: &mut Standings,
     ) {
         if self.quarantined.is_some() {
-            let contradicted: Vec<PeerId> = accused.into_iter().map(|(worker, _)| worker).collect();
-            return self.set_apart(now, &contradicted, standings);
+            let contradicted = accused.into_iter().map(|(worker, _)| worker);
+            return self.set_apart(now, contradicted, standings);
         }
         if self.probing > 0 {
             accused.iter().for_each(|(worker, _)| self.members.suspect(*worker));
@@ -461,18 +461,23 @@ impl Verifier {
         }
         let contradicted: BTreeSet<PeerId> =
             contradicted.into_iter().flat_map(|(_, accused)| accused).map(|one| one.0).collect();
-        self.set_apart(now, &contradicted.into_iter().collect::<Vec<PeerId>>(), standings);
+        self.set_apart(now, contradicted, standings);
     }
 
     /// The observer's own execution contradicts these, and the app is known to differ by machine: they get
     /// nothing more of the job, and nothing that rests on them alone is believed.
-    fn set_apart(&mut self, now: Timestamp, workers: &[PeerId], standings: &mut Standings) {
+    fn set_apart(
+        &mut self,
+        now: Timestamp,
+        workers: impl IntoIterator<Item = PeerId>,
+        standings: &mut Standings,
+    ) {
         if self.quarantined != Some(Apart::Others) {
             return;
         }
         for worker in workers {
-            if !self.members.is_excluded(worker) {
-                self.exclude(now, *worker, standings);
+            if !self.members.is_excluded(&worker) {
+                self.exclude(now, worker, standings);
             }
         }
     }

@@ -52,7 +52,7 @@ pub(super) fn run(study: &Study) -> Answer {
             text: format!(
                 "{worlds} worlds of each kind, 600 tasks, everybody of k = 1000. The target is for a \
                  ring of three, of which two at most can be witnesses against the observer. A ring with \
-                 more established members can have three among the up to seven witnesses by luck: then \
+                 more established members can have three among the up to 31 witnesses: then \
                  the app is quarantined and nobody banned, but those whom the observer's own execution \
                  contradicts get nothing more of the app, so that no lie stands. Three honest machines \
                  on which an app differs from seventeen others say exactly what a ring of three says, \

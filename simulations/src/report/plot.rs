@@ -179,12 +179,7 @@ impl Plot {
         for (at, series) in self.series.iter().enumerate() {
             self.draw_series(&mut chart, series, COLOURS[at % COLOURS.len()])?;
         }
-        chart
-            .configure_series_labels()
-            .background_style(WHITE.mix(0.8))
-            .border_style(BLACK.mix(0.3))
-            .label_font(("sans-serif", 12))
-            .draw()?;
+        legend(&mut chart)?;
         area.present()
     }
 
@@ -223,6 +218,18 @@ fn fonts() {
         // It fails only for bytes that are no font.
         let _ = register_font("sans-serif", FontStyle::Normal, dejavu::sans::regular());
     });
+}
+
+/// What the series are called, in a corner of the chart.
+fn legend<'a, B: DrawingBackend + 'a>(
+    chart: &mut ChartContext<'a, B, Cartesian2d<RangedCoordf64, RangedCoordf64>>,
+) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
+    chart
+        .configure_series_labels()
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.3))
+        .label_font(("sans-serif", 12))
+        .draw()
 }
 
 #[cfg(test)]

@@ -86,12 +86,7 @@ impl Plot {
             }
         }
         if self.series.len() > 1 {
-            chart
-                .configure_series_labels()
-                .background_style(WHITE.mix(0.8))
-                .border_style(BLACK.mix(0.3))
-                .label_font(("sans-serif", 12))
-                .draw()?;
+            super::legend(&mut chart)?;
         }
         area.present()
     }
